@@ -1,0 +1,161 @@
+"""The outermost server interceptor: every call ends with a status of ours, and with one log line.
+
+A domain error becomes its row of the table in `errors`; any other exception becomes INTERNAL without its text;
+bytes that are no valid request become INVALID_ARGUMENT; a call of ours that is cancelled from within (the server
+is stopping) becomes UNAVAILABLE, because a handler that lets `CancelledError` out sends no status at all and
+leaves its client waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from services.rpc import errors
+from services.rpc.log import where
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+_log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_UNLOGGED_PREFIXES = ("/grpc.health.", "/grpc.reflection.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Undecodable:
+    """Stands for a request whose bytes are no valid message."""
+
+
+async def _abort(context: Context, error: errors.ChatbotError) -> None:
+    status = errors.to_status(error)
+    await context.abort(
+        error.status,
+        error.message,
+        trailing_metadata=((errors.STATUS_DETAILS_KEY, status.SerializeToString()),),
+    )
+
+
+def _as_error(failure: BaseException, method: str) -> errors.ChatbotError:
+    """Returns what the caller is told of an exception."""
+    if isinstance(failure, errors.ChatbotError):
+        return failure
+    if isinstance(failure, asyncio.CancelledError):
+        return errors.ShuttingDown("The service is stopping.", retry_after=1.0)
+    _log.error("unexpected exception", method=method, failure=where(failure))
+    return errors.InternalError.unexpected()
+
+
+def _checked(request: object) -> None:
+    if isinstance(request, _Undecodable):
+        raise errors.InvalidArgument("The request's bytes are no valid message: text must be valid UTF-8.")
+
+
+async def _checked_stream(requests: AsyncIterator[object]) -> AsyncIterator[object]:
+    async for request in requests:
+        _checked(request)
+        yield request
+
+
+class OutcomeInterceptor(grpc.aio.ServerInterceptor):
+    """Maps exceptions to statuses and logs each call's method, status and duration."""
+
+    async def intercept_service(  # noqa: D102 - documented by grpc
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_UNLOGGED_PREFIXES):
+            return handler
+        decode = handler.request_deserializer
+
+        def deserialize(data: bytes) -> object:
+            try:
+                return decode(data) if decode else data
+            except DecodeError:
+                return _Undecodable()
+
+        build: Any
+        if handler.response_streaming:
+            build = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else (grpc.unary_stream_rpc_method_handler)
+            )
+            inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            behaviour: Any = _streaming(method, inner, handler.request_streaming)
+        else:
+            build = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else (grpc.unary_unary_rpc_method_handler)
+            )
+            inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            behaviour = _unary(method, inner, handler.request_streaming)
+        built: grpc.RpcMethodHandler[Any, Any] = build(behaviour, deserialize, handler.response_serializer)
+        return built
+
+
+def _unary(method: str, inner: Any, streams_in: bool) -> Any:
+    async def behave(request: Any, context: Context) -> object:
+        began = time.monotonic()
+        outcome = "OK"
+        try:
+            if streams_in:
+                return await inner(_checked_stream(request), context)
+            _checked(request)
+            return await inner(request, context)
+        except (Exception, asyncio.CancelledError) as failure:
+            if isinstance(failure, asyncio.CancelledError) and context.cancelled():
+                outcome = "CANCELLED"
+                raise
+            error = _as_error(failure, method)
+            outcome = error.reason
+            await _abort(context, error)
+            raise AssertionError("abort raises") from None
+        finally:
+            _log_call(method, outcome, began)
+
+    return behave
+
+
+def _streaming(method: str, inner: Any, streams_in: bool) -> Any:
+    async def behave(request: Any, context: Context) -> AsyncIterator[object]:
+        began = time.monotonic()
+        outcome = "CANCELLED"  # what it is where neither the end nor an exception is reached
+        responses: Any = None
+        try:
+            if not streams_in:
+                _checked(request)
+            responses = inner(_checked_stream(request) if streams_in else request, context)
+            async for response in responses:
+                yield response
+            outcome = "OK"
+        except (Exception, asyncio.CancelledError) as failure:
+            if isinstance(failure, asyncio.CancelledError) and context.cancelled():
+                raise
+            error = _as_error(failure, method)
+            outcome = error.reason
+            await _abort(context, error)
+        finally:
+            # A cancel during a blocked write arrives as GeneratorExit: the handler's own cleanup runs now,
+            # not when the garbage collector finds it.
+            if responses is not None:
+                await responses.aclose()
+            _log_call(method, outcome, began)
+
+    return behave
+
+
+def _log_call(method: str, outcome: str, began: float) -> None:
+    _log.info("call", method=method, outcome=outcome, seconds=round(time.monotonic() - began, 4))

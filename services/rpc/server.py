@@ -1,0 +1,180 @@
+"""A service's life: bind, report health, start, serve, drain, stop.
+
+The port is bound first, with health NOT_SERVING, so that a taken port is told before a model is loaded and a
+prober sees the service come up. On SIGTERM or SIGINT the health turns NOT_SERVING, calls under way get
+`drain_seconds` to finish, then the service stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.rpc.channel import MAX_MESSAGE_BYTES
+from services.rpc.interceptor import OutcomeInterceptor
+from services.rpc.log import configure_logging, where
+from services.rpc.settings import CommonSettings, StartupError, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = structlog.get_logger()
+
+SettingsT = TypeVar("SettingsT", bound=CommonSettings)
+
+EXIT_WITH_PARENT_FLAG = "--exit-with-parent"
+"""Argument that makes a service stop when its standard input ends, so that it never outlives who started it."""
+
+_NOT_SERVING_NOTICE_SECONDS = 0.2
+"""Between turning NOT_SERVING and refusing calls: time for clients that watch the health to look elsewhere."""
+
+
+class Service(Protocol):
+    """What `run` keeps alive."""
+
+    name: str
+    """Short name, for logs: `memory`."""
+    full_names: tuple[str, ...]
+    """gRPC service names, for health and reflection: `chatbot.v1.MemoryService`."""
+    port: int
+    port_variable: str
+    """Environment variable that sets the port."""
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicers. Called before `start`: until that has returned they answer UNAVAILABLE."""
+
+    async def start(self) -> None:
+        """Makes the service ready. Raises StartupError where it cannot be."""
+
+    async def stop(self) -> None:
+        """Gives back what `start` took. Called once, also where `start` failed."""
+
+
+class Server:
+    """One gRPC server with health and reflection, and the service behind it."""
+
+    def __init__(self, service: Service, settings: CommonSettings) -> None:
+        self._service = service
+        self._settings = settings
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[OutcomeInterceptor()],
+            options=[
+                # Without this two servers share a port silently.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                # Connections end now and then, so that new replicas get their share of the traffic.
+                ("grpc.max_connection_age_ms", 30 * 60_000),
+                ("grpc.max_connection_age_grace_ms", 30 * 60_000),
+            ],
+        )
+        self.port = service.port
+        """Where it listens: `service.port`, or what the system chose where that is 0. Known after `bind`."""
+
+    async def bind(self) -> None:
+        """Listens, with health NOT_SERVING.
+
+        Raises:
+            StartupError: The port is taken or may not be used.
+        """
+        await self._set_health(serving=False)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._service.register(self._server)
+        reflection.enable_server_reflection(
+            (*self._service.full_names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        host = self._settings.bind_host
+        address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise StartupError(
+                f"{address} cannot be listened on: the port is taken or not allowed; "
+                f"set {self._service.port_variable} to a free one."
+            ) from None
+        await self._server.start()
+
+    async def start(self) -> None:
+        """Makes the service ready and turns the health SERVING."""
+        await self._service.start()
+        await self._set_health(serving=True)
+        _log.info("serving", address=f"{self._settings.bind_host}:{self.port}")
+
+    async def stop(self, grace: float) -> None:
+        """Drains and stops: calls under way get `grace` seconds."""
+        await self._set_health(serving=False)
+        if grace > 0:
+            await asyncio.sleep(min(_NOT_SERVING_NOTICE_SECONDS, grace))
+        await self._server.stop(grace)
+        await self._service.stop()
+
+    async def _set_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *self._service.full_names):
+            await self._health.set(name, status)
+
+
+async def _serve(service: Service, settings: CommonSettings, exit_with_parent: bool) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Where the platform has no signal handlers on the loop (Windows), its own default stops the process.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stopping.set)
+    if exit_with_parent:
+        threading.Thread(target=_watch_parent, args=(loop, stopping), daemon=True, name="parent").start()
+    server = Server(service, settings)
+    starting: asyncio.Task[None] | None = None
+    try:
+        await server.bind()
+        starting = asyncio.create_task(server.start())
+        stop_asked = asyncio.create_task(stopping.wait())
+        await asyncio.wait({starting, stop_asked}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await stop_asked
+        _log.info("stopping")
+    finally:
+        if starting is not None and not starting.done():
+            starting.cancel()
+        await server.stop(settings.drain_seconds if stopping.is_set() else 0)
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    # Unbuffered reads on the descriptor: a thread blocked in sys.stdin would hold its lock at exit.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    loop.call_soon_threadsafe(stopping.set)
+
+
+def run(name: str, settings_type: type[SettingsT], build: Callable[[SettingsT], Service]) -> None:
+    """Runs a service until it is told to stop, then exits the process.
+
+    Exit status: 0 after a stop that was asked for, 2 where it cannot start; the reason is then the last line on
+    standard error, after `error: `.
+    """
+    try:
+        settings = load_settings(settings_type)
+        configure_logging(name, settings.log_level, settings.log_format)
+        asyncio.run(_serve(build(settings), settings, EXIT_WITH_PARENT_FLAG in sys.argv[1:]))
+    except StartupError as refusal:
+        sys.stderr.write(f"error: {refusal}\n")
+        sys.exit(2)
+    except Exception as failure:
+        sys.stderr.write(f"error: {name} stopped unexpectedly: {where(failure)}\n")
+        sys.exit(1)
