@@ -1,9 +1,9 @@
 """The outermost server interceptor: every call ends with a status of ours, and with one log line.
 
 A domain error becomes its row of the table in `errors`; any other exception becomes INTERNAL without its text;
-bytes that are no valid request become INVALID_ARGUMENT; a call of ours that is cancelled from within (the server
-is stopping) becomes UNAVAILABLE, because a handler that lets `CancelledError` out sends no status at all and
-leaves its client waiting.
+bytes that are no valid request become INVALID_ARGUMENT. A cancelled call always ends in an abort: grpc gives no
+way to tell whether the caller went away (then the abort goes nowhere) or the server is stopping, and a handler
+that lets `CancelledError` out sends no status at all and would leave its client waiting.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _as_error(failure: BaseException, method: str) -> errors.ChatbotError:
     if isinstance(failure, errors.ChatbotError):
         return failure
     if isinstance(failure, asyncio.CancelledError):
-        return errors.ShuttingDown("The service is stopping.", retry_after=1.0)
+        return errors.ShuttingDown("The service stopped before the call ended.", retry_after=1.0)
     _log.error("unexpected exception", method=method, failure=where(failure))
     return errors.InternalError.unexpected()
 
@@ -116,11 +116,8 @@ def _unary(method: str, inner: Any, streams_in: bool) -> Any:
             _checked(request)
             return await inner(request, context)
         except (Exception, asyncio.CancelledError) as failure:
-            if isinstance(failure, asyncio.CancelledError) and context.cancelled():
-                outcome = "CANCELLED"
-                raise
             error = _as_error(failure, method)
-            outcome = error.reason
+            outcome = _outcome(failure, error)
             await _abort(context, error)
             raise AssertionError("abort raises") from None
         finally:
@@ -142,10 +139,8 @@ def _streaming(method: str, inner: Any, streams_in: bool) -> Any:
                 yield response
             outcome = "OK"
         except (Exception, asyncio.CancelledError) as failure:
-            if isinstance(failure, asyncio.CancelledError) and context.cancelled():
-                raise
             error = _as_error(failure, method)
-            outcome = error.reason
+            outcome = _outcome(failure, error)
             await _abort(context, error)
         finally:
             # A cancel during a blocked write arrives as GeneratorExit: the handler's own cleanup runs now,
@@ -155,6 +150,10 @@ def _streaming(method: str, inner: Any, streams_in: bool) -> Any:
             _log_call(method, outcome, began)
 
     return behave
+
+
+def _outcome(failure: BaseException, error: errors.ChatbotError) -> str:
+    return "CANCELLED" if isinstance(failure, asyncio.CancelledError) else error.reason
 
 
 def _log_call(method: str, outcome: str, began: float) -> None:
