@@ -32,6 +32,9 @@ class CommonSettings(BaseSettings):
     bind_host: str = Field(
         "127.0.0.1", description="Address that the services listen on. Containers set `0.0.0.0`."
     )
+    gateway_grpc_port: Port = Field(50051, description="Port of the gateway, for clients.")
+    memory_grpc_port: Port = Field(50052, description="Port of the memory service.")
+    inference_grpc_port: Port = Field(50053, description="Port of the inference service.")
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("chatbot", appauthor=False)),
         description="Folder for the database and converted models. Default: the platform's user data folder.",
