@@ -285,9 +285,7 @@ def to_status(error: ChatbotError) -> status_pb2.Status:
 
 def from_rpc_error(failure: grpc.aio.AioRpcError) -> ChatbotError:
     """Returns the error that a peer of ours reported, or the nearest one where it reported none of ours."""
-    packed = next(
-        (v for k, v in failure.trailing_metadata() if k == STATUS_DETAILS_KEY and isinstance(v, bytes)), None
-    )
+    packed = next((v for k, v in failure.trailing_metadata() if k == STATUS_DETAILS_KEY and isinstance(v, bytes)), None)
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()

@@ -42,13 +42,17 @@ _NOT_SERVING_NOTICE_SECONDS = 0.2
 class Service(Protocol):
     """What `run` keeps alive."""
 
-    name: str
-    """Short name, for logs: `memory`."""
-    full_names: tuple[str, ...]
-    """gRPC service names, for health and reflection: `chatbot.v1.MemoryService`."""
-    port: int
-    port_variable: str
-    """Environment variable that sets the port."""
+    @property
+    def full_names(self) -> tuple[str, ...]:
+        """GRPC service names, for health and reflection: `chatbot.v1.MemoryService`."""
+
+    @property
+    def port(self) -> int:
+        """Port to listen on; 0: any free one."""
+
+    @property
+    def port_variable(self) -> str:
+        """Environment variable that sets the port."""
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers. Called before `start`: until that has returned they answer UNAVAILABLE."""

@@ -29,9 +29,7 @@ class CommonSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
-    bind_host: str = Field(
-        "127.0.0.1", description="Address that the services listen on. Containers set `0.0.0.0`."
-    )
+    bind_host: str = Field("127.0.0.1", description="Address that the services listen on. Containers set `0.0.0.0`.")
     gateway_grpc_port: Port = Field(50051, description="Port of the gateway, for clients.")
     memory_grpc_port: Port = Field(50052, description="Port of the memory service.")
     inference_grpc_port: Port = Field(50053, description="Port of the inference service.")

@@ -1,0 +1,163 @@
+"""The services behind the gateway, as it calls them: deadlines set, failures turned into our errors."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from chatbot.v1 import inference_service_pb2 as inference_pb
+from chatbot.v1.inference_service_pb2_grpc import InferenceServiceStub
+from chatbot.v1.memory_service_pb2_grpc import MemoryServiceStub
+from services.rpc import errors
+from services.rpc.channel import PIN_HEADER, open_channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from chatbot.v1.chat_message_pb2 import ChatMessage
+    from services.gateway.settings import GatewaySettings
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+
+class MemoryPeer:
+    """The memory service."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout: float) -> None:
+        self.stub = MemoryServiceStub(channel)
+        self._timeout = timeout
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        time_left: float | None = None,
+    ) -> ResponseT:
+        """Calls one of the stub's methods.
+
+        Args:
+            method: Such as `peer.stub.GetConversation`.
+            request: Its request.
+            time_left: Seconds that the gateway's own caller gives; None: no bound.
+
+        Raises:
+            ChatbotError: What the service answered, or MemoryUnavailable.
+        """
+        try:
+            return await method(request, timeout=_least(self._timeout, time_left))
+        except grpc.aio.AioRpcError as failure:
+            raise _memory_error(failure) from None
+
+    async def stream(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        time_left: float | None,
+    ) -> AsyncGenerator[ResponseT, None]:
+        """Calls one of the stub's streaming methods; errors as for `call`."""
+        call = method(request, timeout=time_left)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as failure:
+            raise _memory_error(failure) from None
+        finally:
+            call.cancel()
+
+
+class InferencePeer:
+    """The inference service."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout: float) -> None:
+        self._stub = InferenceServiceStub(channel)
+        self._timeout = timeout
+
+    async def model(self, time_left: float | None = None) -> inference_pb.Model:
+        """Returns the model that answers."""
+        return (await self._call(self._stub.GetModel, inference_pb.GetModelRequest(), time_left)).model
+
+    async def count_messages(
+        self, messages: Sequence[ChatMessage], time_left: float | None
+    ) -> inference_pb.CountTokensResponse:
+        """Counts the tokens of a conversation as `generate` would render it."""
+        request = inference_pb.CountTokensRequest(messages=inference_pb.ChatMessages(messages=messages))
+        return await self._call(self._stub.CountTokens, request, time_left)
+
+    async def count_text(self, text: str, time_left: float | None) -> int:
+        """Counts the tokens of a text."""
+        request = inference_pb.CountTokensRequest(text=text)
+        return (await self._call(self._stub.CountTokens, request, time_left)).total_tokens
+
+    async def generate(
+        self, request: inference_pb.GenerateRequest, conversation: str, time_left: float | None
+    ) -> AsyncGenerator[inference_pb.GenerateResponse, None]:
+        """Streams a reply; closing the iterator stops the model.
+
+        The conversation decides which replica it goes to, so that its KV cache is found again.
+
+        Raises:
+            ChatbotError: What the service answered; EngineLost or InferenceUnavailable where it broke off.
+        """
+        # A resource name is ASCII, but whose form is checked elsewhere; a header must be, so it is hashed.
+        pin = hashlib.sha256(conversation.encode()).hexdigest()
+        call = self._stub.Generate(request, timeout=time_left, metadata=((PIN_HEADER, pin),))
+        try:
+            async for event in call:
+                yield event
+        except grpc.aio.AioRpcError as failure:
+            raise _inference_error(failure) from None
+        finally:
+            call.cancel()
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        time_left: float | None,
+    ) -> ResponseT:
+        try:
+            return await method(request, timeout=_least(self._timeout, time_left))
+        except grpc.aio.AioRpcError as failure:
+            raise _inference_error(failure) from None
+
+
+class Peers:
+    """Both services and the channels to them. To be made on the event loop that uses it."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._memory_channel = open_channel(settings.memory_address or f"127.0.0.1:{settings.memory_grpc_port}")
+        self._inference_channel = open_channel(
+            settings.inference_address or f"127.0.0.1:{settings.inference_grpc_port}", pin_by_header=True
+        )
+        self.memory = MemoryPeer(self._memory_channel, settings.memory_timeout_seconds)
+        self.inference = InferencePeer(self._inference_channel, settings.inference_timeout_seconds)
+
+    async def close(self) -> None:
+        """Closes the channels."""
+        await self._memory_channel.close()
+        await self._inference_channel.close()
+
+
+def _least(timeout: float, time_left: float | None) -> float:
+    return timeout if time_left is None else min(timeout, time_left)
+
+
+def _memory_error(failure: grpc.aio.AioRpcError) -> errors.ChatbotError:
+    return _peer_error(failure, errors.MemoryUnavailable("The memory service does not answer.", retry_after=1.0))
+
+
+def _inference_error(failure: grpc.aio.AioRpcError) -> errors.ChatbotError:
+    return _peer_error(failure, errors.InferenceUnavailable("The inference service does not answer.", retry_after=1.0))
+
+
+def _peer_error(failure: grpc.aio.AioRpcError, unavailable: errors.Unavailable) -> errors.ChatbotError:
+    error = errors.from_rpc_error(failure)
+    if error.reason == errors.Unavailable.reason:
+        return unavailable
+    if failure.code() is grpc.StatusCode.CANCELLED:
+        # Not by us: our own cancel arrives as CancelledError. The connection went down under the call.
+        return unavailable
+    return error

@@ -1,0 +1,203 @@
+"""Gathers what a prompt is built from: the window, the counts, the recalled messages."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatbot.v1 import memory_service_pb2 as memory_pb
+from chatbot.v1.chat_message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, ChatMessage
+from services.gateway import context
+from services.rpc import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatbot.v1.chat_service_pb2 import RecallConfig
+    from services.gateway.peers import Peers
+    from services.gateway.settings import GatewaySettings
+
+_PAGE_SIZE = 1000
+_LONGEST_QUERY = 4000
+"""Characters of a message that are searched with; embedders read less than that."""
+
+_CANDIDATES_PER_RECALL = 3
+"""How many hits are asked for, for each one that may be recalled: some will be too long or repeat others."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecallLimits:
+    """How much is recalled."""
+
+    limit: int
+    max_tokens: int
+    min_similarity: float
+
+    @classmethod
+    def of(cls, config: RecallConfig, settings: GatewaySettings) -> RecallLimits:
+        """Returns what a request asks for, with the gateway's settings where it asks nothing.
+
+        Raises:
+            InvalidArgument: A field is out of its range.
+        """
+        if config.HasField("limit") and not 0 <= config.limit <= 50:
+            raise errors.invalid_field("recall.limit", f"must be from 0 to 50; it is {config.limit}")
+        if config.HasField("max_tokens") and config.max_tokens < 1:
+            raise errors.invalid_field("recall.max_tokens", f"must be 1 or more; it is {config.max_tokens}")
+        if config.HasField("min_similarity") and not -1 <= config.min_similarity <= 1:
+            raise errors.invalid_field("recall.min_similarity", "must be from -1 to 1")
+        enabled = config.enabled if config.HasField("enabled") else True
+        limit = config.limit if config.HasField("limit") else settings.recall_limit
+        return cls(
+            limit if enabled else 0,
+            config.max_tokens if config.HasField("max_tokens") else settings.recall_max_tokens,
+            config.min_similarity if config.HasField("min_similarity") else settings.recall_min_similarity,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPrompt:
+    """A prompt and the sizes it was built to."""
+
+    prompt: context.Prompt
+    prompt_tokens: int
+    context_tokens: int
+    window_moved: bool
+    """Whether the window was cut, so that its new start has to be stored."""
+
+
+class PromptBuilder:
+    """Builds prompts from what the services hold."""
+
+    def __init__(self, peers: Peers, settings: GatewaySettings) -> None:
+        self._peers = peers
+        self._settings = settings
+
+    async def build(
+        self,
+        user_id: str,
+        conversation: memory_pb.Conversation,
+        text: str,
+        recall: RecallLimits,
+        *,
+        before_sequence: int | None = None,
+        time_left: float | None = None,
+    ) -> BuiltPrompt:
+        """Builds the prompt for a text said in a conversation.
+
+        Args:
+            user_id: Whose.
+            conversation: The conversation; one without a name is new and has no messages.
+            text: What is said.
+            recall: How much is recalled.
+            before_sequence: Only messages before this one count as said before; None: all of them.
+            time_left: Seconds for each call to a service; None: no bound but their own.
+
+        Raises:
+            ContextTooLong: System prompt and text alone do not fit the model's context.
+            ChatbotError: What a service answered.
+        """
+        start = max(conversation.window_start_sequence, 1)
+        in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
+        window, hits = await asyncio.gather(
+            self._window(user_id, conversation, start, before_sequence, time_left),
+            self._search(user_id, text, recall, in_window=in_window, time_left=time_left),
+        )
+        # A message that never got its reply is said together with this one.
+        unanswered = [window.pop().content] if window and window[-1].role == ROLE_USER else []
+        said = ChatMessage(role=ROLE_USER, content="\n\n".join([*unanswered, text]))
+        system = conversation.system_prompt or self._settings.system_prompt
+        opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
+        counts = await self._peers.inference.count_messages([*opening, *window, said], time_left)
+        system_tokens = counts.message_tokens[0] if system else 0
+        window_tokens = list(counts.message_tokens[len(opening) : -1])
+        said_tokens = counts.message_tokens[-1]
+        n_context = counts.context_tokens
+        fixed_tokens = counts.total_tokens - sum(window_tokens)
+        if fixed_tokens >= n_context:
+            raise errors.ContextTooLong.of(fixed_tokens, n_context)
+
+        reserve = min(self._settings.reply_reserve_tokens, n_context // 2)
+        left = max(n_context - reserve - fixed_tokens, 0)
+        recall_tokens = min(recall.max_tokens, left // 2) if recall.limit else 0
+        cut = context.cut_window(window, window_tokens, left - recall_tokens)
+        window, window_tokens = window[cut:], window_tokens[cut:]
+        next_sequence = before_sequence or conversation.last_sequence + 1
+        if cut:
+            # What has just left the window may be what is needed now.
+            in_window.start_sequence = window[0].sequence if window else next_sequence
+            hits = await self._search(user_id, text, recall, in_window=in_window, time_left=time_left)
+        recalled = context.within_budget(
+            await self._counted(context.worth_recalling(hits, text, recall.min_similarity), time_left),
+            recall.limit,
+            recall_tokens,
+        )
+        prompt = context.assemble(
+            system_prompt=system,
+            system_tokens=system_tokens,
+            window=window,
+            window_tokens=window_tokens,
+            recalled=recalled,
+            message=said,
+            message_tokens=said_tokens,
+            next_sequence=next_sequence,
+        )
+        prompt_tokens = fixed_tokens + sum(window_tokens) + sum(r.tokens for r in recalled)
+        return BuiltPrompt(prompt, prompt_tokens, n_context, window_moved=cut > 0)
+
+    async def _window(
+        self,
+        user_id: str,
+        conversation: memory_pb.Conversation,
+        start: int,
+        before_sequence: int | None,
+        time_left: float | None,
+    ) -> list[ChatMessage]:
+        """Returns the messages from the window's start on, oldest first, user and assistant in turn."""
+        messages: list[ChatMessage] = []
+        if not conversation.name or conversation.last_sequence == 0:
+            return messages
+        request = memory_pb.ListMessagesRequest(
+            user_id=user_id, conversation=conversation.name, page_size=_PAGE_SIZE, start_sequence=start
+        )
+        while True:
+            page = await self._peers.memory.call(self._peers.memory.stub.ListMessages, request, time_left)
+            messages += page.messages
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        # System messages of an imported conversation are its record, not its instructions.
+        spoken = context.alternating(
+            m
+            for m in messages
+            if m.role in {ROLE_USER, ROLE_ASSISTANT} and (before_sequence is None or m.sequence < before_sequence)
+        )
+        return spoken[1:] if spoken and spoken[0].role == ROLE_ASSISTANT else spoken
+
+    async def _search(
+        self,
+        user_id: str,
+        text: str,
+        recall: RecallLimits,
+        *,
+        in_window: memory_pb.MessageRange,
+        time_left: float | None,
+    ) -> Sequence[memory_pb.SearchHit]:
+        """Returns the user's messages that fit the text best, but for those in the window."""
+        if recall.limit == 0:
+            return ()
+        request = memory_pb.SearchMessagesRequest(
+            user_id=user_id,
+            query=text[:_LONGEST_QUERY],
+            limit=recall.limit * _CANDIDATES_PER_RECALL,
+            filter=memory_pb.MessageFilter(roles=[ROLE_USER, ROLE_ASSISTANT]),
+            exclude=[in_window] if in_window.conversation else (),
+        )
+        found = await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
+        return found.hits
+
+    async def _counted(self, hits: Sequence[memory_pb.SearchHit], time_left: float | None) -> list[context.Recalled]:
+        quotes = [context.quote(hit) for hit in hits]
+        counts = await asyncio.gather(*(self._peers.inference.count_text(f"{q}\n", time_left) for q in quotes))
+        return [context.Recalled(*row) for row in zip(hits, quotes, counts, strict=True)]
