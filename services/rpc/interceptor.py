@@ -35,6 +35,24 @@ class _Undecodable:
     """Stands for a request whose bytes are no valid message."""
 
 
+class _CallsUnderWay:
+    """Counts calls; `none` is set while there are none."""
+
+    def __init__(self) -> None:
+        self.none = asyncio.Event()
+        self.none.set()
+        self._count = 0
+
+    def begin(self) -> None:
+        self._count += 1
+        self.none.clear()
+
+    def end(self) -> None:
+        self._count -= 1
+        if self._count == 0:
+            self.none.set()
+
+
 async def _abort(context: Context, error: errors.ChatbotError) -> None:
     status = errors.to_status(error)
     await context.abort(
@@ -68,6 +86,13 @@ async def _checked_stream(requests: AsyncIterator[object]) -> AsyncIterator[obje
 class OutcomeInterceptor(grpc.aio.ServerInterceptor):
     """Maps exceptions to statuses and logs each call's method, status and duration."""
 
+    def __init__(self) -> None:
+        self._calls = _CallsUnderWay()
+
+    async def wait_until_idle(self) -> None:
+        """Returns when no call of the service is under way. Health and reflection do not count."""
+        await self._calls.none.wait()
+
     async def intercept_service(  # noqa: D102 - documented by grpc
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
@@ -93,7 +118,7 @@ class OutcomeInterceptor(grpc.aio.ServerInterceptor):
                 else (grpc.unary_stream_rpc_method_handler)
             )
             inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            behaviour: Any = _streaming(method, inner, handler.request_streaming)
+            behaviour: Any = _streaming(method, inner, handler.request_streaming, self._calls)
         else:
             build = (
                 grpc.stream_unary_rpc_method_handler
@@ -101,15 +126,16 @@ class OutcomeInterceptor(grpc.aio.ServerInterceptor):
                 else (grpc.unary_unary_rpc_method_handler)
             )
             inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            behaviour = _unary(method, inner, handler.request_streaming)
+            behaviour = _unary(method, inner, handler.request_streaming, self._calls)
         built: grpc.RpcMethodHandler[Any, Any] = build(behaviour, deserialize, handler.response_serializer)
         return built
 
 
-def _unary(method: str, inner: Any, streams_in: bool) -> Any:
+def _unary(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay) -> Any:
     async def behave(request: Any, context: Context) -> object:
         began = time.monotonic()
         outcome = "OK"
+        calls.begin()
         try:
             if streams_in:
                 return await inner(_checked_stream(request), context)
@@ -121,16 +147,18 @@ def _unary(method: str, inner: Any, streams_in: bool) -> Any:
             await _abort(context, error)
             raise AssertionError("abort raises") from None
         finally:
+            calls.end()
             _log_call(method, outcome, began)
 
     return behave
 
 
-def _streaming(method: str, inner: Any, streams_in: bool) -> Any:
+def _streaming(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay) -> Any:
     async def behave(request: Any, context: Context) -> AsyncIterator[object]:
         began = time.monotonic()
         outcome = "CANCELLED"  # what it is where neither the end nor an exception is reached
         responses: Any = None
+        calls.begin()
         try:
             if not streams_in:
                 _checked(request)
@@ -145,9 +173,12 @@ def _streaming(method: str, inner: Any, streams_in: bool) -> Any:
         finally:
             # A cancel during a blocked write arrives as GeneratorExit: the handler's own cleanup runs now,
             # not when the garbage collector finds it.
-            if responses is not None:
-                await responses.aclose()
-            _log_call(method, outcome, began)
+            try:
+                if responses is not None:
+                    await responses.aclose()
+            finally:
+                calls.end()
+                _log_call(method, outcome, began)
 
     return behave
 

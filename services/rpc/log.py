@@ -6,12 +6,23 @@ quote it: an unexpected exception is logged as its type and the places it came t
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import traceback
 from typing import Literal
 
 import structlog
+
+
+class _StandardError(io.StringIO):
+    """Standard error as it is at the moment of writing, whoever may have replaced it since start."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure_logging(service: str, level: str, form: Literal["text", "json"]) -> None:
@@ -29,12 +40,12 @@ def configure_logging(service: str, level: str, form: Literal["text", "json"]) -
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_StandardError()),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)
     # Libraries' own loggers: warnings and worse, as plain lines on the same stream.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, stream=_StandardError(), format="%(levelname)s %(name)s: %(message)s")
 
 
 def where(failure: BaseException) -> str:

@@ -38,6 +38,9 @@ EXIT_WITH_PARENT_FLAG = "--exit-with-parent"
 _NOT_SERVING_NOTICE_SECONDS = 0.2
 """Between turning NOT_SERVING and refusing calls: time for clients that watch the health to look elsewhere."""
 
+_LAST_WORDS_SECONDS = 0.1
+"""After the last call has ended: time for its status to leave before connections are closed."""
+
 
 class Service(Protocol):
     """What `run` keeps alive."""
@@ -71,8 +74,9 @@ class Server:
         self._service = service
         self._settings = settings
         self._health = health.aio.HealthServicer()
+        self._outcomes = OutcomeInterceptor()
         self._server = grpc.aio.server(
-            interceptors=[OutcomeInterceptor()],
+            interceptors=[self._outcomes],
             options=[
                 # Without this two servers share a port silently.
                 ("grpc.so_reuseport", 0),
@@ -124,7 +128,13 @@ class Server:
         await self._set_health(serving=False)
         if grace > 0:
             await asyncio.sleep(min(_NOT_SERVING_NOTICE_SECONDS, grace))
-        await self._server.stop(grace)
+        draining = asyncio.create_task(self._server.stop(grace))
+        # Whoever watches the health holds a call open for good: the drain waits for the service's calls only.
+        idle = asyncio.create_task(self._outcomes.wait_until_idle())
+        await asyncio.wait({draining, idle}, return_when=asyncio.FIRST_COMPLETED)
+        await self._server.stop(_LAST_WORDS_SECONDS)
+        await draining
+        idle.cancel()
         await self._service.stop()
 
     async def _set_health(self, *, serving: bool) -> None:
