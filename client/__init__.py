@@ -1,0 +1,98 @@
+"""The typed asyncio client of the chat backend.
+
+    async with ChatClient("127.0.0.1:50051") as client:
+        async for text in client.chat("What is the capital of France?"):
+            print(text, end="", flush=True)
+
+Imports nothing of the services: it speaks the public protocol `chatbot.v1` and could live anywhere. No protobuf
+message leaves it; what it returns are the frozen values of `client.values`, what it raises are the errors of
+`client.errors`.
+"""
+
+from __future__ import annotations
+
+from client.chat_client import ChatClient
+from client.errors import (
+    ChatbotError,
+    ContextTooLong,
+    ConversationBusy,
+    ConversationNotFound,
+    DeadlineExceeded,
+    EngineLost,
+    FailedPrecondition,
+    FieldViolation,
+    InternalError,
+    InvalidArgument,
+    InvalidPageToken,
+    MessageNotFound,
+    ModelLoading,
+    NotConnected,
+    NotFound,
+    NothingToRegenerate,
+    NotImplementedByServer,
+    Overloaded,
+    RequestIdReused,
+    Unavailable,
+)
+from client.reply import Reply
+from client.values import (
+    Context,
+    ContextSection,
+    Conversation,
+    DeletedData,
+    FinishReason,
+    GenerationTimings,
+    Message,
+    MessageFilter,
+    Model,
+    RecallConfig,
+    ReplyFinished,
+    ReplyStarted,
+    Role,
+    SamplingConfig,
+    SearchHit,
+    SectionKind,
+    Usage,
+)
+
+__all__ = [
+    "ChatClient",
+    "ChatbotError",
+    "Context",
+    "ContextSection",
+    "ContextTooLong",
+    "Conversation",
+    "ConversationBusy",
+    "ConversationNotFound",
+    "DeadlineExceeded",
+    "DeletedData",
+    "EngineLost",
+    "FailedPrecondition",
+    "FieldViolation",
+    "FinishReason",
+    "GenerationTimings",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidPageToken",
+    "Message",
+    "MessageFilter",
+    "MessageNotFound",
+    "Model",
+    "ModelLoading",
+    "NotConnected",
+    "NotFound",
+    "NotImplementedByServer",
+    "NothingToRegenerate",
+    "Overloaded",
+    "RecallConfig",
+    "Reply",
+    "ReplyFinished",
+    "ReplyStarted",
+    "RequestIdReused",
+    "Role",
+    "SamplingConfig",
+    "SearchHit",
+    "SectionKind",
+    "Unavailable",
+    "Usage",
+]
