@@ -1,15 +1,14 @@
 # The commands of whoever works on this project. `python run.py` is all that a user needs.
 PYTHON := .venv/bin/python
 
-.PHONY: protos docs lint types format
+.PHONY: protos docs lint types format test locks check
 
 protos:  ## regenerate gen/ from protos/
-	rm -rf gen && mkdir gen
-	$(PYTHON) -m grpc_tools.protoc -I protos --python_out=gen --pyi_out=gen --grpc_python_out=gen \
-	  --plugin=protoc-gen-mypy_grpc=.venv/bin/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:gen protos/chatbot/v1/*.proto
+	$(PYTHON) -m deploy.protos
 
-docs:  ## rewrite docs/api.md from protos/
+docs:  ## rewrite docs/api.md from protos/, and README.md's settings table from the code
 	$(PYTHON) docs/api_from_protos.py
+	$(PYTHON) docs/settings_from_code.py
 
 lint:  ## style
 	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
@@ -19,3 +18,12 @@ types:  ## types
 
 format:  ## rewrite in the project's style
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
+
+test:  ## set up and run all tests
+	python3 run.py test
+
+locks:  ## choose the versions of all packages anew
+	python3 run.py lock
+
+check:  ## all that has to hold before a change goes in
+	.ci/run

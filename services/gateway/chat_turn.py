@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import unicodedata
 import uuid
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,9 @@ _log = structlog.get_logger()
 TurnEvent = chat_pb.ReplyStarted | chat_pb.ReplyDelta | chat_pb.ReplyFinished
 
 _PAGE_SIZE = 100
+_LONGEST_TITLE = 60
+"""Characters."""
+
 _APPEND_PATIENCE_SECONDS = 15.0
 _APPEND_RETRY_SECONDS = 0.5
 
@@ -102,13 +106,15 @@ class ChatTurns:
         conversation = memory_pb.Conversation()
         if request.conversation:
             conversation = await self._get_conversation(caller, request.conversation)
-        # A new conversation's id follows from the request's, so its turn can be claimed before it exists.
-        with self._busy.claim(caller.user_id, conversation.name or request.request_id):
+        with ExitStack() as claims:
+            # A new conversation follows from its request, so the turn is claimed before it exists.
+            claims.enter_context(self._busy.claim(caller.user_id, conversation.name or request.request_id))
             built = await self._prompts.build(
                 caller.user_id, conversation, request.text, recall, time_left=caller.time_left()
             )
             if not conversation.name:
-                conversation = await self._create_conversation(caller, request.request_id)
+                conversation = await self._create_conversation(caller, request)
+                claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
             message, replayed = await self._append_message(caller, conversation, request)
             if replayed:
                 outcome = await self._stored_reply(caller, message, request.request_id)
@@ -182,15 +188,13 @@ class ChatTurns:
         response = await self._peers.memory.call(self._peers.memory.stub.GetConversation, request, caller.time_left())
         return response.conversation
 
-    async def _create_conversation(self, caller: Caller, request_id: str) -> memory_pb.Conversation:
-        request = memory_pb.CreateConversationRequest(
+    async def _create_conversation(self, caller: Caller, request: chat_pb.ChatRequest) -> memory_pb.Conversation:
+        create = memory_pb.CreateConversationRequest(
             user_id=caller.user_id,
-            conversation=memory_pb.Conversation(),
-            request_id=_derived(request_id, "conversation"),
+            conversation=memory_pb.Conversation(title=_title_of(request.text)),
+            request_id=_derived(request.request_id, "conversation"),
         )
-        response = await self._peers.memory.call(
-            self._peers.memory.stub.CreateConversation, request, caller.time_left()
-        )
+        response = await self._peers.memory.call(self._peers.memory.stub.CreateConversation, create, caller.time_left())
         return response.conversation
 
     async def _append_message(
@@ -281,7 +285,8 @@ class ChatTurns:
             request = inference_pb.GenerateRequest(
                 messages=inference_pb.ChatMessages(messages=turn.built.prompt.messages()),
                 sampling=turn.sampling,
-                cache_key=hashlib.sha256(turn.user_id.encode()).hexdigest(),
+                # A prompt's beginning is found again by its own conversation and by no one else.
+                cache_key=hashlib.sha256(f"{turn.user_id}\0{turn.conversation}".encode()).hexdigest(),
             )
             stream = self._peers.inference.generate(request, turn.conversation, caller.time_left())
             async with aclosing(stream) as events:
@@ -359,6 +364,13 @@ class ChatTurns:
 def _derived(request_id: str, what: str) -> str:
     """Returns the request id of a write that belongs to a turn: the same one whenever the turn is repeated."""
     return str(uuid.uuid5(uuid.UUID(request_id), what))
+
+
+def _title_of(text: str) -> str:
+    """Returns what a conversation that opens with a text is listed as: its beginning, on one line."""
+    # Control characters would act on whatever terminal lists it.
+    words = " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
+    return words if len(words) <= _LONGEST_TITLE else f"{words[: _LONGEST_TITLE - 1].rstrip()}…"
 
 
 def _conversation_of(message: ChatMessage) -> str:

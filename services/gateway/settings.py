@@ -33,7 +33,7 @@ class GatewaySettings(CommonSettings):
         512, description="Most tokens that recalled messages may take."
     )
     recall_min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.3, description="Lowest cosine similarity at which a message is recalled."
+        0.35, description="Lowest cosine similarity at which a message is recalled."
     )
     reply_reserve_tokens: Annotated[int, Field(ge=1)] = Field(
         1024, description="Tokens of the context kept free for the reply; at most half of the context is."

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import grpc
 import structlog
@@ -67,6 +67,18 @@ class Service(Protocol):
         """Gives back what `start` took. Called once, also where `start` failed."""
 
 
+@runtime_checkable
+class Losable(Protocol):
+    """A service that may stop working by itself, so that its process has to end and be started again."""
+
+    async def lost(self) -> str:
+        """Returns, once that has happened, why. Awaited from when `Service.start` has returned."""
+
+
+class ServiceLost(Exception):
+    """A service stopped working by itself. The message says why."""
+
+
 class Server:
     """One gRPC server with health and reflection, and the service behind it."""
 
@@ -84,7 +96,7 @@ class Server:
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 # Connections end now and then, so that new replicas get their share of the traffic.
                 ("grpc.max_connection_age_ms", 30 * 60_000),
@@ -143,7 +155,7 @@ class Server:
             await self._health.set(name, status)
 
 
-async def _serve(service: Service, settings: CommonSettings, exit_with_parent: bool) -> None:
+async def _serve(build: Callable[[], Service], settings: CommonSettings, exit_with_parent: bool) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,6 +164,8 @@ async def _serve(service: Service, settings: CommonSettings, exit_with_parent: b
             loop.add_signal_handler(number, stopping.set)
     if exit_with_parent:
         threading.Thread(target=_watch_parent, args=(loop, stopping), daemon=True, name="parent").start()
+    # Built here, not before: the service may open channels, which belong to the running loop.
+    service = build()
     server = Server(service, settings)
     starting: asyncio.Task[None] | None = None
     try:
@@ -161,12 +175,23 @@ async def _serve(service: Service, settings: CommonSettings, exit_with_parent: b
         await asyncio.wait({starting, stop_asked}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            await stop_asked
+            await _stop_or_loss(service, stop_asked)
         _log.info("stopping")
     finally:
         if starting is not None and not starting.done():
             starting.cancel()
         await server.stop(settings.drain_seconds if stopping.is_set() else 0)
+
+
+async def _stop_or_loss(service: Service, stop_asked: asyncio.Task[bool]) -> None:
+    if not isinstance(service, Losable):
+        await stop_asked
+        return
+    loss = asyncio.create_task(service.lost())
+    await asyncio.wait({loss, stop_asked}, return_when=asyncio.FIRST_COMPLETED)
+    if loss.done():
+        raise ServiceLost(loss.result())
+    loss.cancel()
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
@@ -179,16 +204,19 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> N
 def run(name: str, settings_type: type[SettingsT], build: Callable[[SettingsT], Service]) -> None:
     """Runs a service until it is told to stop, then exits the process.
 
-    Exit status: 0 after a stop that was asked for, 2 where it cannot start; the reason is then the last line on
-    standard error, after `error: `.
+    Exit status: 0 after a stop that was asked for, 2 where it cannot start, 1 where it stopped by itself; the reason
+    is then the last line on standard error, after `error: `.
     """
     try:
         settings = load_settings(settings_type)
         configure_logging(name, settings.log_level, settings.log_format)
-        asyncio.run(_serve(build(settings), settings, EXIT_WITH_PARENT_FLAG in sys.argv[1:]))
+        asyncio.run(_serve(lambda: build(settings), settings, EXIT_WITH_PARENT_FLAG in sys.argv[1:]))
     except StartupError as refusal:
         sys.stderr.write(f"error: {refusal}\n")
         sys.exit(2)
+    except ServiceLost as loss:
+        sys.stderr.write(f"error: {name} stopped: {loss}\n")
+        sys.exit(1)
     except Exception as failure:
         sys.stderr.write(f"error: {name} stopped unexpectedly: {where(failure)}\n")
         sys.exit(1)
