@@ -1,0 +1,204 @@
+"""The commands of `python run.py`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy.launch.backend import Backend, Stopped, stop_on_signals
+from deploy.launch.console import Console, Failure
+from deploy.launch.environment import prepare
+from deploy.launch.places import CHECKOUT, chosen_port, data_dir, is_taken, logs_dir, reachable_host
+from deploy.launch.processes import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+USAGE = """\
+usage: python run.py [--model MODEL]         set up, start the services, open the chat
+       python run.py serve [--model MODEL]   the same without the chat, until Ctrl-C
+       python run.py test [PYTEST ARGUMENTS] run the tests
+       python run.py lock                    choose the versions of all packages anew
+
+MODEL is a model hub id such as google/gemma-3-1b-it, a folder, or a .gguf file.
+Without it CHATBOT_MODEL decides, and without that the small model that comes along.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What was asked for."""
+
+    name: str
+    """`chat`, `serve`, `test`, `lock` or `help`."""
+    model: str = ""
+    pytest_arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One service as it is started here."""
+
+    name: str
+    port_variable: str
+    default_port: int
+    health: str
+
+
+# In the order they are taken down: what calls others first.
+DOORS = (
+    Door("gateway", "CHATBOT_GATEWAY_GRPC_PORT", 50051, "chatbot.v1.ChatService"),
+    Door("inference", "CHATBOT_INFERENCE_GRPC_PORT", 50053, "chatbot.v1.InferenceService"),
+    Door("memory", "CHATBOT_MEMORY_GRPC_PORT", 50052, "chatbot.v1.MemoryService"),
+)
+
+
+def parse_arguments(arguments: Sequence[str]) -> Command:
+    """Reads the command line.
+
+    Raises:
+        Failure: It is none that `USAGE` shows.
+    """
+    rest = list(arguments)
+    if rest[:1] in (["-h"], ["--help"], ["help"]):
+        return Command("help")
+    name = rest.pop(0) if rest and not rest[0].startswith("-") else "chat"
+    if name == "test":
+        return Command(name, pytest_arguments=tuple(rest))
+    if name not in {"chat", "serve", "lock"}:
+        raise Failure(f"There is no command {name!r}.\n{USAGE.rstrip()}", exit_code=2)
+    model = ""
+    while rest and name != "lock":
+        option, equals, value = rest.pop(0).partition("=")
+        if option != "--model" or (not equals and not rest):
+            raise Failure(f"{option!r} is not understood.\n{USAGE.rstrip()}", exit_code=2)
+        model = value if equals else rest.pop(0)
+    if rest:
+        raise Failure(f"{rest[0]!r} is not understood.\n{USAGE.rstrip()}", exit_code=2)
+    return Command(name, model)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carries a command line out and returns the exit status."""
+    console = Console(sys.stderr)
+    return report(console, lambda: _run(parse_arguments(arguments), console))
+
+
+def report(console: Console, action: Callable[[], int]) -> int:
+    """Does something and returns its exit status; what stops it is told in a sentence, without a traceback."""
+    try:
+        stop_on_signals()
+        return action()
+    except Failure as failure:
+        console.say(f"error: {failure}")
+        return failure.exit_code
+    except Stopped as stopped:
+        console.say("Stopped.")
+        return 128 + stopped.number
+    except OSError as failure:
+        place = f"{failure.filename}: " if failure.filename else ""
+        console.say(f"error: {place}{failure.strerror or failure}.")
+        return 1
+    finally:
+        console.clear()
+
+
+def _run(command: Command, console: Console) -> int:
+    if command.name == "help":
+        sys.stdout.write(USAGE)
+        return 0
+    if command.name == "lock":
+        from deploy.launch.make_locks import make_locks  # noqa: PLC0415 (slow imports that only this needs)
+
+        make_locks(console)
+        return 0
+    if command.name == "test":
+        python = prepare(console, dev=True)
+        return _run_tests(python, command.pytest_arguments)
+
+    env = service_environment(os.environ, command.model)
+    ports = {door.name: chosen_port(env, door.port_variable, door.default_port) for door in DOORS}
+    env |= {door.port_variable: str(port) for door in DOORS if (port := ports[door.name]) is not None}
+    host = reachable_host(env)
+    for door in DOORS:
+        port = ports[door.name]
+        # Asked before anything starts: else the health of whoever is there would be taken for our service's.
+        if port is not None and is_taken(host, port):
+            raise Failure(
+                f"{host}:{port} cannot be listened on: the port is taken; set {door.port_variable} to a free one.",
+                exit_code=2,
+            )
+    logs = logs_dir(data_dir(os.environ))
+    python = prepare(console, dev=False)
+    backend = Backend(
+        [_service(door, python, host, ports[door.name]) for door in DOORS],
+        env=env,
+        cwd=CHECKOUT,
+        logs=logs,
+        prober=(str(python), "-m", "services.rpc.wait", "--exit-with-parent"),
+        drain_seconds=drain_seconds(os.environ) + 2,
+        console=console,
+    )
+    with backend.up():
+        if command.name == "chat":
+            return backend.run_in_front([str(python), "-m", "client.terminal"])
+        console.say(f"The gateway serves on {host}:{ports['gateway']}; Ctrl-C stops it. Logs are in {logs}.")
+        try:
+            backend.run_until_signal()
+        except Stopped as stopped:
+            if stopped.number == signal.SIGINT:
+                console.clear()
+            console.say("Stopping.")
+    return 0
+
+
+def service_environment(environ: Mapping[str, str], model: str) -> dict[str, str]:
+    """Returns the environment that the services and the chat run in."""
+    paths = [str(CHECKOUT), str(CHECKOUT / "gen")]
+    env = {**caching_environment(environ), "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    if model:
+        env["CHATBOT_MODEL"] = model
+    return env
+
+
+def caching_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns an environment in which Python keeps the bytecode of what it imports.
+
+    torch and what stands on it take some ten seconds longer to import without.
+    """
+    return {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def drain_seconds(environ: Mapping[str, str]) -> float:
+    """Returns how long the services may take to stop, as their own setting says."""
+    try:
+        return min(max(float(environ.get("CHATBOT_DRAIN_SECONDS") or 20), 0), 3600)
+    except ValueError:
+        return 20.0
+
+
+def _service(door: Door, python: Path, host: str, port: int | None) -> Service:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Service(
+        name=door.name,
+        command=(str(python), "-m", f"services.{door.name}", "--exit-with-parent"),
+        health=f"{address}/{door.health}" if port is not None else "",
+    )
+
+
+def _run_tests(python: Path, arguments: Sequence[str]) -> int:
+    command = [str(python), "-m", "pytest", *arguments]
+    tests = subprocess.Popen(command, cwd=CHECKOUT, env=caching_environment(os.environ))  # noqa: S603 (our own)
+    try:
+        return tests.wait()
+    except Stopped:
+        # Ctrl-C has reached pytest too, which reports what it had; any other signal is passed on.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        tests.terminate()
+        tests.wait()
+        raise
