@@ -1,0 +1,89 @@
+"""One conversation, as stored and as it comes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.memory.message import MessageDraft
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A stored conversation. Times are nanoseconds since 1970.
+
+    Attributes:
+        last_sequence: Sequence of its last message; 0 where it has none.
+        window_start_sequence: Sequence of the oldest message that prompts hold word for word.
+    """
+
+    id: str
+    title: str
+    system_prompt: str
+    create_ns: int
+    update_ns: int
+    last_sequence: int
+    window_start_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationDraft:
+    """A conversation before it is started."""
+
+    title: str
+    system_prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationChange:
+    """New values of a conversation's fields; None leaves a field as it is."""
+
+    title: str | None = None
+    system_prompt: str | None = None
+    window_start_sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationCursor:
+    """The conversation that a page ended with."""
+
+    update_ns: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPage:
+    """A page of conversations; `more` where another follows."""
+
+    conversations: tuple[Conversation, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMessage:
+    """A message of an import, with whether it is superseded, and what first stored it; None: the import does."""
+
+    draft: MessageDraft
+    reply_to: int | None
+    superseded: bool
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedConversation:
+    """A conversation of an import and its messages, oldest first. Times are nanoseconds; None: now."""
+
+    draft: ConversationDraft
+    create_ns: int | None
+    update_ns: int | None
+    window_start_sequence: int
+    messages: tuple[ImportedMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many conversations and messages a write was about."""
+
+    conversations: int
+    messages: int

@@ -1,0 +1,30 @@
+"""What the service asks of an embedder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Embedder(Protocol):
+    """A model that puts texts of like meaning close together.
+
+    Both calls return float32 rows of unit length, one a text, shape `[len(texts), dimension]`. They block, are
+    called from one thread at a time, and take any text that is not empty, however long.
+    """
+
+    id: str
+    """Changes whenever the same text would get another vector: vectors of two ids are never compared."""
+    dimension: int
+    """Length of a vector."""
+
+    def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeds what is to be found."""
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeds what is looked for."""

@@ -1,0 +1,73 @@
+"""Any model that sentence-transformers loads (https://www.sbert.net), with the prompts that it names itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
+from typing_extensions import override
+
+from services.memory.embedder.embedder import Embedder
+from services.memory.embedder.pieces import cut, embed_in_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+_MOST_SPECIAL_TOKENS = 8
+_BATCH = 16
+
+
+class SentenceTransformerEmbedder(Embedder):
+    """Encodes with a sentence-transformers model on the processor.
+
+    Args:
+        source: A hub id, or a folder.
+        id: See `Embedder`.
+        revision: Commit of a hub model.
+
+    Raises:
+        Exception: Of any kind, where the model cannot be had or is broken.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        id: str,  # noqa: A002 - the protocol's own name
+        revision: str | None = None,
+    ) -> None:
+        self.id = id
+        quieten: Any = transformers_logging.disable_progress_bar  # untyped
+        quieten()
+        self._model = SentenceTransformer(source, device="cpu", revision=revision)
+        self._tokenizer: Any = self._model.tokenizer
+        self._window = max(1, (self._model.max_seq_length or 512) - _MOST_SPECIAL_TOKENS)
+        self.dimension = self.embed_queries(["A first text, so that what is missing shows now."]).shape[1]
+
+    @override
+    def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._embed(texts, self._model.encode_document)
+
+    @override
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._embed(texts, self._model.encode_query)
+
+    def _embed(self, texts: Sequence[str], encode: Callable[..., Any]) -> NDArray[np.float32]:
+        def embed(pieces: list[str]) -> NDArray[np.float32]:
+            rows = encode(pieces, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+            return np.asarray(rows, dtype=np.float32)
+
+        return embed_in_pieces(texts, self._cut, embed)
+
+    def _cut(self, text: str) -> list[str]:
+        return cut(text, self._window, self._offsets_of)
+
+    def _offsets_of(self, text: str) -> list[tuple[int, int]]:
+        if not getattr(self._tokenizer, "is_fast", False):
+            # A tokenizer that does not tell where its tokens stand: as if each were one character.
+            return [(i, i + 1) for i in range(len(text))]
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False)
+        return list(encoded["offset_mapping"])

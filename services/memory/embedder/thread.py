@@ -1,0 +1,130 @@
+"""The one thread that embeds: what waits is embedded together, queries before messages."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.rpc.errors import ShuttingDown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from services.memory.embedder.embedder import Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    texts: tuple[str, ...]
+    loop: asyncio.AbstractEventLoop
+    rows: asyncio.Future[NDArray[np.float32]]
+
+
+class EmbedderThread:
+    """Embeds off the event loop.
+
+    Args:
+        embedder: Called from this thread alone.
+        batch_size: Most texts that are embedded at once; a job of more is a batch of its own.
+    """
+
+    def __init__(self, embedder: Embedder, batch_size: int) -> None:
+        self._embedder = embedder
+        self._batch_size = batch_size
+        self._changed = threading.Condition()
+        self._queries: deque[_Job] = deque()
+        self._messages: deque[_Job] = deque()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="memory-embedder", daemon=True)
+        self._thread.start()
+
+    @property
+    def id(self) -> str:
+        """Id of the embedder."""
+        return self._embedder.id
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._embedder.dimension
+
+    async def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeds what is to be found: unit rows, one a text."""
+        return await self._submit(self._messages, texts)
+
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Embeds what is looked for: one unit row."""
+        rows = await self._submit(self._queries, [text])
+        row: NDArray[np.float32] = rows[0]
+        return row
+
+    async def close(self) -> None:
+        """Ends the thread after the batch it is at; what waits is refused."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    async def _submit(self, queue: deque[_Job], texts: Sequence[str]) -> NDArray[np.float32]:
+        loop = asyncio.get_running_loop()
+        job = _Job(tuple(texts), loop, loop.create_future())
+        with self._changed:
+            if self._closing:
+                raise _stopping()
+            queue.append(job)
+            self._changed.notify()
+        return await job.rows
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._queries or self._messages)
+                if self._closing:
+                    refused = [*self._queries, *self._messages]
+                    for job in refused:
+                        job.loop.call_soon_threadsafe(_fail, job, _stopping())
+                    return
+                from_queries = bool(self._queries)
+                batch = self._take(self._queries if from_queries else self._messages)
+            texts = [text for job in batch for text in job.texts]
+            embed = self._embedder.embed_queries if from_queries else self._embedder.embed_messages
+            try:
+                rows = embed(texts)
+            except Exception as failure:  # whoever waits is told, and the thread goes on
+                for job in batch:
+                    job.loop.call_soon_threadsafe(_fail, job, failure)
+                continue
+            start = 0
+            for job in batch:
+                end = start + len(job.texts)
+                job.loop.call_soon_threadsafe(_finish, job, rows[start:end])
+                start = end
+
+    def _take(self, queue: deque[_Job]) -> list[_Job]:
+        """Takes the first job and as many more as fit a batch. The lock is held."""
+        batch = [queue.popleft()]
+        size = len(batch[0].texts)
+        while queue and size + len(queue[0].texts) <= self._batch_size:
+            batch.append(queue.popleft())
+            size += len(batch[-1].texts)
+        return batch
+
+
+def _finish(job: _Job, rows: NDArray[np.float32]) -> None:
+    if not job.rows.done():
+        job.rows.set_result(rows)
+
+
+def _fail(job: _Job, failure: Exception) -> None:
+    if not job.rows.done():
+        job.rows.set_exception(failure)
+
+
+def _stopping() -> ShuttingDown:
+    return ShuttingDown("The memory service is stopping.", retry_after=1.0)

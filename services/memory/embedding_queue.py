@@ -1,0 +1,154 @@
+"""Embeds in the background whatever message has no vector of the current embedder.
+
+What waits is in the database, so that a crash, a restart or another embedder loses nothing. Users who search come
+first, their newest messages first; then messages without any vector, then those to be embedded anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from services.rpc.log import where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from services.memory.embedder import EmbedderThread
+    from services.memory.store import Store
+    from services.memory.vector import UnembeddedMessage
+
+_log = structlog.get_logger()
+
+_LARGE_BACKLOG = 500
+_REPORT_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+_MOST_USERS_AT_ONCE = 16
+_GROUP_CHARACTERS = 8_000
+"""About 2,000 tokens: a few tenths of a second for a small model on one processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A search that waits until the user's messages up to the id `up_to` are embedded."""
+
+    user_id: str
+    up_to: int
+    done: asyncio.Future[None]
+
+
+class EmbeddingQueue:
+    """Works until closed.
+
+    Args:
+        store: Where messages wait and vectors go.
+        embedder: What embeds.
+        batch_size: Most messages embedded at once.
+    """
+
+    def __init__(self, store: Store, embedder: EmbedderThread, batch_size: int) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._batch_size = batch_size
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._searches: list[_Search] = []
+        self._backlog = 0
+        self._done_since_report = 0
+        self._reported_at = time.monotonic()
+        self._task = asyncio.create_task(self._work(), name="memory-embedding")
+
+    def wake(self) -> None:
+        """Tells that messages were stored."""
+        self._wake.set()
+
+    async def settle(self, user_id: str, seconds: float) -> bool:
+        """Waits until everything that the user was acknowledged before this call is embedded.
+
+        Returns:
+            False where that took longer than `seconds`: the oldest are missing then.
+        """
+        up_to = await self._store.last_awaited(user_id)
+        if up_to is None:
+            return True
+        search = _Search(user_id, up_to, asyncio.get_running_loop().create_future())
+        self._searches.append(search)
+        self._wake.set()
+        try:
+            await asyncio.wait_for(search.done, seconds)
+        except TimeoutError:
+            return False
+        finally:
+            self._searches = [other for other in self._searches if other is not search]
+        return True
+
+    async def close(self) -> None:
+        """Stops after the batch it is at."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _work(self) -> None:
+        self._backlog = await self._store.count_unembedded()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                while batch := await self._next_batch():
+                    await self._embed(batch)
+            except Exception as failure:  # the messages wait in the database; they are tried again
+                _log.error("embedding failed", failure=where(failure))
+                await asyncio.sleep(_RETRY_SECONDS)
+                self._wake.set()
+
+    async def _next_batch(self) -> Sequence[UnembeddedMessage]:
+        while self._searches:
+            chosen: dict[int, UnembeddedMessage] = {}
+            searches = self._searches[:_MOST_USERS_AT_ONCE]
+            for search in searches:
+                share = max(1, self._batch_size // len(searches))
+                waiting = await self._store.awaited(search.user_id, search.up_to, share)
+                if not waiting and not search.done.done():
+                    search.done.set_result(None)
+                chosen.update((message.message_id, message) for message in waiting)
+            self._searches = [search for search in self._searches if not search.done.done()]
+            if chosen:
+                return list(chosen.values())
+        return await self._store.next_unembedded(self._batch_size)
+
+    async def _embed(self, batch: Sequence[UnembeddedMessage]) -> None:
+        for group in _groups(batch):
+            rows = await self._embedder.embed_messages([message.content for message in group])
+            vector_of = {
+                message.message_id: row.astype("<f2").tobytes() for message, row in zip(group, rows, strict=True)
+            }
+            await self._store.put_vectors(self._embedder.id, vector_of, rows.shape[1])
+        self._done_since_report += len(batch)
+        await self._report()
+
+    async def _report(self) -> None:
+        now = time.monotonic()
+        elapsed = now - self._reported_at
+        if elapsed < _REPORT_SECONDS:
+            return
+        left = await self._store.count_unembedded()
+        if max(left, self._backlog) >= _LARGE_BACKLOG:
+            _log.info("embedding", left=left, messages_per_second=round(self._done_since_report / elapsed, 1))
+        self._backlog, self._done_since_report, self._reported_at = left, 0, now
+
+
+def _groups(batch: Sequence[UnembeddedMessage]) -> Iterator[list[UnembeddedMessage]]:
+    """Cuts a batch where it holds much text: between two groups a query gets its turn."""
+    group: list[UnembeddedMessage] = []
+    characters = 0
+    for message in batch:
+        if group and characters + len(message.content) > _GROUP_CHARACTERS:
+            yield group
+            group, characters = [], 0
+        group.append(message)
+        characters += len(message.content)
+    if group:
+        yield group

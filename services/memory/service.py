@@ -1,0 +1,83 @@
+"""The memory service: what is built at start, in which order, and how it is taken down."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from chatbot.v1 import memory_service_pb2, memory_service_pb2_grpc
+from services.memory.embedder import EmbedderThread, load_embedder
+from services.memory.embedding_queue import EmbeddingQueue
+from services.memory.index_cache import IndexCache
+from services.memory.page_token import PageTokens
+from services.memory.search import Searcher
+from services.memory.servicer import MemoryServicer, Rooms
+from services.memory.store import open_sqlite_store
+from services.rpc.settings import usable_data_dir, variable_name
+
+if TYPE_CHECKING:
+    import grpc
+
+    from services.memory.embedder import Embedder
+    from services.memory.settings import MemorySettings
+
+DATABASE_FILE = "memory.db"
+"""Name of the database in the data folder."""
+
+_MIB = 1024 * 1024
+
+
+class MemoryRoom:
+    """A `Service` for `services.rpc.server`.
+
+    Args:
+        settings: What it is to be like.
+        embedder: What to embed with; None: what the settings name.
+    """
+
+    full_names = (memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"].full_name,)
+    port_variable = variable_name("memory_grpc_port")
+
+    def __init__(self, settings: MemorySettings, embedder: Embedder | None = None) -> None:
+        self.port = settings.memory_grpc_port
+        self._settings = settings
+        self._embedder = embedder
+        self._servicer = MemoryServicer()
+        self._taken = AsyncExitStack()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer, which answers UNAVAILABLE until `start` has returned."""
+        memory_service_pb2_grpc.add_MemoryServiceServicer_to_server(self._servicer, server)
+
+    async def start(self) -> None:
+        """Opens the database and loads the embedder, both at once.
+
+        Raises:
+            StartupError: The data folder, the database or the embedder cannot be used.
+        """
+        settings = self._settings
+        store = await open_sqlite_store(usable_data_dir(settings.data_dir) / DATABASE_FILE)
+        self._taken.push_async_callback(store.close)
+        model = self._embedder
+        if model is None:
+            model = await asyncio.to_thread(load_embedder, settings.embedder, settings.embedder_threads)
+        embedder = EmbedderThread(model, settings.embedding_batch_size)
+        self._taken.push_async_callback(embedder.close)
+        await store.queue_other_embedders(embedder.id)
+        queue = EmbeddingQueue(store, embedder, settings.embedding_batch_size)
+        self._taken.push_async_callback(queue.close)
+        indexes = IndexCache(store, embedder.id, embedder.dimension, settings.index_cache_mb * _MIB)
+        self._servicer.rooms = Rooms(
+            store,
+            queue,
+            indexes,
+            Searcher(store, embedder, queue, indexes, settings.search_wait_seconds),
+            PageTokens(await store.page_token_key()),
+            settings.import_max_mb * _MIB,
+        )
+
+    async def stop(self) -> None:
+        """Finishes writes under way, stops embedding and closes the database."""
+        self._servicer.rooms = None
+        await self._taken.aclose()

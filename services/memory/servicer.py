@@ -1,0 +1,220 @@
+"""`chatbot.v1.MemoryService`: translates between the wire and the rooms behind it, and decides nothing."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from chatbot.v1 import memory_service_pb2 as pb
+from chatbot.v1 import memory_service_pb2_grpc
+from services.memory import field_checks as check
+from services.memory import validation, wire
+from services.memory.conversation import ConversationCursor
+from services.memory.import_reader import read_import
+from services.memory.message import MessageQuery
+from services.memory.resource_name import parse_conversation
+from services.rpc.deadlines import time_left
+from services.rpc.errors import ConversationNotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from services.memory.embedding_queue import EmbeddingQueue
+    from services.memory.index_cache import IndexCache
+    from services.memory.page_token import PageTokens
+    from services.memory.search import Searcher
+    from services.memory.store import Store
+    from services.rpc.interceptor import Context
+
+_EXPORT_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What is behind the door once the service has started."""
+
+    store: Store
+    queue: EmbeddingQueue
+    indexes: IndexCache
+    searcher: Searcher
+    page_tokens: PageTokens
+    import_max_bytes: int
+
+
+class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
+    """Answers UNAVAILABLE until `rooms` is set."""
+
+    def __init__(self) -> None:
+        self.rooms: Rooms | None = None
+
+    @override
+    async def CreateConversation(
+        self, request: pb.CreateConversationRequest, context: Context
+    ) -> pb.CreateConversationResponse:
+        rooms = self._opened()
+        write = validation.write_request(request)
+        draft = validation.conversation_draft("conversation", request.conversation)
+        created = await rooms.store.create_conversation(draft, write)
+        return pb.CreateConversationResponse(conversation=wire.conversation(created))
+
+    @override
+    async def GetConversation(self, request: pb.GetConversationRequest, context: Context) -> pb.GetConversationResponse:
+        rooms = self._opened()
+        user_id = check.user("user_id", request.user_id)
+        conversation_id = parse_conversation("conversation", request.conversation)
+        stored = await rooms.store.get_conversation(user_id, conversation_id)
+        return pb.GetConversationResponse(conversation=wire.conversation(stored))
+
+    @override
+    async def ListConversations(
+        self, request: pb.ListConversationsRequest, context: Context
+    ) -> pb.ListConversationsResponse:
+        rooms = self._opened()
+        user_id = check.user("user_id", request.user_id)
+        limit = check.count("page_size", request.page_size, default=50)
+        listing = ("conversations", user_id)
+        after = None
+        if request.page_token:
+            place = rooms.page_tokens.read(request.page_token, listing)
+            after = ConversationCursor(int.from_bytes(place[:8], "big", signed=True), place[8:].decode("ascii"))
+        page = await rooms.store.list_conversations(user_id, limit, after)
+        token = ""
+        if page.more:
+            last = page.conversations[-1]
+            place = last.update_ns.to_bytes(8, "big", signed=True) + last.id.encode("ascii")
+            token = rooms.page_tokens.make(place, listing)
+        return pb.ListConversationsResponse(
+            conversations=[wire.conversation(stored) for stored in page.conversations], next_page_token=token
+        )
+
+    @override
+    async def UpdateConversation(
+        self, request: pb.UpdateConversationRequest, context: Context
+    ) -> pb.UpdateConversationResponse:
+        rooms = self._opened()
+        write = validation.write_request(request)
+        conversation_id = parse_conversation("conversation.name", request.conversation.name)
+        change = validation.conversation_change(request)
+        changed = await rooms.store.update_conversation(conversation_id, change, write)
+        return pb.UpdateConversationResponse(conversation=wire.conversation(changed))
+
+    @override
+    async def DeleteConversation(
+        self, request: pb.DeleteConversationRequest, context: Context
+    ) -> pb.DeleteConversationResponse:
+        rooms = self._opened()
+        write = validation.write_request(request)
+        conversation_id = parse_conversation("conversation", request.conversation)
+        await rooms.store.delete_conversation(conversation_id, write)
+        rooms.indexes.forget(write.user_id)
+        return pb.DeleteConversationResponse()
+
+    @override
+    async def AppendMessages(self, request: pb.AppendMessagesRequest, context: Context) -> pb.AppendMessagesResponse:
+        rooms = self._opened()
+        write = validation.write_request(request)
+        appended = await rooms.store.append_messages(validation.append(request), write)
+        rooms.queue.wake()
+        return pb.AppendMessagesResponse(
+            messages=[wire.message(stored) for stored in appended.messages], replayed=appended.replayed
+        )
+
+    @override
+    async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
+        rooms = self._opened()
+        user_id = check.user("user_id", request.user_id)
+        limit = check.count("page_size", request.page_size, default=50)
+        query = MessageQuery(
+            parse_conversation("conversation", request.conversation),
+            limit,
+            validation.newest_first(request.order),
+            validation.message_filter(request.filter),
+            check.not_negative("start_sequence", request.start_sequence),
+            request.include_superseded,
+        )
+        listing = (
+            "messages",
+            user_id,
+            query.conversation_id,
+            query.newest_first,
+            sorted(int(role) for role in query.filter.roles),
+            sorted(query.filter.authors),
+            query.filter.start_ns,
+            query.filter.end_ns,
+            query.start_sequence,
+            query.include_superseded,
+        )
+        if request.page_token:
+            place = rooms.page_tokens.read(request.page_token, listing)
+            query = replace(query, after=int.from_bytes(place, "big"))
+        page = await rooms.store.list_messages(user_id, query)
+        token = rooms.page_tokens.make(page.messages[-1].sequence.to_bytes(8, "big"), listing) if page.more else ""
+        return pb.ListMessagesResponse(
+            messages=[wire.message(stored) for stored in page.messages], next_page_token=token
+        )
+
+    @override
+    async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Context) -> pb.SearchMessagesResponse:
+        rooms = self._opened()
+        user_id = check.user("user_id", request.user_id)
+        hits = await rooms.searcher.search(user_id, validation.search_query(request), time_left(context))
+        return pb.SearchMessagesResponse(hits=[wire.hit(found) for found in hits])
+
+    @override
+    async def ExportMessages(
+        self, request: pb.ExportMessagesRequest, context: Context
+    ) -> AsyncIterator[pb.ExportMessagesResponse]:
+        rooms = self._opened()
+        user_id = check.user("user_id", request.user_id)
+        if request.conversation:
+            ids = [parse_conversation("conversation", request.conversation)]
+        else:
+            ids = await rooms.store.conversation_ids(user_id)
+        for conversation_id in ids:
+            try:
+                async with aclosing(_records(rooms.store, user_id, conversation_id)) as records:
+                    async for record in records:
+                        yield pb.ExportMessagesResponse(record=record)
+            except ConversationNotFound:
+                # Of an export of everything: deleted since that began.
+                if request.conversation:
+                    raise
+
+    @override
+    async def ImportMessages(
+        self, request_iterator: AsyncIterator[pb.ImportMessagesRequest], context: Context
+    ) -> pb.ImportMessagesResponse:
+        rooms = self._opened()
+        imported, write = await read_import(request_iterator, rooms.import_max_bytes)
+        counts = await rooms.store.import_conversations(imported, write)
+        rooms.queue.wake()
+        return pb.ImportMessagesResponse(conversation_count=counts.conversations, message_count=counts.messages)
+
+    @override
+    async def DeleteUserData(self, request: pb.DeleteUserDataRequest, context: Context) -> pb.DeleteUserDataResponse:
+        rooms = self._opened()
+        write = validation.write_request(request)
+        counts = await rooms.store.delete_user(write)
+        rooms.indexes.forget(write.user_id)
+        return pb.DeleteUserDataResponse(conversation_count=counts.conversations, message_count=counts.messages)
+
+    def _opened(self) -> Rooms:
+        if self.rooms is None:
+            raise Unavailable("The memory service is starting.", retry_after=0.5)
+        return self.rooms
+
+
+async def _records(store: Store, user_id: str, conversation_id: str) -> AsyncGenerator[pb.ExportRecord, None]:
+    """Yields a conversation, then its messages up to where it stood then, so that the two fit each other."""
+    conversation = await store.get_conversation(user_id, conversation_id)
+    yield pb.ExportRecord(conversation=wire.conversation(conversation))
+    query = MessageQuery(conversation_id, _EXPORT_PAGE, include_superseded=True, after=0)
+    while (query.after or 0) < conversation.last_sequence:
+        page = await store.list_messages(user_id, query)
+        for message in page.messages:
+            if message.sequence <= conversation.last_sequence:
+                yield pb.ExportRecord(message=wire.message(message))
+        query = replace(query, after=page.messages[-1].sequence)

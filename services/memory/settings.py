@@ -1,0 +1,37 @@
+"""Settings of the memory service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from services.rpc.settings import CommonSettings, Port, Seconds
+
+
+class MemorySettings(CommonSettings):
+    """What the memory service reads from the environment."""
+
+    memory_grpc_port: Port = Field(50052, description="Port of the memory service.")
+    embedder: Annotated[str, Field(min_length=1)] = Field(
+        "embedded",
+        description="Model that search finds by: `embedded` (all-MiniLM-L6-v2, English, comes with the program), "
+        "or any sentence-transformers hub id or folder. Changing it re-indexes in the background.",
+    )
+    embedder_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        1, description="Processor threads that the embedder may take."
+    )
+    embedding_batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(
+        32, description="Most messages that are embedded together."
+    )
+    index_cache_mb: Annotated[int, Field(ge=1)] = Field(
+        512, description="Most memory for search indexes, in MiB; the least recently searched users' are dropped."
+    )
+    search_wait_seconds: Seconds = Field(
+        5.0,
+        description="Longest time that a search waits for the user's newest messages to be embedded; "
+        "never more than half of its caller's deadline.",
+    )
+    import_max_mb: Annotated[int, Field(ge=1)] = Field(
+        256, description="Largest import, in MiB. It is held in memory until it is stored as a whole."
+    )

@@ -1,0 +1,222 @@
+"""Conversations in the database."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, insert, select, tuple_, update
+
+from services.memory.conversation import Conversation, ConversationPage, Counts
+from services.memory.store import requests, vector_rows
+from services.memory.store.paging import within_bytes
+from services.memory.store.requests import Outcome, WriteRequest
+from services.memory.store.tables import conversations
+from services.rpc.errors import ConversationNotFound, invalid_field
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from services.memory.conversation import (
+        ConversationChange,
+        ConversationCursor,
+        ConversationDraft,
+        ImportedConversation,
+    )
+
+_c = conversations.c
+_COLUMNS = (
+    _c.id,
+    _c.title,
+    _c.system_prompt,
+    _c.create_ns,
+    _c.update_ns,
+    _c.last_sequence,
+    _c.window_start_sequence,
+)
+
+
+def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: bool = False) -> Conversation:
+    """Returns the user's conversation.
+
+    Args:
+        connection: An open transaction.
+        user_id: Whose it must be.
+        conversation_id: Which.
+        lock: Whether no other transaction may change it until this one ends.
+
+    Raises:
+        ConversationNotFound: There is none, or it is another user's.
+    """
+    query = select(*_COLUMNS).where(_c.id == conversation_id, _c.user_id == user_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise ConversationNotFound("There is no such conversation.")
+    return _conversation(row)
+
+
+def page(connection: Connection, user_id: str, limit: int, after: ConversationCursor | None) -> ConversationPage:
+    """Returns a user's conversations, the most recently written to first."""
+    place = tuple_(_c.update_ns, _c.id)
+    query = select(_c.id, _c.size).where(_c.user_id == user_id)
+    if after is not None:
+        query = query.where(place < (after.update_ns, after.id))
+    found = connection.execute(query.order_by(_c.update_ns.desc(), _c.id.desc()).limit(limit + 1)).all()
+    taken = within_bytes([row.size for row in found[:limit]])
+    ids = [row.id for row in found[:taken]]
+    rows = connection.execute(select(*_COLUMNS).where(_c.id.in_(ids)).order_by(_c.update_ns.desc(), _c.id.desc())).all()
+    return ConversationPage(tuple(_conversation(row) for row in rows), more=len(found) > taken)
+
+
+def every_id(connection: Connection, user_id: str) -> list[str]:
+    """Returns the ids of all conversations of a user, the oldest first."""
+    return list(connection.execute(select(_c.id).where(_c.user_id == user_id).order_by(_c.create_ns, _c.id)).scalars())
+
+
+def create(connection: Connection, draft: ConversationDraft, request: WriteRequest) -> Conversation:
+    """Starts a conversation. A repeated request returns it as it is now."""
+    done = requests.find(connection, request)
+    if done is not None:
+        return owned(connection, request.user_id, done.conversation_id or "")
+    now = time.time_ns()
+    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 1)
+    _insert(connection, request.user_id, created)
+    requests.remember(connection, request, Outcome(conversation_id=created.id))
+    return created
+
+
+def create_imported(
+    connection: Connection, user_id: str, imported: ImportedConversation, last_sequence: int
+) -> Conversation:
+    """Starts a conversation of an import, which keeps its times and its place in lists."""
+    now = time.time_ns()
+    created = Conversation(
+        uuid.uuid4().hex,
+        imported.draft.title,
+        imported.draft.system_prompt,
+        now if imported.create_ns is None else imported.create_ns,
+        now if imported.update_ns is None else imported.update_ns,
+        last_sequence,
+        imported.window_start_sequence,
+    )
+    _insert(connection, user_id, created)
+    return created
+
+
+def change(
+    connection: Connection, conversation_id: str, wanted: ConversationChange, request: WriteRequest
+) -> Conversation:
+    """Changes a conversation. A repeated request changes nothing and returns it as it is now.
+
+    Raises:
+        ConversationNotFound: There is none, or it is another user's.
+        InvalidArgument: The window would start past the next message.
+    """
+    done = requests.find(connection, request)
+    now = owned(connection, request.user_id, conversation_id, lock=True)
+    if done is not None:
+        return now
+    window = now.window_start_sequence if wanted.window_start_sequence is None else wanted.window_start_sequence
+    if window > now.last_sequence + 1:
+        raise invalid_field(
+            "conversation.window_start_sequence", f"must be at most {now.last_sequence + 1}, the next sequence"
+        )
+    changed = Conversation(
+        now.id,
+        now.title if wanted.title is None else wanted.title,
+        now.system_prompt if wanted.system_prompt is None else wanted.system_prompt,
+        now.create_ns,
+        _later(now.update_ns),
+        now.last_sequence,
+        window,
+    )
+    connection.execute(
+        update(conversations)
+        .where(_c.id == now.id)
+        .values(
+            title=changed.title,
+            system_prompt=changed.system_prompt,
+            size=_size(changed),
+            update_ns=changed.update_ns,
+            window_start_sequence=changed.window_start_sequence,
+        )
+    )
+    requests.remember(connection, request, Outcome(conversation_id=now.id))
+    return changed
+
+
+def grow(connection: Connection, conversation: Conversation, last_sequence: int) -> None:
+    """Notes that messages were appended up to `last_sequence`."""
+    connection.execute(
+        update(conversations)
+        .where(_c.id == conversation.id)
+        .values(last_sequence=last_sequence, update_ns=_later(conversation.update_ns))
+    )
+
+
+def remove(connection: Connection, conversation_id: str, request: WriteRequest) -> None:
+    """Deletes a conversation and all that hangs on it. A repeated request does nothing.
+
+    Raises:
+        ConversationNotFound: There is none, or it is another user's.
+    """
+    if requests.find(connection, request) is not None:
+        return
+    owned(connection, request.user_id, conversation_id, lock=True)
+    connection.execute(delete(conversations).where(_c.id == conversation_id))
+    vector_rows.count_deletion(connection, request.user_id)
+    requests.remember(connection, request, Outcome())
+
+
+def remove_all(connection: Connection, request: WriteRequest) -> Counts:
+    """Deletes everything of a user. A repeated request does nothing and returns the first counts."""
+    done = requests.find(connection, request)
+    if done is None:
+        mine = _c.user_id == request.user_id
+        # Nothing but whole conversations is ever deleted, so the last sequence is the number of messages.
+        counts = connection.execute(
+            select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine)
+        ).one()
+        done = Outcome(conversation_count=counts[0], message_count=counts[1])
+        connection.execute(delete(conversations).where(mine))
+        vector_rows.forget_user(connection, request.user_id)
+        requests.remember(connection, request, done)
+    return Counts(done.conversation_count, done.message_count)
+
+
+def _insert(connection: Connection, user_id: str, created: Conversation) -> None:
+    connection.execute(
+        insert(conversations).values(
+            id=created.id,
+            user_id=user_id,
+            title=created.title,
+            system_prompt=created.system_prompt,
+            size=_size(created),
+            create_ns=created.create_ns,
+            update_ns=created.update_ns,
+            last_sequence=created.last_sequence,
+            window_start_sequence=created.window_start_sequence,
+        )
+    )
+
+
+def _size(conversation: Conversation) -> int:
+    return len(conversation.title.encode()) + len(conversation.system_prompt.encode())
+
+
+def _later(than_ns: int) -> int:
+    # A clock that was set back does not move a conversation down the list.
+    return max(time.time_ns(), than_ns + 1)
+
+
+def _conversation(row: Row[*tuple[Any, ...]]) -> Conversation:
+    return Conversation(
+        row.id,
+        row.title,
+        row.system_prompt,
+        row.create_ns,
+        row.update_ns,
+        row.last_sequence,
+        row.window_start_sequence,
+    )

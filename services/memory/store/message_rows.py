@@ -1,0 +1,249 @@
+"""Messages in the database.
+
+An operation that refuses does so before its first write: the writer relies on that (see `writer`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, insert, select, update
+
+from services.memory.conversation import Counts
+from services.memory.message import Appended, FinishReason, Message, MessagePage, Role, Usage
+from services.memory.store import conversation_rows, requests, vector_rows
+from services.memory.store.paging import within_bytes
+from services.memory.store.requests import Outcome, WriteRequest
+from services.memory.store.tables import conversations, messages, unembedded, vectors
+from services.rpc.errors import MessageNotFound, SequenceMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Row
+
+    from services.memory.conversation import Conversation, ImportedConversation
+    from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery
+
+_m = messages.c
+_COLUMNS = (
+    _m.id,
+    _m.conversation_id,
+    _m.sequence,
+    _m.role,
+    _m.content,
+    _m.author,
+    _m.create_ns,
+    _m.finish_reason,
+    _m.prompt_tokens,
+    _m.cached_tokens,
+    _m.completion_tokens,
+    _m.reply_to,
+    _m.superseded,
+    _m.request_id,
+)
+
+
+def append(connection: Connection, wanted: Append, request: WriteRequest) -> Appended:
+    """Appends messages. A repeated request returns them as they are now.
+
+    Raises:
+        ConversationNotFound: There is none, it is another user's, or it was deleted since the first request.
+        MessageNotFound: A `reply_to` names no earlier message of the conversation.
+        SequenceMismatch: The conversation's last sequence is not the expected one.
+    """
+    done = requests.find(connection, request)
+    conversation = conversation_rows.owned(connection, request.user_id, wanted.conversation_id, lock=True)
+    if done is not None:
+        first = done.first_sequence or 0
+        rows = connection.execute(
+            select(*_COLUMNS)
+            .where(
+                _m.conversation_id == conversation.id,
+                _m.sequence.between(first, first + done.message_count - 1),
+            )
+            .order_by(_m.sequence)
+        )
+        return Appended(tuple(_message(row) for row in rows), replayed=True)
+    last = conversation.last_sequence
+    if wanted.expected_last_sequence not in (None, last):
+        raise SequenceMismatch(
+            f"The conversation's last sequence is {last}, not {wanted.expected_last_sequence}.",
+            metadata={"last_sequence": str(last)},
+        )
+    now = time.time_ns()
+    stored = tuple(
+        _placed(draft, conversation, last + number, now, request.request_id)
+        for number, draft in enumerate(wanted.drafts, start=1)
+    )
+    if wanted.supersede_from_sequence is not None:
+        _supersede(connection, request.user_id, conversation.id, wanted.supersede_from_sequence)
+    _insert(connection, request.user_id, stored)
+    conversation_rows.grow(connection, conversation, stored[-1].sequence)
+    requests.remember(
+        connection,
+        request,
+        Outcome(conversation_id=conversation.id, first_sequence=stored[0].sequence, message_count=len(stored)),
+    )
+    return Appended(stored, replayed=False)
+
+
+def take_in(connection: Connection, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:
+    """Stores an import. A repeated request stores nothing and returns the first counts."""
+    done = requests.find(connection, request)
+    if done is None:
+        for each in imported:
+            created = conversation_rows.create_imported(connection, request.user_id, each, len(each.messages))
+            stored = [
+                Message(
+                    created.id,
+                    sequence,
+                    one.draft.role,
+                    one.draft.content,
+                    one.draft.author,
+                    created.create_ns if one.draft.create_ns is None else one.draft.create_ns,
+                    one.draft.finish_reason,
+                    one.draft.usage,
+                    one.reply_to,
+                    one.superseded,
+                    one.request_id or request.request_id,
+                )
+                for sequence, one in enumerate(each.messages, start=1)
+            ]
+            _insert(connection, request.user_id, stored)
+        done = Outcome(conversation_count=len(imported), message_count=sum(len(each.messages) for each in imported))
+        requests.remember(connection, request, done)
+    return Counts(done.conversation_count, done.message_count)
+
+
+def page(connection: Connection, query: MessageQuery) -> MessagePage:
+    """Returns a page of a conversation. Whose that is must have been checked."""
+    order = _m.sequence.desc() if query.newest_first else _m.sequence.asc()
+    where = [_m.conversation_id == query.conversation_id, *_narrowed(query.filter)]
+    if query.start_sequence > 0:
+        where.append(_m.sequence >= query.start_sequence)
+    if not query.include_superseded:
+        where.append(~_m.superseded)
+    if query.after is not None:
+        where.append(_m.sequence < query.after if query.newest_first else _m.sequence > query.after)
+    found = connection.execute(select(_m.id, _m.size).where(*where).order_by(order).limit(query.limit + 1)).all()
+    taken = within_bytes([row.size for row in found[: query.limit]])
+    ids = [row.id for row in found[:taken]]
+    rows = connection.execute(select(*_COLUMNS).where(_m.id.in_(ids)).order_by(order))
+    return MessagePage(tuple(_message(row) for row in rows), more=len(found) > taken)
+
+
+def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
+    """Returns those of the messages that are the user's and not superseded.
+
+    In the order of `ids`, as many as fit one answer.
+    """
+    mine = (
+        _m.id.in_(ids),
+        ~_m.superseded,
+        _m.conversation_id.in_(select(conversations.c.id).where(conversations.c.user_id == user_id)),
+    )
+    size_of = {row.id: row.size for row in connection.execute(select(_m.id, _m.size).where(*mine))}
+    live = [i for i in ids if i in size_of]
+    taken = live[: within_bytes([size_of[i] for i in live])]
+    rows = connection.execute(select(*_COLUMNS).where(_m.id.in_(taken)))
+    message_of = {row.id: _message(row) for row in rows}
+    return {i: message_of[i] for i in taken}
+
+
+def _placed(draft: MessageDraft, conversation: Conversation, sequence: int, now_ns: int, request_id: str) -> Message:
+    target = draft.reply_to
+    if target is not None and not (target.conversation_id == conversation.id and 1 <= target.sequence < sequence):
+        raise MessageNotFound("reply_to names no earlier message of the conversation.")
+    return Message(
+        conversation.id,
+        sequence,
+        draft.role,
+        draft.content,
+        draft.author,
+        now_ns if draft.create_ns is None else draft.create_ns,
+        draft.finish_reason,
+        draft.usage,
+        None if target is None else target.sequence,
+        superseded=False,
+        request_id=request_id,
+    )
+
+
+def _supersede(connection: Connection, user_id: str, conversation_id: str, from_sequence: int) -> None:
+    gone = select(_m.id).where(_m.conversation_id == conversation_id, _m.sequence >= from_sequence)
+    connection.execute(delete(vectors).where(vectors.c.message_id.in_(gone)))
+    connection.execute(delete(unembedded).where(unembedded.c.message_id.in_(gone)))
+    connection.execute(
+        update(messages)
+        .where(_m.conversation_id == conversation_id, _m.sequence >= from_sequence)
+        .values(superseded=True)
+    )
+    vector_rows.count_deletion(connection, user_id)
+
+
+def _insert(connection: Connection, user_id: str, stored: Sequence[Message]) -> None:
+    if not stored:
+        return
+    ids = connection.execute(
+        insert(messages).returning(_m.id, sort_by_parameter_order=True), [_values(message) for message in stored]
+    ).scalars()
+    # An empty reply has no meaning to find, and a superseded message must not be found.
+    waiting = [
+        {"message_id": i, "user_id": user_id, "awaited": True}
+        for i, message in zip(ids, stored, strict=True)
+        if message.content and not message.superseded
+    ]
+    if waiting:
+        connection.execute(insert(unembedded), waiting)
+
+
+def _values(message: Message) -> dict[str, object]:
+    usage = message.usage
+    return {
+        "conversation_id": message.conversation_id,
+        "sequence": message.sequence,
+        "role": int(message.role),
+        "content": message.content,
+        "size": len(message.content.encode()),
+        "author": message.author,
+        "create_ns": message.create_ns,
+        "finish_reason": int(message.finish_reason),
+        "prompt_tokens": None if usage is None else usage.prompt_tokens,
+        "cached_tokens": None if usage is None else usage.cached_tokens,
+        "completion_tokens": None if usage is None else usage.completion_tokens,
+        "reply_to": message.reply_to,
+        "superseded": message.superseded,
+        "request_id": message.request_id,
+    }
+
+
+def _narrowed(narrowing: MessageFilter) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = []
+    if narrowing.roles:
+        where.append(_m.role.in_(sorted(int(role) for role in narrowing.roles)))
+    if narrowing.authors:
+        where.append(_m.author.in_(sorted(narrowing.authors)))
+    if narrowing.start_ns is not None:
+        where.append(_m.create_ns >= narrowing.start_ns)
+    if narrowing.end_ns is not None:
+        where.append(_m.create_ns < narrowing.end_ns)
+    return where
+
+
+def _message(row: Row[*tuple[Any, ...]]) -> Message:
+    usage = None if row.prompt_tokens is None else Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+    return Message(
+        row.conversation_id,
+        row.sequence,
+        Role(row.role),
+        row.content,
+        row.author,
+        row.create_ns,
+        FinishReason(row.finish_reason),
+        usage,
+        row.reply_to,
+        row.superseded,
+        row.request_id,
+    )

@@ -1,0 +1,76 @@
+"""Remembers carried out writes by their `request_id` (https://google.aip.dev/155).
+
+A record is written in the transaction of its write and kept for good, about 120 bytes each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select
+
+from services.memory.store import tables
+from services.rpc.errors import FieldViolation, RequestIdReused
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """Who writes, under which `request_id`, and a digest of what is asked for, its kind included."""
+
+    user_id: str
+    request_id: str
+    digest: bytes
+
+    @property
+    def key(self) -> bytes:
+        """What the record is found by: the same `request_id` of two users has two."""
+        return hashlib.sha256(f"{self.request_id}/{self.user_id}".encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a write did, without text."""
+
+    conversation_id: str | None = None
+    first_sequence: int | None = None
+    conversation_count: int = 0
+    message_count: int = 0
+
+
+def find(connection: Connection, request: WriteRequest) -> Outcome | None:
+    """Returns what the request did when it was carried out before; None where it was not.
+
+    Raises:
+        RequestIdReused: The `request_id` was used for something else.
+    """
+    r = tables.requests.c
+    row = connection.execute(
+        select(r.digest, r.conversation_id, r.first_sequence, r.conversation_count, r.message_count).where(
+            r.key == request.key
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.digest != request.digest:
+        wrong = "was used before for another request; a new request needs a new UUID"
+        raise RequestIdReused(f"request_id {wrong}.", violations=[FieldViolation("request_id", wrong)])
+    return Outcome(row.conversation_id, row.first_sequence, row.conversation_count, row.message_count)
+
+
+def remember(connection: Connection, request: WriteRequest, outcome: Outcome) -> None:
+    """Stores what the request did."""
+    connection.execute(
+        insert(tables.requests).values(
+            key=request.key,
+            digest=request.digest,
+            conversation_id=outcome.conversation_id,
+            first_sequence=outcome.first_sequence,
+            conversation_count=outcome.conversation_count,
+            message_count=outcome.message_count,
+        )
+    )

@@ -1,0 +1,114 @@
+"""What the service asks of a database, whichever it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from services.memory.conversation import (
+        Conversation,
+        ConversationChange,
+        ConversationCursor,
+        ConversationDraft,
+        ConversationPage,
+        Counts,
+        ImportedConversation,
+    )
+    from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
+    from services.memory.store.requests import WriteRequest
+    from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+
+
+class Store(Protocol):
+    """Every message, durably.
+
+    A write has returned only when it is durable, happens whole or not at all, and happens even where its caller
+    stops waiting for it. Repeating a `WriteRequest` changes nothing and returns the first outcome (of a
+    conversation or message: as it is now). What is not the user's is answered like what does not exist.
+
+    All calls raise `Unavailable` where the database cannot be reached or written to, writes also `Overloaded`
+    where too many wait.
+    """
+
+    async def create_conversation(self, draft: ConversationDraft, request: WriteRequest) -> Conversation:
+        """Starts a conversation.
+
+        Raises:
+            ConversationNotFound: The request was carried out before, and the conversation is deleted since.
+            RequestIdReused: As for every write: the `request_id` was used for something else.
+        """
+
+    async def get_conversation(self, user_id: str, conversation_id: str) -> Conversation:
+        """Returns a conversation. Raises ConversationNotFound."""
+
+    async def list_conversations(self, user_id: str, limit: int, after: ConversationCursor | None) -> ConversationPage:
+        """Returns up to `limit` conversations past `after`, the most recently written to first."""
+
+    async def conversation_ids(self, user_id: str) -> list[str]:
+        """Returns the ids of all conversations of a user, the oldest first."""
+
+    async def update_conversation(
+        self, conversation_id: str, change: ConversationChange, request: WriteRequest
+    ) -> Conversation:
+        """Changes a conversation.
+
+        Raises:
+            ConversationNotFound: There is none.
+            InvalidArgument: The window would start past the next message.
+        """
+
+    async def delete_conversation(self, conversation_id: str, request: WriteRequest) -> None:
+        """Deletes a conversation, its text from the database's files too. Raises ConversationNotFound."""
+
+    async def append_messages(self, append: Append, request: WriteRequest) -> Appended:
+        """Appends messages.
+
+        Raises:
+            ConversationNotFound: There is none, or it was deleted since the request was first carried out.
+            MessageNotFound: A `reply_to` names no earlier message of the conversation.
+            SequenceMismatch: The conversation's last sequence is not the expected one.
+        """
+
+    async def list_messages(self, user_id: str, query: MessageQuery) -> MessagePage:
+        """Returns a page of a conversation. Raises ConversationNotFound."""
+
+    async def messages_by_id(self, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
+        """Returns the live ones of the user's messages, in the order of `ids`, as many as fit one answer."""
+
+    async def import_conversations(self, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:
+        """Stores conversations under new ids."""
+
+    async def delete_user(self, request: WriteRequest) -> Counts:
+        """Deletes everything of a user, from the database's files too, and tells how much it was."""
+
+    async def user_log(self, user_id: str) -> UserLog | None:
+        """Returns where the user's log of vectors stands; None where there never was a vector."""
+
+    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
+        """Returns up to `limit` vectors of one embedder past `position`, in order of position."""
+
+    async def last_awaited(self, user_id: str) -> int | None:
+        """Returns the id of the user's newest message without any vector; None where all have one."""
+
+    async def awaited(self, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
+        """Returns messages of a user without any vector, up to the id `up_to`, the newest first."""
+
+    async def next_unembedded(self, limit: int) -> list[UnembeddedMessage]:
+        """Returns messages to embed: those without any vector before those to embed anew."""
+
+    async def count_unembedded(self) -> int:
+        """Returns how many messages are to be embedded."""
+
+    async def queue_other_embedders(self, embedder: str) -> None:
+        """Queues messages whose vector is not `embedder`'s to be embedded anew."""
+
+    async def put_vectors(self, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
+        """Stores half-float vectors by message id; those of messages that are gone meanwhile are dropped."""
+
+    async def page_token_key(self) -> bytes:
+        """Returns the key that page tokens are made under: the same for all replicas, for good."""
+
+    async def close(self) -> None:
+        """Ends what is under way and closes the database."""

@@ -1,0 +1,158 @@
+"""Vectors in the database, and the log by which indexes in memory follow them.
+
+Each vector of a user has a position, given in the order in which vectors are stored. A user's last position and
+deletion counter tell whether an index in memory is whole (`UserLog`), and the position from where it is not.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, insert, literal, select, update
+
+from services.memory.store.tables import messages, unembedded, users, vectors
+from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+_v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
+
+
+def user_log(connection: Connection, user_id: str) -> UserLog | None:
+    """Returns where the user's log stands; None where the user never had a vector."""
+    row = connection.execute(select(_u.last_position, _u.deletion_counter).where(_u.user_id == user_id)).one_or_none()
+    return None if row is None else UserLog(row.last_position, row.deletion_counter)
+
+
+def after(connection: Connection, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
+    """Returns the user's vectors of one embedder past `position`, in order of position."""
+    rows = connection.execute(
+        select(
+            _v.message_id,
+            _v.position,
+            _m.conversation_id,
+            _m.sequence,
+            _m.role,
+            _m.author,
+            _m.create_ns,
+            _v.vector,
+        )
+        .join_from(vectors, messages, _m.id == _v.message_id)
+        .where(_v.user_id == user_id, _v.position > position, _v.embedder == embedder)
+        .order_by(_v.position)
+        .limit(limit)
+    )
+    return [StoredVector(*row) for row in rows]
+
+
+def last_awaited(connection: Connection, user_id: str) -> int | None:
+    """Returns the id of the user's newest message that waits for its first vector; None where none does."""
+    newest: int | None = connection.execute(
+        select(func.max(_q.message_id)).where(_q.user_id == user_id, _q.awaited)
+    ).scalar_one()
+    return newest
+
+
+def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
+    """Returns messages of the user's, up to one id, that wait for their first vector: the newest first."""
+    rows = connection.execute(
+        select(_q.message_id, _q.user_id, _m.content)
+        .join_from(unembedded, messages, _m.id == _q.message_id)
+        .where(_q.user_id == user_id, _q.awaited, _q.message_id <= up_to)
+        .order_by(_q.message_id.desc())
+        .limit(limit)
+    )
+    return [UnembeddedMessage(*row) for row in rows]
+
+
+def next_unembedded(connection: Connection, limit: int) -> list[UnembeddedMessage]:
+    """Returns messages of anybody's that wait for a vector: first the awaited ones, then the oldest first."""
+    rows = connection.execute(
+        select(_q.message_id, _q.user_id, _m.content)
+        .join_from(unembedded, messages, _m.id == _q.message_id)
+        .order_by(_q.awaited.desc(), _q.message_id)
+        .limit(limit)
+    )
+    return [UnembeddedMessage(*row) for row in rows]
+
+
+def count_unembedded(connection: Connection) -> int:
+    """Returns how many messages wait for a vector."""
+    return connection.execute(select(func.count()).select_from(unembedded)).scalar_one()
+
+
+def queue_other_embedders(connection: Connection, embedder: str) -> None:
+    """Queues every message whose vector is another embedder's to be embedded anew."""
+    connection.execute(
+        insert(unembedded).from_select(
+            ["message_id", "user_id", "awaited"],
+            select(_v.message_id, _v.user_id, literal(value=False)).where(
+                _v.embedder != embedder, _v.message_id.not_in(select(_q.message_id))
+            ),
+        )
+    )
+
+
+def put(connection: Connection, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
+    """Stores vectors of messages, except of those that were deleted or superseded meanwhile.
+
+    Args:
+        connection: An open transaction.
+        embedder: Id of the embedder.
+        vector_of: Half floats by message id.
+        dimension: Of the vectors.
+    """
+    live = connection.execute(
+        select(_q.message_id, _q.user_id).where(_q.message_id.in_(list(vector_of))).order_by(_q.message_id)
+    ).all()
+    ids_of: dict[str, list[int]] = {}
+    for row in live:
+        ids_of.setdefault(row.user_id, []).append(row.message_id)
+    for user_id, ids in ids_of.items():
+        first = _take_positions(connection, user_id, len(ids))
+        connection.execute(delete(vectors).where(_v.message_id.in_(ids)))
+        connection.execute(
+            insert(vectors),
+            [
+                {
+                    "message_id": i,
+                    "user_id": user_id,
+                    "embedder": embedder,
+                    "dimension": dimension,
+                    "position": position,
+                    "vector": vector_of[i],
+                }
+                for position, i in enumerate(ids, start=first)
+            ],
+        )
+        connection.execute(delete(unembedded).where(_q.message_id.in_(ids)))
+
+
+def count_deletion(connection: Connection, user_id: str) -> None:
+    """Notes that vectors of the user's are gone, so that every index in memory is rebuilt."""
+    connection.execute(update(users).where(_u.user_id == user_id).values(deletion_counter=_u.deletion_counter + 1))
+
+
+def forget_user(connection: Connection, user_id: str) -> None:
+    """Deletes the user's log."""
+    connection.execute(delete(users).where(_u.user_id == user_id))
+
+
+def _take_positions(connection: Connection, user_id: str, count: int) -> int:
+    """Returns the first of `count` new positions."""
+    last = connection.execute(
+        update(users)
+        .where(_u.user_id == user_id)
+        .values(last_position=_u.last_position + count)
+        .returning(_u.last_position)
+    ).scalar_one_or_none()
+    if last is None:
+        last = count
+        connection.execute(
+            insert(users).values(user_id=user_id, last_position=count, deletion_counter=secrets.randbits(62))
+        )
+    return last - count + 1

@@ -1,0 +1,172 @@
+"""Requests of the wire to domain values, or the reason why not."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import TypeAlias
+
+from chatbot.v1 import chat_message_pb2, memory_service_pb2
+from services.memory import field_checks as check
+from services.memory.conversation import ConversationChange, ConversationDraft
+from services.memory.message import Append, FinishReason, MessageDraft, MessageFilter, MessageRange, Role, Usage
+from services.memory.resource_name import parse_conversation, parse_message
+from services.memory.search import SearchQuery
+from services.memory.store import WriteRequest
+from services.rpc.errors import invalid_field
+
+_MAX_MESSAGES = 1000
+_MAX_APPEND_BYTES = 8_000_000
+_MAX_FILTER_ENTRIES = 100
+_UPDATABLE = ("title", "system_prompt", "window_start_sequence")
+
+
+_Write: TypeAlias = (
+    memory_service_pb2.CreateConversationRequest
+    | memory_service_pb2.UpdateConversationRequest
+    | memory_service_pb2.DeleteConversationRequest
+    | memory_service_pb2.AppendMessagesRequest
+    | memory_service_pb2.DeleteUserDataRequest
+)
+
+
+def write_request(request: _Write) -> WriteRequest:
+    """Returns who writes under which id, with a digest of the request's kind and of all that it asks for."""
+    content = copy.deepcopy(request)
+    content.ClearField("request_id")
+    if isinstance(content, memory_service_pb2.AppendMessagesRequest):
+        # What the caller had read when it asked, not what it asks for: it has read more when it asks again.
+        content.ClearField("expected_last_sequence")
+    digest = hashlib.sha256(content.DESCRIPTOR.full_name.encode() + b"\0")
+    digest.update(content.SerializeToString(deterministic=True))
+    return WriteRequest(
+        check.user("user_id", request.user_id),
+        check.request_id("request_id", request.request_id),
+        digest.digest(),
+    )
+
+
+def conversation_draft(field: str, given: memory_service_pb2.Conversation) -> ConversationDraft:
+    """Returns what a conversation is started with."""
+    return ConversationDraft(
+        check.short_text(f"{field}.title", given.title),
+        check.text(f"{field}.system_prompt", given.system_prompt),
+    )
+
+
+def conversation_change(request: memory_service_pb2.UpdateConversationRequest) -> ConversationChange:
+    """Returns what is to be changed: the fields that the mask names, and no other."""
+    paths = set(request.update_mask.paths)
+    if not paths or not paths.issubset(_UPDATABLE):
+        raise invalid_field("update_mask", f"must name one or more of {', '.join(_UPDATABLE)}, and nothing else")
+    given = request.conversation
+    draft = conversation_draft("conversation", given)
+    return ConversationChange(
+        title=draft.title if "title" in paths else None,
+        system_prompt=draft.system_prompt if "system_prompt" in paths else None,
+        window_start_sequence=check.positive("conversation.window_start_sequence", given.window_start_sequence)
+        if "window_start_sequence" in paths
+        else None,
+    )
+
+
+def append(request: memory_service_pb2.AppendMessagesRequest) -> Append:
+    """Returns what is to be appended."""
+    if not 1 <= len(request.messages) <= _MAX_MESSAGES:
+        raise invalid_field("messages", f"must be 1 to {_MAX_MESSAGES}")
+    if request.ByteSize() > _MAX_APPEND_BYTES:
+        raise invalid_field("messages", f"must have at most {_MAX_APPEND_BYTES} bytes together")
+    expected = request.expected_last_sequence if request.HasField("expected_last_sequence") else None
+    supersede = request.supersede_from_sequence if request.HasField("supersede_from_sequence") else None
+    return Append(
+        parse_conversation("conversation", request.conversation),
+        tuple(message_draft(f"messages[{i}]", message) for i, message in enumerate(request.messages)),
+        None if expected is None else check.not_negative("expected_last_sequence", expected),
+        None if supersede is None else check.positive("supersede_from_sequence", supersede),
+    )
+
+
+def message_draft(field: str, given: chat_message_pb2.ChatMessage) -> MessageDraft:
+    """Returns a message that is to be stored."""
+    role = _role(f"{field}.role", given.role)
+    try:
+        finish_reason = FinishReason(given.finish_reason)
+    except ValueError:
+        raise invalid_field(f"{field}.finish_reason", "must be a finish reason of the protocol") from None
+    content = check.text(f"{field}.content", given.content)
+    # A model may end its turn, or be stopped, before it has said anything.
+    if not content and (role is not Role.ASSISTANT or finish_reason is FinishReason.UNSPECIFIED):
+        raise invalid_field(f"{field}.content", "must not be empty, except in a reply that has a finish_reason")
+    return MessageDraft(
+        role,
+        content,
+        check.short_text(f"{field}.author", given.author) if given.HasField("author") else None,
+        check.time_ns(f"{field}.create_time", given.create_time) if given.HasField("create_time") else None,
+        finish_reason,
+        _usage(f"{field}.usage", given.usage) if given.HasField("usage") else None,
+        parse_message(f"{field}.reply_to", given.reply_to) if given.reply_to else None,
+    )
+
+
+def message_filter(given: memory_service_pb2.MessageFilter) -> MessageFilter:
+    """Returns what narrows a list or a search."""
+    for field, values in (("filter.roles", given.roles), ("filter.authors", given.authors)):
+        if len(values) > _MAX_FILTER_ENTRIES:
+            raise invalid_field(field, f"must be at most {_MAX_FILTER_ENTRIES}")
+    start = check.time_ns("filter.start_time", given.start_time) if given.HasField("start_time") else None
+    end = check.time_ns("filter.end_time", given.end_time) if given.HasField("end_time") else None
+    if start is not None and end is not None and start >= end:
+        raise invalid_field("filter.end_time", "must be later than filter.start_time")
+    return MessageFilter(
+        frozenset(_role(f"filter.roles[{i}]", role) for i, role in enumerate(given.roles)),
+        frozenset(check.short_text(f"filter.authors[{i}]", author) for i, author in enumerate(given.authors)),
+        start,
+        end,
+    )
+
+
+def newest_first(order: int) -> bool:
+    """Returns which way a list runs."""
+    if order not in memory_service_pb2.ListOrder.values():
+        raise invalid_field("order", "must be an order of the protocol")
+    return order == memory_service_pb2.LIST_ORDER_NEWEST_FIRST
+
+
+def search_query(request: memory_service_pb2.SearchMessagesRequest) -> SearchQuery:
+    """Returns what is to be found."""
+    text = check.text("query", request.query)
+    if not text.strip():
+        raise invalid_field("query", "must not be empty")
+    if len(request.exclude) > _MAX_FILTER_ENTRIES:
+        raise invalid_field("exclude", f"must be at most {_MAX_FILTER_ENTRIES}")
+    return SearchQuery(
+        text,
+        check.count("limit", request.limit, default=10),
+        parse_conversation("conversation", request.conversation) if request.conversation else None,
+        message_filter(request.filter),
+        tuple(_range(f"exclude[{i}]", stretch) for i, stretch in enumerate(request.exclude)),
+    )
+
+
+def _range(field: str, given: memory_service_pb2.MessageRange) -> MessageRange:
+    conversation = parse_conversation(f"{field}.conversation", given.conversation)
+    start = check.not_negative(f"{field}.start_sequence", given.start_sequence)
+    end = check.not_negative(f"{field}.end_sequence", given.end_sequence)
+    if end and end < start:
+        raise invalid_field(f"{field}.end_sequence", "must be 0 or not less than start_sequence")
+    return MessageRange(conversation, start, end or None)
+
+
+def _role(field: str, given: int) -> Role:
+    try:
+        return Role(given)
+    except ValueError:
+        raise invalid_field(field, "must be ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT") from None
+
+
+def _usage(field: str, given: chat_message_pb2.Usage) -> Usage:
+    return Usage(
+        check.not_negative(f"{field}.prompt_tokens", given.prompt_tokens),
+        check.not_negative(f"{field}.cached_tokens", given.cached_tokens),
+        check.not_negative(f"{field}.completion_tokens", given.completion_tokens),
+    )

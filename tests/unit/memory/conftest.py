@@ -1,0 +1,63 @@
+"""Stores to test against, and what to write into them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services.memory.conversation import Conversation, ConversationDraft
+from services.memory.embedder import FakeEmbedder
+from services.memory.message import Append, Appended, Message, MessageDraft, MessageQuery, Role
+from services.memory.store import Store, WriteRequest, open_sqlite_store
+
+BACKENDS = ("sqlite",)
+
+
+def write(user_id: str = "ann", *, request_id: str | None = None, digest: bytes = b"content") -> WriteRequest:
+    return WriteRequest(user_id, request_id or str(uuid.uuid4()), digest)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A store with short words for what tests do all the time."""
+
+    store: Store
+    path: Path
+
+    async def conversation(self, user_id: str = "ann", title: str = "") -> Conversation:
+        return await self.store.create_conversation(ConversationDraft(title, ""), write(user_id))
+
+    async def say(
+        self, conversation_id: str, *texts: str, user_id: str = "ann", request: WriteRequest | None = None
+    ) -> Appended:
+        drafts = tuple(MessageDraft(Role.USER, text) for text in texts)
+        return await self.store.append_messages(Append(conversation_id, drafts), request or write(user_id))
+
+    async def everything(self, conversation_id: str, user_id: str = "ann") -> tuple[Message, ...]:
+        query = MessageQuery(conversation_id, 1000, include_superseded=True)
+        return (await self.store.list_messages(user_id, query)).messages
+
+    async def embed_all(self, embedder: FakeEmbedder) -> None:
+        while waiting := await self.store.next_unembedded(100):
+            rows = embedder.embed_messages([message.content for message in waiting])
+            vector_of = {m.message_id: row.astype("<f2").tobytes() for m, row in zip(waiting, rows, strict=True)}
+            await self.store.put_vectors(embedder.id, vector_of, embedder.dimension)
+
+
+@pytest.fixture(params=BACKENDS)
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    path = tmp_path / "memory.db"
+    store = await open_sqlite_store(path)
+    try:
+        yield Desk(store, path)
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def new_write() -> Callable[..., WriteRequest]:
+    return write

