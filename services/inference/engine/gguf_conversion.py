@@ -1,0 +1,60 @@
+"""The conversion itself: a `.gguf` file to a folder of bf16 safetensors, by transformers."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
+
+from services.inference.engine.quiet import quieten_libraries
+from services.rpc.settings import StartupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_UNREADABLE = (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, struct.error)
+"""What reading a damaged file raises, depending on where the damage is."""
+
+
+def convert(file: Path, folder: Path) -> None:
+    """Writes a file's model and tokenizer, its weights unpacked to bf16, into a folder.
+
+    Raises:
+        StartupError: The file is damaged, or its architecture is not supported.
+    """
+    quieten_libraries()
+    architecture = _checked(file)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
+        )
+    except (ValueError, KeyError, NotImplementedError):
+        raise StartupError(f"{file} cannot be used: its architecture, {architecture}, is not supported.") from None
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def languages(file: Path) -> list[str]:
+    """Returns the languages that a file's metadata names."""
+    metadata, _ = read_gguf_metadata(str(file), ("general.languages",))
+    named = metadata.get("general.languages")
+    return [word for word in named if isinstance(word, str)] if isinstance(named, list) else []
+
+
+def _checked(file: Path) -> str:
+    try:
+        header = GgufHeader.from_file(str(file))
+    except _UNREADABLE:
+        raise StartupError(f"{file} is damaged: its header cannot be read; fetch the file again.") from None
+    needed = max((header.data_start + t.offset + t.nbytes for t in header.tensors), default=0)
+    size = file.stat().st_size
+    if size < needed:
+        raise StartupError(f"{file} is cut off: it has {size} bytes of {needed}; fetch the file again.")
+    return header.architecture

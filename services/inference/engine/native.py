@@ -1,0 +1,256 @@
+"""The engine that runs a model in this process: `schedule → run → sample → deliver`, on one thread of its own.
+
+The event loop never waits for torch: it hands requests in, and gets events through a mailbox a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import structlog
+
+from services.inference.engine.loader import LoadedModel, load_model
+from services.inference.engine.mailbox import Mailbox
+from services.inference.engine.model_runner import ModelRunner
+from services.inference.engine.protocol import (
+    ChatPrompt,
+    EngineDied,
+    EngineRequest,
+    Event,
+    Finished,
+    FinishReason,
+    Load,
+    ModelInfo,
+    Prompt,
+    PromptCount,
+    Started,
+    TokenLogprob,
+)
+from services.inference.engine.sampling import Choice, Sampler
+from services.inference.engine.scheduler import Scheduler
+from services.inference.engine.sequence import Sequence
+from services.inference.engine.throughput import Throughput
+from services.rpc.log import where
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    import torch
+
+    from services.inference.engine.model_source import ModelFolder
+    from services.inference.engine.protocol import Engine
+    from services.inference.progress import Progress
+    from services.inference.settings import InferenceSettings
+
+_log = structlog.get_logger()
+
+
+def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progress: Progress) -> Engine:
+    """Loads the model in a folder as the settings ask for it, and starts its engine.
+
+    Raises:
+        StartupError: The model cannot be loaded; the message says what to do.
+    """
+    return NativeEngine(
+        load_model(settings, folder, progress),
+        max_running=settings.max_running_requests,
+        prefix_cache_tokens=settings.prefix_cache_tokens,
+    )
+
+
+class NativeEngine:
+    """Runs one model for many requests at once."""
+
+    def __init__(self, loaded: LoadedModel, *, max_running: int, prefix_cache_tokens: int) -> None:
+        self._model = loaded.info
+        self._tokenizer = loaded.tokenizer
+        self._vocabulary = loaded.tokenizer.vocabulary
+        self._end_tokens = loaded.end_tokens
+        self._kv_capacity = max_running * loaded.info.context_tokens
+        # One thread: the tokenizer serves one call at a time.
+        self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
+        self._runner = ModelRunner(loaded.model, prefix_cache_tokens)
+        self._scheduler = Scheduler(max_running)
+        self._samplers: dict[int, Sampler] = {}
+        self._throughput = Throughput()
+        self._step_seconds = 0.0
+        self._busy = (0, 0)
+        # Between the event loop and the engine's thread:
+        self._changed = threading.Condition()
+        self._inbox: deque[Sequence] = deque()
+        self._closing = False
+        self._dead = False
+        self._death: Future[None] = Future()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model."""
+        return self._model
+
+    async def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+        """As `Engine.tokenize`."""
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode, prompt)
+
+    async def count(self, prompt: Prompt) -> PromptCount:
+        """As `Engine.count`."""
+        if isinstance(prompt, ChatPrompt):
+            count = self._tokenizer.count_chat
+            return await asyncio.get_running_loop().run_in_executor(self._encoder, count, prompt.messages)
+        return PromptCount(len(await self.tokenize(prompt)))
+
+    def _encode(self, prompt: Prompt) -> tuple[int, ...]:
+        if isinstance(prompt, ChatPrompt):
+            return self._tokenizer.encode_chat(prompt.messages)
+        return self._tokenizer.encode_text(prompt.text)
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+        """As `Engine.generate`."""
+        sequence = Sequence(request, Mailbox(), self._vocabulary)
+        with self._changed:
+            if self._dead or self._closing:
+                raise EngineDied
+            self._inbox.append(sequence)
+            self._changed.notify()
+        try:
+            while True:
+                event = await sequence.mailbox.get()
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            sequence.aborted = True  # read at the next step; without effect on one that has ended
+
+    def load(self) -> Load:
+        """As `Engine.load`."""
+        running, kv_tokens = self._busy
+        return Load(running, kv_tokens, self._kv_capacity, self._throughput.tokens_per_second())
+
+    async def died(self) -> None:
+        """As `Engine.died`."""
+        await asyncio.shield(asyncio.wrap_future(self._death))
+
+    async def close(self) -> None:
+        """As `Engine.close`. Replies under way end with EngineDied."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+        self._encoder.shutdown(wait=False)
+
+    # What follows runs on the engine's thread.
+
+    def _work(self) -> None:
+        try:
+            while self._take_in():
+                self._step()
+        except BaseException as failure:
+            _log.error("engine died", failure=where(failure))
+            with self._changed:
+                self._dead = True
+            self._death.set_result(None)
+        finally:
+            self._lose_all()
+
+    def _take_in(self) -> bool:
+        """Waits for something to do; False where the engine is closed."""
+        with self._changed:
+            while not (self._closing or self._inbox or self._scheduler.all):
+                self._changed.wait()
+            while self._inbox:
+                self._scheduler.add(self._inbox.popleft())
+            return not self._closing
+
+    def _lose_all(self) -> None:
+        with self._changed:
+            left = (*self._scheduler.all, *self._inbox)
+            self._inbox.clear()
+            self._busy = (0, 0)
+        for sequence in left:
+            sequence.mailbox.lose()
+
+    def _step(self) -> None:
+        began = time.monotonic()
+        self._end_overdue(began)
+        self._start_waiting()
+        works = self._scheduler.schedule()
+        rows = self._runner.run(works)
+        for work in works:
+            work.sequence.computed = work.end
+        self._note_load()
+        ready = [(work.sequence, logits) for work, logits in zip(works, rows, strict=True) if work.completes]
+        for sequence, logits in ready:
+            self._advance(sequence, logits)
+        if works:
+            self._step_seconds = time.monotonic() - began
+            self._throughput.note(len(ready))
+
+    def _end_overdue(self, now: float) -> None:
+        for sequence in self._scheduler.all:
+            deadline = sequence.request.deadline
+            # What has run ends a step early, so that its last event still arrives in time.
+            margin = self._step_seconds if sequence.computed > sequence.cached else 0.0
+            if sequence.aborted:
+                self._release(sequence)
+            elif deadline is not None and now + margin >= deadline:
+                self._finish(sequence, FinishReason.DEADLINE)
+
+    def _start_waiting(self) -> None:
+        for sequence in self._scheduler.admit():
+            self._start(sequence)
+
+    def _start(self, sequence: Sequence) -> None:
+        sequence.take_up(self._runner.open(sequence))
+        request = sequence.request
+        self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, self._runner.device)
+        self._note_load()
+        sequence.mailbox.put(Started(sequence.cached, sequence.queue_seconds))
+
+    def _advance(self, sequence: Sequence, logits: torch.Tensor) -> None:
+        choice = self._samplers[sequence.number].choose(logits)
+        sequence.append(choice.token)
+        if choice.token in self._end_tokens:
+            self._finish(sequence, FinishReason.EOS)
+            return
+        delta = sequence.reply.feed(choice.token, self._logprob(choice))
+        if delta is not None:
+            sequence.mailbox.put(delta)
+        if sequence.reply.stop is not None:
+            self._finish(sequence, FinishReason.STOP_STRING)
+        elif len(sequence.tokens) >= self._model.context_tokens:
+            self._finish(sequence, FinishReason.CONTEXT_FULL)
+        elif sequence.generated >= sequence.request.sampling.max_tokens:
+            self._finish(sequence, FinishReason.MAX_TOKENS)
+
+    def _logprob(self, choice: Choice) -> TokenLogprob | None:
+        if choice.logprob is None:
+            return None
+        bytes_of = self._vocabulary.bytes_of
+        top = tuple(TokenLogprob(token, bytes_of(token), logprob) for token, logprob in choice.top)
+        return TokenLogprob(choice.token, bytes_of(choice.token), choice.logprob, top)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        if sequence.number not in self._samplers:
+            sequence.take_up(0)
+            sequence.mailbox.put(Started(0, sequence.queue_seconds))
+        held = sequence.reply.end() if reason is not FinishReason.STOP_STRING else None
+        self._release(sequence)
+        if held is not None:
+            sequence.mailbox.put(held)
+        sequence.mailbox.put(sequence.finished(reason))
+
+    def _release(self, sequence: Sequence) -> None:
+        self._scheduler.remove(sequence)
+        self._samplers.pop(sequence.number, None)
+        self._runner.close(sequence)
+        self._note_load()
+
+    def _note_load(self) -> None:
+        running = self._scheduler.running
+        self._busy = (len(running), sum(sequence.computed for sequence in running))

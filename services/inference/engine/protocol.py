@@ -1,0 +1,243 @@
+"""The door between the service and whatever generates: values, events and the `Engine` protocol.
+
+Knows neither gRPC nor torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+Role = Literal["system", "user", "assistant"]
+Weights = Literal["bf16", "fp32", "int8", "nf4"]
+Device = Literal["cpu", "cuda"]
+
+
+class FinishReason(Enum):
+    """Why a reply ended."""
+
+    EOS = "eos"
+    STOP_STRING = "stop_string"
+    MAX_TOKENS = "max_tokens"
+    CONTEXT_FULL = "context_full"
+    """Also where the last token that fits is the last one asked for."""
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+    author: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A conversation, oldest message first, rendered by the model's chat template."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """Plain text, tokenized as it stands with the model's opening token."""
+
+    text: str
+
+
+Prompt = ChatPrompt | TextPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCount:
+    """How many tokens a prompt has."""
+
+    total: int
+    per_message: tuple[int, ...] = ()
+    """For a conversation: tokens that each message adds, its share of the template included."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the tokens of one reply are chosen. Ranges are those of the protocol's `SamplingConfig`."""
+
+    temperature: float
+    """0 is greedy."""
+    top_p: float
+    top_k: int
+    """0 keeps all."""
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    seed: int
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """Alternatives to report with each token; None reports nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What applies where a request sets nothing."""
+
+    temperature: float = 0.7
+    top_p: float = 0.95
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One reply to generate."""
+
+    prompt: tuple[int, ...]
+    """Token ids: 1 to `ModelInfo.context_tokens` - 1 of them."""
+    sampling: SamplingParams
+    cache_key: str = ""
+    """A prefix computed for one key is never reused for another."""
+    deadline: float | None = None
+    """When the reply must have ended, on the clock of `time.monotonic`."""
+    arrived: float = 0.0
+    """When the request came, on the same clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How probable one token was: before temperature, penalties and filters."""
+
+    token_id: int
+    token: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The model has taken the request up."""
+
+    cached_tokens: int
+    """Tokens of the prompt that were not computed again."""
+    queue_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More of the reply: whole UTF-8, and the tokens it stands for."""
+
+    text: str
+    token_count: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The reply has ended."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    """Tokens generated, those that ended the reply included."""
+    queue_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+    stop: str = ""
+    """The stop string that ended it, where one did."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens a second while decoding; 0 where fewer than two tokens were generated."""
+        if self.completion_tokens < 2 or self.decode_seconds <= 0:
+            return 0.0
+        return (self.completion_tokens - 1) / self.decode_seconds
+
+
+Event = Started | Delta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model, as a user would want it described."""
+
+    id: str
+    weights: Weights
+    device: Device
+    context_tokens: int
+    """Most tokens that prompt and reply can have together."""
+    vocabulary_size: int
+    """Token ids are below this."""
+    parameters: int
+    architecture: str
+    description: str = ""
+    languages: tuple[str, ...] = ()
+    """BCP 47; empty where not declared."""
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy an engine is."""
+
+    running: int
+    """Requests in the batch."""
+    kv_tokens_used: int
+    """Tokens in the KV caches of running requests."""
+    kv_tokens_capacity: int
+    tokens_per_second: float
+    """Tokens generated a second, over the last ten seconds."""
+
+
+class EngineDied(Exception):
+    """The engine has stopped working and will not come back in this process."""
+
+
+class PromptRefused(Exception):
+    """The model cannot take this prompt; the message says why in words for the caller."""
+
+
+class Engine(Protocol):
+    """Generates replies with one model. Its methods are called on the event loop and never block it."""
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model."""
+
+    async def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+        """Returns the tokens of a prompt, its chat template applied and the reply's opening added.
+
+        Raises:
+            PromptRefused: The model's chat template cannot take these messages.
+        """
+
+    async def count(self, prompt: Prompt) -> PromptCount:
+        """Counts the tokens that `tokenize` would return, and each message's share of them.
+
+        Raises:
+            PromptRefused: As `tokenize`.
+        """
+
+    def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+        """Yields `Started` once, `Delta`s, `Finished` once. Closing the generator stops the model within one step.
+
+        Raises:
+            EngineDied: The engine stopped working before the reply ended.
+        """
+
+    def load(self) -> Load:
+        """Tells how busy the engine is."""
+
+    async def died(self) -> None:
+        """Returns once the engine has stopped working by itself; never where it goes on."""
+
+    async def close(self) -> None:
+        """Stops the engine and gives its memory back."""

@@ -1,0 +1,114 @@
+"""Chooses the next token of one reply from its logits.
+
+Order: penalties, temperature, top-k, top-p (Holtzman et al. 2020, "nucleus sampling"), min-p (Nguyen et al. 2024).
+Each reply draws from a generator of its own, so that no reply changes what another gets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from services.inference.engine.protocol import SamplingParams
+
+_GREEDY_BELOW = 1e-4
+"""Dividing by less than this overflows; the distribution has long been all on one token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A chosen token, with its log-probability and those of the alternatives where they were asked for."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Sampler:
+    """Chooses the tokens of one reply.
+
+    Args:
+        params: How.
+        prompt: The prompt's tokens; the repetition penalty counts them as seen.
+        device: Where the logits are.
+    """
+
+    def __init__(self, params: SamplingParams, prompt: tuple[int, ...], device: torch.device) -> None:
+        self._params = params
+        self._device = device
+        self._generator = torch.Generator(device=device).manual_seed(params.seed)
+        self._prompt = prompt
+        self._seen: torch.Tensor | None = None
+        self._counts: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def choose(self, logits: torch.Tensor) -> Choice:
+        """Chooses a token.
+
+        Args:
+            logits: Of the next token, any float type, shape `(vocabulary,)`. Not changed.
+        """
+        raw = logits.float()
+        token = self._draw(self._penalized(raw))
+        self._note(token)
+        if self._params.logprobs is None:
+            return Choice(token)
+        logprobs = torch.log_softmax(raw, dim=-1)
+        best = torch.topk(logprobs, min(self._params.logprobs, logprobs.numel()))
+        top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return Choice(token, float(logprobs[token]), top)
+
+    def _penalized(self, logits: torch.Tensor) -> torch.Tensor:
+        params = self._params
+        if params.repetition_penalty != 1.0:
+            seen = self._seen_mask(logits.numel())
+            divided = torch.where(logits < 0, logits * params.repetition_penalty, logits / params.repetition_penalty)
+            logits = torch.where(seen, divided, logits)
+        if params.frequency_penalty or params.presence_penalty:
+            counts = self._count_vector(logits.numel())
+            logits = logits - params.frequency_penalty * counts - params.presence_penalty * (counts > 0)
+        return logits
+
+    def _draw(self, logits: torch.Tensor) -> int:
+        params = self._params
+        if params.temperature < _GREEDY_BELOW:
+            return int(torch.argmax(logits))
+        # Less the largest first: then no division can overflow.
+        probabilities = torch.softmax((logits - logits.max()) / params.temperature, dim=-1)
+        candidates: torch.Tensor | None = None
+        if params.top_k:
+            top = torch.topk(probabilities, min(params.top_k, probabilities.numel()))
+            probabilities, candidates = top.values / top.values.sum(), top.indices
+        elif params.top_p < 1.0:
+            probabilities, candidates = torch.sort(probabilities, descending=True)
+        if params.top_p < 1.0:
+            before = torch.cumsum(probabilities, dim=-1) - probabilities
+            kept = before < params.top_p
+            kept[0] = True  # a top_p below the rounding of the sum keeps the best all the same
+            probabilities = torch.where(kept, probabilities, 0.0)
+        if params.min_p:
+            probabilities = torch.where(
+                probabilities >= params.min_p * probabilities.max(), probabilities, torch.zeros_like(probabilities)
+            )
+        drawn = torch.multinomial(probabilities, 1, generator=self._generator)
+        return int(drawn if candidates is None else candidates[drawn])
+
+    def _note(self, token: int) -> None:
+        if self._seen is not None:
+            self._seen[token] = True
+        if self._counts is not None:
+            self._counts[token] += 1
+
+    def _seen_mask(self, size: int) -> torch.Tensor:
+        if self._seen is None:
+            self._seen = torch.zeros(size, dtype=torch.bool, device=self._device)
+            self._seen[torch.tensor(self._prompt, dtype=torch.long, device=self._device)] = True
+        return self._seen
+
+    def _count_vector(self, size: int) -> torch.Tensor:
+        if self._counts is None:
+            self._counts = torch.zeros(size, dtype=torch.float32, device=self._device)
+        return self._counts

@@ -1,0 +1,87 @@
+"""Decides what each step of the engine computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.inference.engine.sequence import Sequence
+
+PREFILL_TOKENS_PER_STEP = 512
+"""Most prompt tokens that one step reads: longer prompts are read over several steps, between which the replies
+under way get their tokens ("chunked prefill", Agrawal et al. 2024, Sarathi-Serve)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Tokens of one sequence that a step computes: those from `begin` up to `end`."""
+
+    sequence: Sequence
+    begin: int
+    end: int
+
+    @property
+    def completes(self) -> bool:
+        """Whether the sequence's next token can be chosen afterwards."""
+        return self.end == len(self.sequence.tokens)
+
+
+class Scheduler:
+    """Waiting and running sequences, oldest first.
+
+    Every step gives each reply under way its one token; prompts share what `PREFILL_TOKENS_PER_STEP` allows, each
+    step beginning with the one that got least lately.
+    """
+
+    def __init__(self, max_running: int) -> None:
+        self._max_running = max_running
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        self._prefilling: deque[Sequence] = deque()
+
+    @property
+    def running(self) -> tuple[Sequence, ...]:
+        """The batch."""
+        return tuple(self._running)
+
+    @property
+    def all(self) -> tuple[Sequence, ...]:
+        """The batch and those that wait."""
+        return (*self._running, *self._waiting)
+
+    def add(self, sequence: Sequence) -> None:
+        """Puts a sequence at the end of those that wait."""
+        self._waiting.append(sequence)
+
+    def admit(self) -> list[Sequence]:
+        """Moves waiting sequences into the batch while it has room, and returns them."""
+        admitted: list[Sequence] = []
+        while self._waiting and len(self._running) < self._max_running:
+            sequence = self._waiting.popleft()
+            self._running.append(sequence)
+            self._prefilling.append(sequence)
+            admitted.append(sequence)
+        return admitted
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forgets a sequence, wherever it is."""
+        for queue in (self._waiting, self._running, self._prefilling):
+            if sequence in queue:
+                queue.remove(sequence)
+
+    def schedule(self) -> list[Work]:
+        """Returns the next step's work; empty where nothing runs."""
+        works = [Work(s, s.computed, len(s.tokens)) for s in self._running if s not in self._prefilling]
+        left = PREFILL_TOKENS_PER_STEP
+        for _ in range(len(self._prefilling)):
+            if left == 0:
+                break
+            sequence = self._prefilling.popleft()
+            size = min(left, sequence.uncomputed)
+            left -= size
+            works.append(Work(sequence, sequence.computed, sequence.computed + size))
+            if not works[-1].completes:
+                self._prefilling.append(sequence)
+        return works

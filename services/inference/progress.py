@@ -1,0 +1,38 @@
+"""What a service that is loading does at the moment, for its log."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Progress:
+    """The step that is under way and how far it is. Written on one thread, read on another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._step = "starting"
+        self._done = 0
+        self._total = 0
+
+    def begin(self, step: str) -> None:
+        """Enters a step: `downloading google/gemma-3-1b-it`."""
+        with self._lock:
+            self._step, self._done, self._total = step, 0, 0
+
+    def grow(self, by: int) -> None:
+        """Adds bytes to the total of the step under way."""
+        with self._lock:
+            self._total += by
+
+    def advance(self, by: int) -> None:
+        """Adds bytes to what is done of the step under way."""
+        with self._lock:
+            self._done += by
+
+    def describe(self) -> str:
+        """Returns the step, with the share that is done where that is known."""
+        with self._lock:
+            if self._total <= 0:
+                return self._step
+            share = min(100, 100 * self._done // self._total)
+            return f"{self._step}: {share} % of {self._total / 1e6:.0f} MB"

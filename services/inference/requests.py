@@ -1,0 +1,194 @@
+"""Requests of the protocol to the engine's values, every field checked."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatbot.v1 import chat_message_pb2, inference_service_pb2
+from services.inference.engine.protocol import ChatPrompt, Message, Prompt, Role, SamplingParams, TextPrompt
+from services.rpc.errors import FieldViolation, InvalidArgument, NotImplementedYet, invalid_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from services.inference.engine.protocol import ModelInfo
+
+MAX_PROMPT_CHARACTERS = 4_000_000
+"""More text than the longest contexts hold is refused before it is tokenized."""
+
+MAX_STOPS = 16
+MAX_STOP_CHARACTERS = 256
+MAX_LOGPROBS = 20
+
+_SEED_BITS = 32
+
+_ROLES: dict[chat_message_pb2.Role, Role] = {
+    chat_message_pb2.ROLE_SYSTEM: "system",
+    chat_message_pb2.ROLE_USER: "user",
+    chat_message_pb2.ROLE_ASSISTANT: "assistant",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """The values that a number of `SamplingConfig` may have."""
+
+    low: float
+    high: float
+    above_low: bool = False
+    """Whether `low` itself is too low."""
+
+    def refusal(self, value: float) -> str | None:
+        """Returns what would be right, where a value is wrong."""
+        too_low = value <= self.low if self.above_low else value < self.low
+        if math.isfinite(value) and not too_low and value <= self.high:
+            return None
+        if self.high == math.inf:
+            return f"must be {self.low:g} or more"
+        return f"must be {'over ' if self.above_low else ''}{self.low:g} and at most {self.high:g}"
+
+
+_RANGES = {
+    "temperature": _Range(0, 5),
+    "top_p": _Range(0, 1, above_low=True),
+    "top_k": _Range(0, math.inf),
+    "min_p": _Range(0, 1),
+    "repetition_penalty": _Range(0, 10, above_low=True),
+    "frequency_penalty": _Range(-2, 2),
+    "presence_penalty": _Range(-2, 2),
+    "max_tokens": _Range(1, math.inf),
+    "logprobs": _Range(0, MAX_LOGPROBS),
+}
+
+
+def check_sampling(config: inference_service_pb2.SamplingConfig) -> None:
+    """Refuses values outside their ranges.
+
+    Raises:
+        InvalidArgument: Names every field that is wrong.
+    """
+    violations = list(_violations(config))
+    if violations:
+        first = violations[0]
+        raise InvalidArgument(f"{first.field} {first.description}.", violations=violations)
+
+
+def _violations(config: inference_service_pb2.SamplingConfig) -> Iterator[FieldViolation]:
+    for descriptor, value in config.ListFields():
+        allowed = _RANGES.get(descriptor.name)
+        refusal = allowed.refusal(value) if allowed else None
+        if refusal:
+            yield FieldViolation(f"sampling.{descriptor.name}", refusal)
+    if len(config.stop) > MAX_STOPS:
+        yield FieldViolation("sampling.stop", f"must have at most {MAX_STOPS} strings")
+    for place, stop in enumerate(config.stop):
+        if not 1 <= len(stop) <= MAX_STOP_CHARACTERS:
+            yield FieldViolation(f"sampling.stop[{place}]", f"must have 1 to {MAX_STOP_CHARACTERS} characters")
+
+
+def resolve_sampling(
+    config: inference_service_pb2.SamplingConfig, model: ModelInfo, prompt_tokens: int, max_tokens_limit: int
+) -> SamplingParams:
+    """Returns what applies to a request: its own values, and the model's where it sets none.
+
+    `max_tokens` is what was asked for, at most what the context has room for and at most the limit.
+    """
+    default = model.sampling
+    room = model.context_tokens - prompt_tokens
+    return SamplingParams(
+        temperature=config.temperature if config.HasField("temperature") else default.temperature,
+        top_p=config.top_p if config.HasField("top_p") else default.top_p,
+        top_k=config.top_k if config.HasField("top_k") else default.top_k,
+        min_p=config.min_p if config.HasField("min_p") else default.min_p,
+        repetition_penalty=(
+            config.repetition_penalty if config.HasField("repetition_penalty") else default.repetition_penalty
+        ),
+        frequency_penalty=(
+            config.frequency_penalty if config.HasField("frequency_penalty") else default.frequency_penalty
+        ),
+        presence_penalty=(config.presence_penalty if config.HasField("presence_penalty") else default.presence_penalty),
+        seed=config.seed if config.HasField("seed") else secrets.randbits(_SEED_BITS),
+        max_tokens=min(config.max_tokens if config.HasField("max_tokens") else room, room, max_tokens_limit),
+        stop=tuple(config.stop),
+        logprobs=config.logprobs if config.HasField("logprobs") else None,
+    )
+
+
+def generate_prompt(request: inference_service_pb2.GenerateRequest, model: ModelInfo) -> Prompt | tuple[int, ...]:
+    """Returns the prompt of a request, as tokens where it came as such.
+
+    Raises:
+        InvalidArgument: It is missing, empty or malformed.
+        NotImplementedYet: The request asks for a response format.
+    """
+    if request.response_format.WhichOneof("format") is not None:
+        raise NotImplementedYet("response_format is not supported by this version.")
+    kind = request.WhichOneof("input")
+    if kind == "token_ids":
+        return _token_ids(request.token_ids, model)
+    if kind == "messages":
+        return _chat(request.messages)
+    if kind == "text":
+        return _text(request.text)
+    raise invalid_field("input", "must be set: messages, text or token_ids")
+
+
+def count_prompt(request: inference_service_pb2.CountTokensRequest) -> Prompt:
+    """Returns the prompt of a request to count.
+
+    Raises:
+        InvalidArgument: It is missing, empty or malformed.
+    """
+    kind = request.WhichOneof("input")
+    if kind == "messages":
+        return _chat(request.messages)
+    if kind == "text":
+        return _text(request.text)
+    raise invalid_field("input", "must be set: messages or text")
+
+
+def _chat(chat: inference_service_pb2.ChatMessages) -> ChatPrompt:
+    if not chat.messages:
+        raise invalid_field("messages.messages", "must have at least one message")
+    if sum(len(m.content) for m in chat.messages) > MAX_PROMPT_CHARACTERS:
+        raise invalid_field("messages.messages", f"must have at most {MAX_PROMPT_CHARACTERS} characters in all")
+    return ChatPrompt(tuple(_message(place, message) for place, message in enumerate(chat.messages)))
+
+
+def _message(place: int, message: chat_message_pb2.ChatMessage) -> Message:
+    path = f"messages.messages[{place}]"
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise invalid_field(f"{path}.role", "must be ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT")
+    if role == "system" and place > 0:
+        raise invalid_field(f"{path}.role", "must not be ROLE_SYSTEM: only the first message can be")
+    _check_text(f"{path}.content", message.content)
+    if "\0" in message.author:
+        raise invalid_field(f"{path}.author", "must not have NUL in it")
+    return Message(role, message.content, message.author or None)
+
+
+def _text(text: str) -> TextPrompt:
+    _check_text("text", text)
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise invalid_field("text", f"must have at most {MAX_PROMPT_CHARACTERS} characters")
+    return TextPrompt(text)
+
+
+def _check_text(path: str, text: str) -> None:
+    if not text:
+        raise invalid_field(path, "must not be empty")
+    if "\0" in text:
+        raise invalid_field(path, "must not have NUL in it")
+
+
+def _token_ids(tokens: inference_service_pb2.TokenIds, model: ModelInfo) -> tuple[int, ...]:
+    if not tokens.ids:
+        raise invalid_field("token_ids.ids", "must have at least one token")
+    for place, token in enumerate(tokens.ids):
+        if not 0 <= token < model.vocabulary_size:
+            raise invalid_field(f"token_ids.ids[{place}]", f"must be 0 to {model.vocabulary_size - 1}")
+    return tuple(tokens.ids)

@@ -1,0 +1,55 @@
+"""Settings of the inference service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.rpc.settings import CommonSettings, Port
+
+EMBEDDED_MODEL = "embedded"
+"""Value of `model` that stands for the model that is installed with the package."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class InferenceSettings(CommonSettings):
+    """What the inference service can be told."""
+
+    inference_grpc_port: Port = Field(50053, description="gRPC port of the inference service; 0: any free one.")
+    model: str = Field(
+        EMBEDDED_MODEL,
+        min_length=1,
+        description="The model: a Hugging Face hub id such as `google/gemma-3-1b-it`, a local folder, a `.gguf` "
+        "file, or `embedded` for the small English one that is installed along (SmolLM2-135M-Instruct). Gated "
+        "models also need a token in `HF_TOKEN`.",
+    )
+    weights: Literal["auto", "bf16", "fp32", "int8", "nf4"] = Field(
+        "auto",
+        description="How weights are held: `bf16`, `fp32`, `int8` or `nf4` (bitsandbytes' 8 and 4 bits), or `auto`: "
+        "`int8` on a GPU, `bf16` on a CPU.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the model runs: `cpu`, `cuda`, or `auto`: a GPU where there is one."
+    )
+    context_tokens: Annotated[int, Field(ge=16)] | None = Field(
+        None,
+        description="Most tokens that prompt and reply can have together, where that is to be fewer than the model "
+        "can take. Default: what the model can take.",
+    )
+    max_tokens_limit: Count = Field(
+        4096, description="Most tokens that one reply can have, whatever a request asks for."
+    )
+    max_running_requests: Count = Field(8, description="Most replies that are generated at the same time.")
+    max_queued_requests: Annotated[int, Field(ge=0)] = Field(
+        64, description="Most requests that wait for a place among the running ones; more are refused."
+    )
+    prefix_cache_tokens: Annotated[int, Field(ge=0)] = Field(
+        32768,
+        description="Most tokens of ended replies whose KV cache is kept, so that the next turn of a conversation "
+        "need not compute its prompt again; 0 keeps none.",
+    )
+    threads: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="CPU threads that the model computes with. Default: one per CPU of this process, up to 16."
+    )

@@ -1,0 +1,72 @@
+"""The real embedded model, loaded once for all tests that need one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.inference.engine.protocol import EngineRequest, SamplingParams
+from services.inference.settings import InferenceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from services.inference.engine.loader import LoadedModel
+    from services.inference.engine.native import NativeEngine
+
+
+@pytest.fixture(scope="session")
+def settings(request: pytest.FixtureRequest) -> InferenceSettings:
+    # Kept between runs, as a user's own data folder is: only the first run converts the model.
+    data_dir = Path(request.config.cache.mkdir("inference-models"))
+    return InferenceSettings(data_dir=data_dir, weights="fp32", device="cpu", model="embedded")
+
+
+@pytest.fixture(scope="session")
+def loaded(settings: InferenceSettings) -> LoadedModel:
+    from services.inference.engine.loader import load_model
+    from services.inference.engine.model_source import locate
+    from services.inference.progress import Progress
+
+    progress = Progress()
+    return load_model(settings, locate(settings.model, settings.data_dir, progress), progress)
+
+
+@pytest.fixture
+async def engine(loaded: LoadedModel) -> AsyncIterator[NativeEngine]:
+    from services.inference.engine.native import NativeEngine
+
+    engine = NativeEngine(loaded, max_running=4, prefix_cache_tokens=4096)
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+def params() -> Callable[..., SamplingParams]:
+    """Greedy unless told otherwise."""
+
+    def make(**changed: object) -> SamplingParams:
+        plain: dict[str, object] = {
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "frequency_penalty": 0.0,
+            "presence_penalty": 0.0,
+            "seed": 1,
+            "max_tokens": 24,
+        }
+        return SamplingParams(**{**plain, **changed})  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def ask(params: Callable[..., SamplingParams]) -> Callable[..., EngineRequest]:
+    def make(prompt: tuple[int, ...], *, cache_key: str = "", deadline: float | None = None, **sampling: object):
+        return EngineRequest(prompt, params(**sampling), cache_key=cache_key, deadline=deadline)
+
+    return make

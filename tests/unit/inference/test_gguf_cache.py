@@ -1,0 +1,116 @@
+"""A `.gguf` file is converted once, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from services.inference.engine.gguf_cache import converted
+from services.inference.progress import Progress
+from services.rpc.settings import StartupError
+
+
+class Conversion:
+    """Stands for transformers' conversion: copies the file's bytes."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.fails = False
+
+    def __call__(self, file: Path, folder: Path) -> None:
+        self.runs += 1
+        (folder / "model.safetensors").write_bytes(file.read_bytes())
+        if self.fails:
+            raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF one")
+    return path
+
+
+def test_a_second_start_converts_nothing(tmp_path: Path, file: Path):
+    conversion = Conversion()
+    first = converted(file, tmp_path, Progress(), conversion)
+    assert converted(file, tmp_path, Progress(), conversion) == first
+    assert conversion.runs == 1
+    assert (first / "model.safetensors").read_bytes() == b"GGUF one"
+
+
+def test_a_file_that_was_only_touched_is_known_by_its_digest(tmp_path: Path, file: Path):
+    conversion = Conversion()
+    first = converted(file, tmp_path, Progress(), conversion)
+    os.utime(file, (1, 1))
+    assert converted(file, tmp_path, Progress(), conversion) == first
+    assert conversion.runs == 1
+    assert json.loads((first / "source.json").read_text())["mtime_ns"] == 10**9
+
+
+def test_a_moved_file_is_known_by_its_digest(tmp_path: Path, file: Path):
+    conversion = Conversion()
+    first = converted(file, tmp_path, Progress(), conversion)
+    (tmp_path / "other").mkdir()
+    moved = file.rename(tmp_path / "other" / file.name)
+    assert converted(moved, tmp_path, Progress(), conversion) == first
+    assert conversion.runs == 1
+
+
+def test_another_content_under_the_same_name_is_converted_anew(tmp_path: Path, file: Path):
+    conversion = Conversion()
+    first = converted(file, tmp_path, Progress(), conversion)
+    file.write_bytes(b"GGUF two!")
+    second = converted(file, tmp_path, Progress(), conversion)
+    assert second != first
+    assert (second / "model.safetensors").read_bytes() == b"GGUF two!"
+
+
+@pytest.mark.parametrize("name", ["source.json", "model.safetensors"])
+def test_a_damaged_conversion_is_made_again(tmp_path: Path, file: Path, name: str):
+    conversion = Conversion()
+    first = converted(file, tmp_path, Progress(), conversion)
+    (first / name).write_bytes(b"")
+    assert converted(file, tmp_path, Progress(), conversion) == first
+    assert conversion.runs == 2
+    assert (first / "model.safetensors").read_bytes() == b"GGUF one"
+
+
+def test_an_interrupted_conversion_leaves_nothing_that_counts(tmp_path: Path, file: Path):
+    conversion = Conversion()
+    conversion.fails = True
+    with pytest.raises(StartupError, match="No space left on device"):
+        converted(file, tmp_path, Progress(), conversion)
+    assert list((tmp_path / "models").iterdir()) == []
+    conversion.fails = False
+    assert converted(file, tmp_path, Progress(), conversion).is_dir()
+
+
+def test_what_a_killed_conversion_left_is_removed_once_it_is_old(tmp_path: Path, file: Path):
+    old, young = tmp_path / "models" / ".converting-old", tmp_path / "models" / ".converting-young"
+    for left in (old, young):
+        left.mkdir(parents=True)
+    os.utime(old, (1, 1))
+    converted(file, tmp_path, Progress(), Conversion())
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_a_file_that_is_no_gguf_is_refused_before_anything_is_written(tmp_path: Path, file: Path):
+    file.write_bytes(b"PK\x03\x04")
+    with pytest.raises(StartupError, match=r"no GGUF file"):
+        converted(file, tmp_path, Progress(), Conversion())
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("size", "said"), [(3_000_000, "is cut off"), (300_000, "is damaged"), (6, "is damaged")])
+def test_a_file_that_ends_early_is_refused(tmp_path: Path, size: int, said: str):
+    from services.inference.engine.model_source import _embedded_file
+
+    with _embedded_file().open("rb") as whole:
+        (tmp_path / "cut.gguf").write_bytes(whole.read(size))
+    with pytest.raises(StartupError, match=said):
+        converted(tmp_path / "cut.gguf", tmp_path, Progress())

@@ -1,0 +1,60 @@
+"""The hand-over from the engine's thread to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from services.inference.engine.mailbox import Mailbox
+from services.inference.engine.protocol import Delta, EngineDied, Finished, FinishReason, Started, TokenLogprob
+
+FINISHED = Finished(FinishReason.EOS, 1, 0, 1, 0.0, 0.0, 0.0)
+STARTED = Started(0, 0.0)
+
+
+async def test_deltas_that_were_not_taken_yet_are_merged_into_one():
+    mailbox = Mailbox()
+    mailbox.put(STARTED)
+    for n in range(1000):
+        mailbox.put(Delta(f"{n} ", 1, (TokenLogprob(n, b"x", -1.0),)))
+    mailbox.put(FINISHED)
+    assert await mailbox.get() == STARTED
+    merged = await mailbox.get()
+    assert isinstance(merged, Delta)
+    assert merged.text == "".join(f"{n} " for n in range(1000))
+    assert merged.token_count == 1000
+    assert [p.token_id for p in merged.logprobs] == list(range(1000))
+    assert await mailbox.get() == FINISHED
+
+
+async def test_a_reader_that_keeps_up_gets_each_delta():
+    mailbox = Mailbox()
+    for text in "abc":
+        mailbox.put(Delta(text, 1))
+        assert await mailbox.get() == Delta(text, 1)
+
+
+async def test_a_waiting_reader_is_woken_from_another_thread():
+    mailbox = Mailbox()
+    reader = asyncio.create_task(mailbox.get())
+    await asyncio.sleep(0)
+    threading.Thread(target=mailbox.put, args=(STARTED,)).start()
+    assert await reader == STARTED
+
+
+async def test_a_lost_engine_is_told_after_what_had_arrived():
+    mailbox = Mailbox()
+    mailbox.put(Delta("half", 1))
+    mailbox.lose()
+    assert await mailbox.get() == Delta("half", 1)
+    with pytest.raises(EngineDied):
+        await mailbox.get()
+
+
+def test_writing_to_a_reader_whose_loop_is_gone_is_harmless():
+    async def make() -> Mailbox:
+        return Mailbox()
+
+    asyncio.run(make()).put(STARTED)

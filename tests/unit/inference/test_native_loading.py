@@ -1,0 +1,128 @@
+"""What is said where a model cannot be loaded as asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from services.inference.engine.loader import load_model
+from services.inference.engine.model_source import ModelFolder, locate
+from services.inference.progress import Progress
+from services.inference.settings import InferenceSettings
+from services.rpc.settings import StartupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.inference.engine.loader import LoadedModel
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, loaded: LoadedModel) -> Path:
+    """A tiny random model with the embedded one's tokenizer."""
+    folder = tmp_path / "tiny"
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=49152,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+            max_position_embeddings=64,
+        )
+    ).save_pretrained(folder)
+    loaded.tokenizer._tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _load(folder: Path, **changed: object) -> LoadedModel:
+    settings = InferenceSettings(model=str(folder), data_dir=folder, device="cpu", threads=2, **changed)
+    return load_model(settings, locate(settings.model, settings.data_dir, Progress()), Progress())
+
+
+def _set(folder: Path, name: str, old: str, new: str) -> None:
+    path = folder / name
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_the_embedded_model_is_what_people_are_told(loaded: LoadedModel):
+    info = loaded.info
+    assert (info.id, info.weights, info.device) == ("SmolLM2-135M-Instruct", "fp32", "cpu")
+    assert (info.description, info.languages) == ("small, English only", ("en",))
+    assert (info.context_tokens, info.vocabulary_size, info.architecture) == (8192, 49152, "llama")
+    assert info.parameters == 134_515_008
+
+
+@pytest.mark.parametrize("weights", ["bf16", "fp32", "int8", "nf4"])
+def test_a_folder_loads_in_every_kind_of_weights_on_a_cpu(tiny: Path, weights: str):
+    info = _load(tiny, weights=weights).info
+    assert (info.id, info.weights, info.context_tokens) == ("tiny", weights, 64)
+
+
+def test_auto_weights_on_a_cpu_are_bf16(tiny: Path):
+    assert _load(tiny).info.weights == "bf16"
+
+
+def test_the_context_can_be_cut_but_not_grown(tiny: Path):
+    assert _load(tiny, context_tokens=32).info.context_tokens == 32
+    assert _load(tiny, context_tokens=1000).info.context_tokens == 64
+
+
+def test_the_models_own_sampling_applies_where_its_makers_sample(tiny: Path):
+    (tiny / "generation_config.json").write_text(
+        '{"do_sample": true, "top_k": 64, "top_p": 0.5, "eos_token_id": [2, 7]}'
+    )
+    loaded = _load(tiny)
+    assert (loaded.info.sampling.temperature, loaded.info.sampling.top_k, loaded.info.sampling.top_p) == (1.0, 64, 0.5)
+    assert loaded.end_tokens >= {2, 7}
+
+
+def test_an_architecture_that_is_not_supported_is_named(tiny: Path):
+    _set(tiny, "config.json", '"llama"', '"t5"')
+    with pytest.raises(StartupError, match="tiny cannot be used: t5"):
+        _load(tiny)
+
+
+def test_damaged_weights_are_told(tiny: Path):
+    weights = tiny / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(StartupError, match="damaged or incomplete"):
+        _load(tiny)
+
+
+def test_weights_that_lack_a_part_are_told(tiny: Path):
+    _set(tiny, "config.json", '"num_hidden_layers": 1', '"num_hidden_layers": 2')
+    with pytest.raises(StartupError, match="damaged or incomplete"):
+        _load(tiny)
+
+
+def test_a_missing_tokenizer_is_told(tiny: Path):
+    (tiny / "tokenizer.json").unlink()
+    with pytest.raises(StartupError, match="tokenizer"):
+        _load(tiny)
+
+
+def test_weights_that_were_quantized_elsewhere_are_refused(tiny: Path):
+    _set(tiny, "config.json", '"model_type"', '"quantization_config": {"quant_method": "gptq"}, "model_type"')
+    with pytest.raises(StartupError, match=r"quantized already \(gptq\)"):
+        _load(tiny)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told(tiny: Path):
+    settings = InferenceSettings(model=str(tiny), data_dir=tiny, device="cuda")
+    with pytest.raises(StartupError, match="CHATBOT_DEVICE=cuda"):
+        load_model(settings, ModelFolder("tiny", tiny), Progress())
+
+
+def test_weights_that_the_device_cannot_compute_are_told(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    def impossible(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", impossible)
+    with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=int8 cannot be computed on the cpu"):
+        _load(tiny, weights="int8")
