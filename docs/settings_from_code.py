@@ -62,6 +62,11 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_table(readme: str) -> str:
+    """Returns a README with the table in its place."""
+    return _TABLE.sub(lambda _: table(), readme, count=1)
+
+
 def table_in(readme: str) -> str:
     """Returns the table that a README has."""
     found = _TABLE.search(readme)
@@ -72,5 +77,4 @@ def table_in(readme: str) -> str:
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
-    path.write_text(before.replace(table_in(before), table()), encoding="utf-8")
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
