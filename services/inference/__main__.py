@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.inference.service import InferenceRoom
+from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.rpc.server import run
 
 if __name__ == "__main__":
-    run("inference", InferenceSettings, InferenceRoom)
+    run("inference", InferenceSettings, InferenceService)

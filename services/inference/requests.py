@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import chat_message_pb2, inference_service_pb2
 from services.inference.engine.protocol import ChatPrompt, Message, Prompt, Role, SamplingParams, TextPrompt
-from services.rpc.errors import FieldViolation, InvalidArgument, NotImplementedYet, invalid_field
+from services.rpc.errors import NotImplementedYet, invalid_field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from services.inference.engine.protocol import ModelInfo
 
 MAX_PROMPT_CHARACTERS = 4_000_000
 """More text than the longest contexts hold is refused before it is tokenized."""
-
-MAX_STOPS = 16
-MAX_STOP_CHARACTERS = 256
-MAX_LOGPROBS = 20
 
 _SEED_BITS = 32
 
@@ -30,63 +22,6 @@ _ROLES: dict[chat_message_pb2.Role, Role] = {
     chat_message_pb2.ROLE_USER: "user",
     chat_message_pb2.ROLE_ASSISTANT: "assistant",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """The values that a number of `SamplingConfig` may have."""
-
-    low: float
-    high: float
-    above_low: bool = False
-    """Whether `low` itself is too low."""
-
-    def refusal(self, value: float) -> str | None:
-        """Returns what would be right, where a value is wrong."""
-        too_low = value <= self.low if self.above_low else value < self.low
-        if math.isfinite(value) and not too_low and value <= self.high:
-            return None
-        if self.high == math.inf:
-            return f"must be {self.low:g} or more"
-        return f"must be {'over ' if self.above_low else ''}{self.low:g} and at most {self.high:g}"
-
-
-_RANGES = {
-    "temperature": _Range(0, 5),
-    "top_p": _Range(0, 1, above_low=True),
-    "top_k": _Range(0, math.inf),
-    "min_p": _Range(0, 1),
-    "repetition_penalty": _Range(0, 10, above_low=True),
-    "frequency_penalty": _Range(-2, 2),
-    "presence_penalty": _Range(-2, 2),
-    "max_tokens": _Range(1, math.inf),
-    "logprobs": _Range(0, MAX_LOGPROBS),
-}
-
-
-def check_sampling(config: inference_service_pb2.SamplingConfig) -> None:
-    """Refuses values outside their ranges.
-
-    Raises:
-        InvalidArgument: Names every field that is wrong.
-    """
-    violations = list(_violations(config))
-    if violations:
-        first = violations[0]
-        raise InvalidArgument(f"{first.field} {first.description}.", violations=violations)
-
-
-def _violations(config: inference_service_pb2.SamplingConfig) -> Iterator[FieldViolation]:
-    for descriptor, value in config.ListFields():
-        allowed = _RANGES.get(descriptor.name)
-        refusal = allowed.refusal(value) if allowed else None
-        if refusal:
-            yield FieldViolation(f"sampling.{descriptor.name}", refusal)
-    if len(config.stop) > MAX_STOPS:
-        yield FieldViolation("sampling.stop", f"must have at most {MAX_STOPS} strings")
-    for place, stop in enumerate(config.stop):
-        if not 1 <= len(stop) <= MAX_STOP_CHARACTERS:
-            yield FieldViolation(f"sampling.stop[{place}]", f"must have 1 to {MAX_STOP_CHARACTERS} characters")
 
 
 def resolve_sampling(

@@ -42,7 +42,7 @@ def _load_native(settings: InferenceSettings, progress: Progress) -> Engine:
     return load_native_engine(settings, folder, progress)
 
 
-class InferenceRoom:
+class InferenceService:
     """The service as `services.rpc.server.run` keeps it alive.
 
     Args:
@@ -50,7 +50,6 @@ class InferenceRoom:
         load_engine: Makes the engine, on a thread of its own; raises StartupError where it cannot.
     """
 
-    name = "inference"
     full_names = (inference_service_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,)
     port_variable = variable_name("inference_grpc_port")
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
 from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused
-from services.inference.requests import check_sampling, count_prompt, generate_prompt, resolve_sampling
+from services.inference.requests import count_prompt, generate_prompt, resolve_sampling
 from services.inference.responses import generate_response, model_message
 from services.rpc.deadlines import time_left
 from services.rpc.errors import ContextTooLong, EngineLost, ModelLoading, invalid_field
+from services.rpc.request_rules import check_sampling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

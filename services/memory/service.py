@@ -28,7 +28,7 @@ DATABASE_FILE = "memory.db"
 _MIB = 1024 * 1024
 
 
-class MemoryRoom:
+class MemoryService:
     """A `Service` for `services.rpc.server`.
 
     Args:

@@ -1,6 +1,6 @@
-"""What all three services share: server, channel, deadlines, errors, settings and logging.
+"""What all three services share: server, channel, deadlines, errors, settings, logging, and the protocol's rules.
 
-Knows gRPC; knows nothing of models, messages or conversations.
+Knows gRPC and what the protos say of a well-formed request; holds no model, message or conversation.
 """
 
 import os

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.rpc.errors import FieldViolation, InvalidArgument, invalid_field
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from chatbot.v1.inference_service_pb2 import SamplingConfig
 
 MAX_TEXT_BYTES = 1_000_000
@@ -23,40 +26,61 @@ MAX_USER_ID_LENGTH = 200
 MAX_STOP_STRINGS = 16
 MAX_STOP_LENGTH = 256
 
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """The values that a number may have."""
+
+    low: float
+    high: float
+    above_low: bool = False
+    """Whether `low` itself is too low."""
+
+    def refusal(self, value: float) -> str | None:
+        """Returns what would be right, where a value is wrong."""
+        too_low = value <= self.low if self.above_low else value < self.low
+        if math.isfinite(value) and not too_low and value <= self.high:
+            return None
+        if self.high == math.inf:
+            return f"must be {self.low:g} or more"
+        return f"must be {'over ' if self.above_low else ''}{self.low:g} and at most {self.high:g}"
+
+
 _RANGES = {
-    # field: (low, low is allowed, high, what to say)
-    "temperature": (0.0, True, 5.0, "must be from 0 to 5"),
-    "top_p": (0.0, False, 1.0, "must be over 0, up to 1"),
-    "top_k": (0, True, 2**31 - 1, "must be 0 or more"),
-    "min_p": (0.0, True, 1.0, "must be from 0 to 1"),
-    "repetition_penalty": (0.0, False, 10.0, "must be over 0, up to 10"),
-    "frequency_penalty": (-2.0, True, 2.0, "must be from -2 to 2"),
-    "presence_penalty": (-2.0, True, 2.0, "must be from -2 to 2"),
-    "max_tokens": (1, True, 2**31 - 1, "must be 1 or more"),
-    "logprobs": (0, True, 20, "must be from 0 to 20"),
+    "temperature": _Range(0, 5),
+    "top_p": _Range(0, 1, above_low=True),
+    "top_k": _Range(0, math.inf),
+    "min_p": _Range(0, 1),
+    "repetition_penalty": _Range(0, 10, above_low=True),
+    "frequency_penalty": _Range(-2, 2),
+    "presence_penalty": _Range(-2, 2),
+    "max_tokens": _Range(1, math.inf),
+    "logprobs": _Range(0, 20),
 }
 
 
-def check_sampling(sampling: SamplingConfig, path: str = "sampling") -> None:
+def check_sampling(sampling: SamplingConfig) -> None:
     """Checks every field that is set.
 
     Raises:
-        InvalidArgument: With one violation for each wrong field, under `path`.
+        InvalidArgument: With one violation for each wrong field, under the path `sampling`.
     """
-    violations: list[FieldViolation] = []
-    for name, (low, low_allowed, high, rule) in _RANGES.items():
-        if not sampling.HasField(name):
-            continue
-        value = getattr(sampling, name)
-        in_range = math.isfinite(value) and low <= value <= high and (low_allowed or value > low)
-        if not in_range:
-            violations.append(FieldViolation(f"{path}.{name}", f"{rule}; it is {value:g}"))
-    if len(sampling.stop) > MAX_STOP_STRINGS:
-        violations.append(FieldViolation(f"{path}.stop", f"must have at most {MAX_STOP_STRINGS} strings"))
-    if any(not 1 <= len(stop) <= MAX_STOP_LENGTH for stop in sampling.stop):
-        violations.append(FieldViolation(f"{path}.stop", f"must be strings of 1 to {MAX_STOP_LENGTH} characters"))
+    violations = list(_violations(sampling))
     if violations:
         raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in violations) + ".", violations=violations)
+
+
+def _violations(sampling: SamplingConfig) -> Iterator[FieldViolation]:
+    for descriptor, value in sampling.ListFields():
+        allowed = _RANGES.get(descriptor.name)
+        refusal = allowed.refusal(value) if allowed else None
+        if refusal:
+            yield FieldViolation(f"sampling.{descriptor.name}", refusal)
+    if len(sampling.stop) > MAX_STOP_STRINGS:
+        yield FieldViolation("sampling.stop", f"must have at most {MAX_STOP_STRINGS} strings")
+    for place, stop in enumerate(sampling.stop):
+        if not 1 <= len(stop) <= MAX_STOP_LENGTH:
+            yield FieldViolation(f"sampling.stop[{place}]", f"must have 1 to {MAX_STOP_LENGTH} characters")
 
 
 def check_request_id(request_id: str, path: str = "request_id") -> str:

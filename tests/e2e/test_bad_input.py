@@ -38,7 +38,7 @@ async def refusal(doors: Doors, request: chat_pb.ChatRequest) -> errors.ChatbotE
         ({"text": "Hi", "sampling": SamplingConfig(temperature=float("nan"))}, "sampling.temperature"),
         ({"text": "Hi", "sampling": SamplingConfig(top_p=float("inf"))}, "sampling.top_p"),
         ({"text": "Hi", "sampling": SamplingConfig(max_tokens=0)}, "sampling.max_tokens"),
-        ({"text": "Hi", "sampling": SamplingConfig(stop=[""])}, "sampling.stop"),
+        ({"text": "Hi", "sampling": SamplingConfig(stop=[""])}, "sampling.stop[0]"),
         ({"text": "Hi", "recall": chat_pb.RecallConfig(limit=51)}, "recall.limit"),
         ({"text": "Hi", "recall": chat_pb.RecallConfig(max_tokens=0)}, "recall.max_tokens"),
         ({"text": "Hi", "recall": chat_pb.RecallConfig(min_similarity=float("nan"))}, "recall.min_similarity"),

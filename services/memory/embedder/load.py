@@ -92,5 +92,5 @@ def _folder_id(folder: Path) -> str:
 def _refused(name: str, why: str) -> StartupError:
     return StartupError(
         f"{variable_name('embedder')}={name}: {why}; set it to {EMBEDDED}, to a hub id such as "
-        "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2, or to the folder of a sentence-transformers model."
+        "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2, or to a sentence-transformers folder."
     )

@@ -13,10 +13,10 @@ from chatbot.v1.memory_service_pb2_grpc import MemoryServiceStub
 from services.gateway.service import GatewayService
 from services.gateway.settings import GatewaySettings
 from services.inference.engine.fake import FakeEngine
-from services.inference.service import InferenceRoom
+from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.memory.embedder.fake import FakeEmbedder
-from services.memory.service import MemoryRoom
+from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
 from services.rpc.server import Server
@@ -44,9 +44,9 @@ async def house(tmp_path: Path, engine: FakeEngine) -> AsyncIterator[House]:
         memory_settings = MemorySettings(data_dir=tmp_path, memory_grpc_port=0)
         servers = {
             "inference": await run(
-                InferenceRoom(inference_settings, load_engine=lambda *_: engine), inference_settings
+                InferenceService(inference_settings, load_engine=lambda *_: engine), inference_settings
             ),
-            "memory": await run(MemoryRoom(memory_settings, embedder=FakeEmbedder()), memory_settings),
+            "memory": await run(MemoryService(memory_settings, embedder=FakeEmbedder()), memory_settings),
         }
         settings = GatewaySettings(
             data_dir=tmp_path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatbot.v1 import inference_service_pb2_grpc
-from services.inference.service import InferenceRoom
+from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.rpc.channel import open_channel
 from services.rpc.server import Server
@@ -30,7 +30,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             engine: FakeEngine, *, load: bool = True, **changed: object
         ) -> inference_service_pb2_grpc.InferenceServiceAsyncStub:
             settings = InferenceSettings(inference_grpc_port=0, data_dir=tmp_path, **changed)
-            server = Server(InferenceRoom(settings, load_engine=lambda *_: engine), settings)
+            server = Server(InferenceService(settings, load_engine=lambda *_: engine), settings)
             await server.bind()
             stack.push_async_callback(server.stop, 0)
             if load:

@@ -11,7 +11,7 @@ import pytest
 from chatbot.v1 import chat_message_pb2 as chat
 from chatbot.v1 import inference_service_pb2 as pb
 from services.inference.engine.fake import REFUSED_TEXT, FakeEngine
-from services.inference.service import InferenceRoom
+from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.rpc import errors
 from services.rpc.settings import StartupError
@@ -82,7 +82,7 @@ async def test_a_model_that_cannot_be_loaded_stops_the_start():
     def refuse(*_: object) -> FakeEngine:
         raise StartupError("The model is broken.")
 
-    room = InferenceRoom(InferenceSettings(inference_grpc_port=0), load_engine=refuse)
+    room = InferenceService(InferenceSettings(inference_grpc_port=0), load_engine=refuse)
     with pytest.raises(StartupError, match="broken"):
         await room.start()
     await room.stop()
@@ -95,7 +95,7 @@ async def test_the_model_is_loaded_off_the_event_loop():
         threads.append(threading.current_thread())
         return FakeEngine()
 
-    room = InferenceRoom(InferenceSettings(inference_grpc_port=0), load_engine=load)
+    room = InferenceService(InferenceSettings(inference_grpc_port=0), load_engine=load)
     await room.start()
     assert threads[0] is not threading.current_thread()
     await room.stop()
@@ -103,7 +103,7 @@ async def test_the_model_is_loaded_off_the_event_loop():
 
 async def test_a_dead_engine_is_told_to_whoever_keeps_the_service_alive(serve: Serve):
     engine = FakeEngine(die_after=0)
-    room = InferenceRoom(InferenceSettings(inference_grpc_port=0), load_engine=lambda *_: engine)
+    room = InferenceService(InferenceSettings(inference_grpc_port=0), load_engine=lambda *_: engine)
     await room.start()
     stub = await serve(engine)
     with pytest.raises(grpc.aio.AioRpcError):

@@ -24,10 +24,10 @@ ROOT = Path(__file__).parents[3]
 
 SERVE = """
 from services.inference.engine.fake import FakeEngine
-from services.inference.service import InferenceRoom
+from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.rpc.server import run
-run("inference", InferenceSettings, lambda s: InferenceRoom(s, load_engine=lambda *_: FakeEngine(die_after=1)))
+run("inference", InferenceSettings, lambda s: InferenceService(s, load_engine=lambda *_: FakeEngine(die_after=1)))
 """
 
 

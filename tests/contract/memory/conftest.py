@@ -16,7 +16,7 @@ from chatbot.v1 import chat_message_pb2 as cm
 from chatbot.v1 import memory_service_pb2 as pb
 from chatbot.v1 import memory_service_pb2_grpc
 from services.memory.embedder import FakeEmbedder
-from services.memory.service import MemoryRoom
+from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
 from services.rpc.errors import STATUS_DETAILS_KEY
@@ -33,7 +33,7 @@ class Client:
 
     stub: memory_service_pb2_grpc.MemoryServiceAsyncStub
     embedder: FakeEmbedder
-    room: MemoryRoom
+    room: MemoryService
     user_id: str = field(default_factory=lambda: f"user-{uuid.uuid4()}")
 
     async def create(self, title: str = "", system_prompt: str = "", **fields) -> pb.Conversation:
@@ -116,7 +116,7 @@ async def serving(folder: Path, embedder: FakeEmbedder | None = None, **settings
     """A memory service on a folder."""
     chosen = MemorySettings(memory_grpc_port=0, data_dir=folder, **settings)
     fake = embedder or FakeEmbedder()
-    room = MemoryRoom(chosen, embedder=fake)
+    room = MemoryService(chosen, embedder=fake)
     server = Server(room, chosen)
     await server.bind()
     try:

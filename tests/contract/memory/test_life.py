@@ -17,7 +17,7 @@ from chatbot.v1 import chat_message_pb2 as cm
 from chatbot.v1 import memory_service_pb2 as pb
 from chatbot.v1 import memory_service_pb2_grpc
 from services.memory.embedder import FakeEmbedder
-from services.memory.service import MemoryRoom
+from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
 from services.rpc.server import Server
@@ -27,7 +27,7 @@ KILLS = int(os.environ.get("MEMORY_KILLS", "2"))
 
 async def test_calls_before_the_start_are_told_to_come_again(tmp_path, refused):
     settings = MemorySettings(memory_grpc_port=0, data_dir=tmp_path)
-    room = MemoryRoom(settings, embedder=FakeEmbedder())
+    room = MemoryService(settings, embedder=FakeEmbedder())
     server = Server(room, settings)
     await server.bind()
     try:
@@ -41,11 +41,11 @@ async def test_calls_before_the_start_are_told_to_come_again(tmp_path, refused):
 
 async def test_a_service_that_could_not_start_gives_back_what_it_took(tmp_path):
     settings = MemorySettings(memory_grpc_port=0, data_dir=tmp_path, embedder="/no/such/folder")
-    room = MemoryRoom(settings)
+    room = MemoryService(settings)
     with pytest.raises(Exception, match="no such folder"):
         await room.start()
     await room.stop()
-    again = MemoryRoom(settings, embedder=FakeEmbedder())
+    again = MemoryService(settings, embedder=FakeEmbedder())
     await again.start()
     await again.stop()
 
@@ -154,7 +154,7 @@ async def test_what_was_acknowledged_survives_kills_once_and_in_order(tmp_path):
 
 async def test_a_second_process_on_the_same_folder_is_refused_in_one_sentence(tmp_path):
     settings = MemorySettings(memory_grpc_port=0, data_dir=tmp_path)
-    room = MemoryRoom(settings, embedder=FakeEmbedder())
+    room = MemoryService(settings, embedder=FakeEmbedder())
     await room.start()
     try:
         with Process(tmp_path) as second:
