@@ -80,6 +80,7 @@ def from_conversation(message: memory_service_pb2.Conversation) -> values.Conver
         create_time=_time(message.create_time) if message.HasField("create_time") else None,
         update_time=_time(message.update_time) if message.HasField("update_time") else None,
         last_sequence=message.last_sequence,
+        message_count=message.message_count,
         window_start_sequence=message.window_start_sequence,
     )
 

@@ -148,6 +148,8 @@ class Conversation:
     update_time: datetime | None
     last_sequence: int
     """Sequence of its last message; 0 where it has none."""
+    message_count: int
+    """How many messages lists show: superseded ones do not count."""
     window_start_sequence: int
     """Sequence of the oldest message that still stands in prompts word for word."""
 

@@ -71,7 +71,7 @@ class Commands:
             self._screen.note(self._words("no_conversations"))
         for number, conversation in enumerate(self._numbered, 1):
             here = "*" if conversation.name == self._session.conversation else " "
-            count = self._words.messages(conversation.last_sequence)
+            count = self._words.messages(conversation.message_count)
             title = self._session.title(conversation)
             self._screen.say(f"{here}{number:3}  {_when(conversation.update_time)}  {title} ({count})")
         if more:
@@ -89,7 +89,7 @@ class Commands:
             if len(newest) == _SHOWN_ON_OPEN:
                 break
         self._session.conversation = conversation.name
-        count = self._words.messages(conversation.last_sequence)
+        count = self._words.messages(conversation.message_count)
         self._screen.note(self._words("opened", title=self._session.title(conversation), count=count))
         if not newest:
             self._screen.note(self._words("no_messages"))
@@ -183,7 +183,7 @@ class Commands:
         if self._session.conversation:
             conversation = await self._session.client.get_conversation(self._session.conversation)
             system = conversation.system_prompt
-            count = self._words.messages(conversation.last_sequence)
+            count = self._words.messages(conversation.message_count)
             title = self._session.title(conversation)
             self._screen.say(self._words("show_conversation", title=title, count=count))
         else:

@@ -114,7 +114,7 @@ class Session:
                     self.words(
                         "resumed",
                         title=self.title(latest),
-                        count=self.words.messages(latest.last_sequence),
+                        count=self.words.messages(latest.message_count),
                     )
                 )
                 break

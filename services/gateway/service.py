@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chatbot.v1.chat_service_pb2 import DESCRIPTOR
 from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
 from services.gateway.chat_turn import ChatTurns
+from services.gateway.history import History
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
 from services.rpc.settings import variable_name
@@ -26,7 +27,8 @@ class GatewayService:
     def __init__(self, settings: GatewaySettings) -> None:
         self.port = settings.gateway_grpc_port
         self._peers = Peers(settings)
-        self._turns = ChatTurns(self._peers, settings)
+        self._history = History(self._peers.memory)
+        self._turns = ChatTurns(self._peers, self._history, settings)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
@@ -37,5 +39,5 @@ class GatewayService:
 
     async def stop(self) -> None:
         """Stores what replies are left to store, then closes the channels."""
-        await self._turns.finish_appends()
+        await self._history.finish_appends()
         await self._peers.close()

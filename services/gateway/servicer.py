@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from chatbot.v1 import chat_service_pb2 as chat_pb
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_service_pb2_grpc import ChatServiceServicer
-from services.gateway.chat_turn import Caller
-from services.gateway.identity import user_of
+from services.gateway.identity import caller_of, user_of
 from services.rpc.deadlines import time_left
 from services.rpc.errors import invalid_field
 from services.rpc.request_rules import check_request_id, check_sampling, check_text
@@ -33,7 +32,7 @@ class ChatServicer(ChatServiceServicer):
 
     async def Chat(self, request: chat_pb.ChatRequest, context: Context) -> AsyncGenerator[chat_pb.ChatResponse, None]:
         """See the proto."""
-        caller = _caller(context)
+        caller = caller_of(context)
         check_text(request.text, "text")
         check_sampling(request.sampling)
         request.request_id = _request_id(request.request_id)
@@ -51,7 +50,7 @@ class ChatServicer(ChatServiceServicer):
         self, request: chat_pb.RegenerateRequest, context: Context
     ) -> AsyncGenerator[chat_pb.RegenerateResponse, None]:
         """See the proto."""
-        caller = _caller(context)
+        caller = caller_of(context)
         check_sampling(request.sampling)
         request.request_id = _request_id(request.request_id)
         async with aclosing(self._turns.regenerate(caller, request)) as events:
@@ -67,7 +66,7 @@ class ChatServicer(ChatServiceServicer):
     async def GetContext(self, request: chat_pb.GetContextRequest, context: Context) -> chat_pb.GetContextResponse:
         """See the proto."""
         check_text(request.text, "text")
-        built = await self._turns.context(_caller(context), request)
+        built = await self._turns.context(caller_of(context), request)
         sections = [
             chat_pb.ContextSection(kind=s.kind, role=s.role, content=s.content, token_count=s.tokens)
             for s in built.prompt.sections
@@ -218,10 +217,6 @@ class ChatServicer(ChatServiceServicer):
         return chat_pb.ChatServiceDeleteUserDataResponse(
             conversation_count=deleted.conversation_count, message_count=deleted.message_count
         )
-
-
-def _caller(context: Context) -> Caller:
-    return Caller(user_of(context), lambda: time_left(context))
 
 
 def _request_id(given: str) -> str:

@@ -15,6 +15,7 @@ class Conversation:
 
     Attributes:
         last_sequence: Sequence of its last message; 0 where it has none.
+        message_count: Messages that are not superseded.
         window_start_sequence: Sequence of the oldest message that prompts hold word for word.
     """
 
@@ -24,6 +25,7 @@ class Conversation:
     create_ns: int
     update_ns: int
     last_sequence: int
+    message_count: int
     window_start_sequence: int
 
 

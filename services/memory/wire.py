@@ -47,6 +47,7 @@ def conversation(stored: Conversation) -> memory_service_pb2.Conversation:
         create_time=timestamp(stored.create_ns),
         update_time=timestamp(stored.update_ns),
         last_sequence=stored.last_sequence,
+        message_count=stored.message_count,
         window_start_sequence=stored.window_start_sequence,
     )
 

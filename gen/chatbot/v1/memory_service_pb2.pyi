@@ -22,7 +22,7 @@ LIST_ORDER_OLDEST_FIRST: ListOrder
 LIST_ORDER_NEWEST_FIRST: ListOrder
 
 class Conversation(_message.Message):
-    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence")
+    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence", "message_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class Conversation(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_START_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     system_prompt: str
@@ -37,7 +38,8 @@ class Conversation(_message.Message):
     update_time: _timestamp_pb2.Timestamp
     last_sequence: int
     window_start_sequence: int
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ...) -> None: ...
+    message_count: int
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ..., message_count: _Optional[int] = ...) -> None: ...
 
 class CreateConversationRequest(_message.Message):
     __slots__ = ("user_id", "conversation", "request_id")

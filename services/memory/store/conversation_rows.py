@@ -33,6 +33,7 @@ _COLUMNS = (
     _c.create_ns,
     _c.update_ns,
     _c.last_sequence,
+    _c.message_count,
     _c.window_start_sequence,
 )
 
@@ -80,15 +81,13 @@ def create(connection: Connection, draft: ConversationDraft, request: WriteReque
     if done is not None:
         return owned(connection, request.user_id, done.conversation_id or "")
     now = time.time_ns()
-    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 1)
+    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 0, 1)
     _insert(connection, request.user_id, created)
     requests.remember(connection, request, Outcome(conversation_id=created.id))
     return created
 
 
-def create_imported(
-    connection: Connection, user_id: str, imported: ImportedConversation, last_sequence: int
-) -> Conversation:
+def create_imported(connection: Connection, user_id: str, imported: ImportedConversation) -> Conversation:
     """Starts a conversation of an import, which keeps its times and its place in lists."""
     now = time.time_ns()
     created = Conversation(
@@ -97,7 +96,8 @@ def create_imported(
         imported.draft.system_prompt,
         now if imported.create_ns is None else imported.create_ns,
         now if imported.update_ns is None else imported.update_ns,
-        last_sequence,
+        len(imported.messages),
+        sum(not message.superseded for message in imported.messages),
         imported.window_start_sequence,
     )
     _insert(connection, user_id, created)
@@ -129,6 +129,7 @@ def change(
         now.create_ns,
         _later(now.update_ns),
         now.last_sequence,
+        now.message_count,
         window,
     )
     connection.execute(
@@ -146,12 +147,16 @@ def change(
     return changed
 
 
-def grow(connection: Connection, conversation: Conversation, last_sequence: int) -> None:
-    """Notes that messages were appended up to `last_sequence`."""
+def grow(connection: Connection, conversation: Conversation, appended: int, superseded: int) -> None:
+    """Notes how many messages were appended, and how many earlier ones that superseded."""
     connection.execute(
         update(conversations)
         .where(_c.id == conversation.id)
-        .values(last_sequence=last_sequence, update_ns=_later(conversation.update_ns))
+        .values(
+            last_sequence=conversation.last_sequence + appended,
+            message_count=conversation.message_count + appended - superseded,
+            update_ns=_later(conversation.update_ns),
+        )
     )
 
 
@@ -196,6 +201,7 @@ def _insert(connection: Connection, user_id: str, created: Conversation) -> None
             create_ns=created.create_ns,
             update_ns=created.update_ns,
             last_sequence=created.last_sequence,
+            message_count=created.message_count,
             window_start_sequence=created.window_start_sequence,
         )
     )
@@ -218,5 +224,6 @@ def _conversation(row: Row[*tuple[Any, ...]]) -> Conversation:
         row.create_ns,
         row.update_ns,
         row.last_sequence,
+        row.message_count,
         row.window_start_sequence,
     )

@@ -77,10 +77,11 @@ def append(connection: Connection, wanted: Append, request: WriteRequest) -> App
         _placed(draft, conversation, last + number, now, request.request_id)
         for number, draft in enumerate(wanted.drafts, start=1)
     )
+    superseded = 0
     if wanted.supersede_from_sequence is not None:
-        _supersede(connection, request.user_id, conversation.id, wanted.supersede_from_sequence)
+        superseded = _supersede(connection, request.user_id, conversation.id, wanted.supersede_from_sequence)
     _insert(connection, request.user_id, stored)
-    conversation_rows.grow(connection, conversation, stored[-1].sequence)
+    conversation_rows.grow(connection, conversation, len(stored), superseded)
     requests.remember(
         connection,
         request,
@@ -94,7 +95,7 @@ def take_in(connection: Connection, imported: Sequence[ImportedConversation], re
     done = requests.find(connection, request)
     if done is None:
         for each in imported:
-            created = conversation_rows.create_imported(connection, request.user_id, each, len(each.messages))
+            created = conversation_rows.create_imported(connection, request.user_id, each)
             stored = [
                 Message(
                     created.id,
@@ -171,16 +172,18 @@ def _placed(draft: MessageDraft, conversation: Conversation, sequence: int, now_
     )
 
 
-def _supersede(connection: Connection, user_id: str, conversation_id: str, from_sequence: int) -> None:
+def _supersede(connection: Connection, user_id: str, conversation_id: str, from_sequence: int) -> int:
+    """Marks messages superseded and returns how many were not so before."""
     gone = select(_m.id).where(_m.conversation_id == conversation_id, _m.sequence >= from_sequence)
     connection.execute(delete(vectors).where(vectors.c.message_id.in_(gone)))
     connection.execute(delete(unembedded).where(unembedded.c.message_id.in_(gone)))
-    connection.execute(
+    marked = connection.execute(
         update(messages)
-        .where(_m.conversation_id == conversation_id, _m.sequence >= from_sequence)
+        .where(_m.conversation_id == conversation_id, _m.sequence >= from_sequence, ~_m.superseded)
         .values(superseded=True)
     )
     vector_rows.count_deletion(connection, user_id)
+    return marked.rowcount
 
 
 def _insert(connection: Connection, user_id: str, stored: Sequence[Message]) -> None:

@@ -33,6 +33,7 @@ conversations = Table(
     Column("create_ns", BigInteger, nullable=False),
     Column("update_ns", BigInteger, nullable=False),
     Column("last_sequence", BigInteger, nullable=False),
+    Column("message_count", BigInteger, nullable=False),  # without superseded ones
     Column("window_start_sequence", BigInteger, nullable=False),
     Index("conversations_by_use", "user_id", "update_ns", "id"),
 )

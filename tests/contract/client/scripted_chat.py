@@ -281,7 +281,7 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
             usage=chat_message_pb2.Usage(prompt_tokens=7, completion_tokens=3) if reason else None,
         )
         messages.append(message)
-        data.conversations[name].last_sequence = len(messages)
+        data.conversations[name].last_sequence = data.conversations[name].message_count = len(messages)
         data.conversations[name].update_time.CopyFrom(now)
         return message
 

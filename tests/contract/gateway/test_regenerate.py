@@ -31,6 +31,10 @@ async def test_the_new_reply_takes_the_place_of_the_old_one(house: House):
     events = await regenerate(house, conversation)
     assert [m.content for m in await house.history(conversation)] == ["Hi", "Reply 2."]
     assert events[0].started.message.content == "Hi"
+    found = await house.chat.GetConversation(
+        chat_pb.ChatServiceGetConversationRequest(conversation=conversation), metadata=USER
+    )
+    assert (found.conversation.message_count, found.conversation.last_sequence) == (2, 3)
     assert house.prompt() == "\n<user>Hi\n<assistant>"
 
 

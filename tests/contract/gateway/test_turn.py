@@ -76,6 +76,7 @@ async def test_a_stopped_reply_frees_the_engine_and_is_kept_as_far_as_it_got(hou
     _, reply = await stored(house, conversation, 2)
     assert reply.content.startswith(heard)
     assert reply.finish_reason == message_pb.FINISH_REASON_CANCELLED
+    assert reply.usage.completion_tokens == 2
     assert house.engine.load().running == 0
 
 

@@ -39,7 +39,7 @@ HELLO = (MessageDraft(Role.USER, "hello"),)
 async def test_a_new_conversation_is_found_by_its_user_and_by_nobody_else(desk):
     made = await desk.conversation(title="Сад")
     assert await desk.store.get_conversation("ann", made.id) == made
-    assert (made.title, made.last_sequence, made.window_start_sequence) == ("Сад", 0, 1)
+    assert (made.title, made.last_sequence, made.message_count, made.window_start_sequence) == ("Сад", 0, 0, 1)
     with pytest.raises(ConversationNotFound) as foreign:
         await desk.store.get_conversation("bob", made.id)
     with pytest.raises(ConversationNotFound) as unknown:
@@ -270,7 +270,13 @@ async def test_an_import_keeps_what_was_exported_under_new_names(desk, new_write
     assert await desk.store.import_conversations([imported], request) == counts
     (only,) = await desk.store.conversation_ids("ann")
     stored = await desk.store.get_conversation("ann", only)
-    assert (stored.title, stored.create_ns, stored.update_ns, stored.last_sequence) == ("Сад", 100, 200, 3)
+    assert (stored.title, stored.create_ns, stored.update_ns, stored.last_sequence, stored.message_count) == (
+        "Сад",
+        100,
+        200,
+        3,
+        2,
+    )
     assert stored.window_start_sequence == 2
     assert [(m.content, m.reply_to, m.superseded) for m in await desk.everything(only)] == [
         ("q", None, False),

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("create_ns", sa.BigInteger, nullable=False),
         sa.Column("update_ns", sa.BigInteger, nullable=False),
         sa.Column("last_sequence", sa.BigInteger, nullable=False),
+        sa.Column("message_count", sa.BigInteger, nullable=False),
         sa.Column("window_start_sequence", sa.BigInteger, nullable=False),
     )
     op.create_index("conversations_by_use", "conversations", ["user_id", "update_ns", "id"])
