@@ -24,8 +24,8 @@ def busy_error() -> ConversationBusy:
 class BusyConversations:
     """The conversations that have a turn under way in this process.
 
-    Between gateways the memory service holds turns apart: the user's message is appended only if the conversation
-    is still as this gateway has read it.
+    Two gateways know nothing of each other's turns but this: the user's message is appended only if the
+    conversation is still as this gateway has read it.
     """
 
     def __init__(self) -> None:
