@@ -56,6 +56,8 @@ def draw(result: Result, bars: Sequence[Bar], title: str, unit: str, file: Path,
                     label = name if at == 0 else None
                     axes.hlines(limit.summary.median, at - 0.45, at + 0.45, "black", style, label=label, linewidth=1)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(plt.FuncFormatter(lambda value, _: number(value)))
+    axes.yaxis.set_minor_formatter(plt.NullFormatter())
     axes.set_xticks(range(len(bars)), [bar[0] for bar in bars])
     axes.set_ylabel(f"{unit}, logarithmic")
     axes.set_title(f"{title}\n{result.machine.cpu}, {result.machine.cores} cores, {result.date[:10]}", fontsize=11)
@@ -73,7 +75,7 @@ def main(path: Path) -> None:
     waits = [*decodes, *(name for name in measures if name.startswith("prefill/"))]
     draw(
         result,
-        [(f"{_size(name)} streams", name, "tokens_per_second") for name in decodes],
+        [(f"{_size(name)} at once", name, "tokens_per_second") for name in decodes],
         "Tokens a second, all streams together (more is better)",
         "tokens/s",
         path.with_name(f"{path.stem}-decode.png"),

@@ -38,7 +38,12 @@ class Client(Protocol):
     """Asks one server."""
 
     async def reply(
-        self, prompt: tuple[int, ...], max_tokens: int, on_arrival: Callable[[], None] | None = None
+        self,
+        prompt: tuple[int, ...],
+        max_tokens: int,
+        *,
+        on_arrival: Callable[[], None] | None = None,
+        cache_key: str = "",
     ) -> Reply:
         """Streams one greedy reply to its end.
 
@@ -46,6 +51,7 @@ class Client(Protocol):
             prompt: Token ids.
             max_tokens: Most tokens of the reply.
             on_arrival: Called for each message with new text.
+            cache_key: Names the conversation, for servers that keep prefixes apart.
 
         Raises:
             RequestFailed: The server did not answer it.

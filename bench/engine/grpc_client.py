@@ -24,11 +24,18 @@ class GrpcClient:
         self._stub = inference_service_pb2_grpc.InferenceServiceStub(self._channel)
 
     async def reply(
-        self, prompt: tuple[int, ...], max_tokens: int, on_arrival: Callable[[], None] | None = None
+        self,
+        prompt: tuple[int, ...],
+        max_tokens: int,
+        *,
+        on_arrival: Callable[[], None] | None = None,
+        cache_key: str = "",
     ) -> Reply:
         """As `Client.reply`."""
         request = pb.GenerateRequest(
-            token_ids=pb.TokenIds(ids=prompt), sampling=pb.SamplingConfig(temperature=0, max_tokens=max_tokens)
+            token_ids=pb.TokenIds(ids=prompt),
+            sampling=pb.SamplingConfig(temperature=0, max_tokens=max_tokens),
+            cache_key=cache_key,
         )
         arrivals: list[float] = []
         text: list[str] = []

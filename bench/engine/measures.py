@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bench.engine.client import Client, Reply
     from bench.engine.workload import Prompts, Workload
 
+_CONVERSATION = "conversation"
+"""Its cache key."""
+
 _WARM_UP_GAPS = 16
 """Messages of each running reply before a long prompt arrives."""
 
@@ -76,11 +79,11 @@ async def conversation(client: Client, prompts: Prompts, workload: Workload) -> 
     for turn in range(1, workload.turns + 1):
         text = prompts.text(workload.turn_text)
         prompt = prompts.conversation(exchanges, text)
-        seen[turn] = await client.reply(prompt, workload.turn_reply)
+        seen[turn] = await client.reply(prompt, workload.turn_reply, cache_key=_CONVERSATION)
         exchanges.append((text, seen[turn].text))
     (opening, answer), *others = exchanges[:-1]
     same_but_new = prompts.conversation([(f"Again, {opening}", answer), *others], exchanges[-1][0])
-    cold = (await client.reply(same_but_new, 1)).first_token_seconds
+    cold = (await client.reply(same_but_new, 1, cache_key=_CONVERSATION)).first_token_seconds
     last = seen[workload.turns].first_token_seconds
     second = seen[2].first_token_seconds
     return [
@@ -98,7 +101,7 @@ async def arrival(client: Client, prompts: Prompts, workload: Workload) -> list[
     """Lets replies run, and a long prompt arrive in their midst."""
     under_way = _Countdown(workload.running)
     running = [
-        asyncio.create_task(client.reply(prompts.story(), workload.running_reply, under_way.member()))
+        asyncio.create_task(client.reply(prompts.story(), workload.running_reply, on_arrival=under_way.member()))
         for _ in range(workload.running)
     ]
     try:

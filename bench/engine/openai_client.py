@@ -33,9 +33,14 @@ class OpenAiClient:
         self._model = model
 
     async def reply(
-        self, prompt: tuple[int, ...], max_tokens: int, on_arrival: Callable[[], None] | None = None
+        self,
+        prompt: tuple[int, ...],
+        max_tokens: int,
+        *,
+        on_arrival: Callable[[], None] | None = None,
+        cache_key: str = "",
     ) -> Reply:
-        """As `Client.reply`. The reply never ends before `max_tokens`."""
+        """As `Client.reply`. The reply never ends before `max_tokens`; the server keeps prefixes under no key."""
         body = {
             "model": self._model,
             "prompt": prompt,

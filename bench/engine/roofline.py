@@ -92,16 +92,19 @@ class Step:
 
     def seconds(self, machine: Machine) -> float:
         """Returns the least time that it can take."""
-        return max(self.bytes / machine.bytes_per_second, self.operations / machine.operations_per_second)
+        return max(self.reading_seconds(machine), self.arithmetic_seconds(machine))
+
+    def reading_seconds(self, machine: Machine) -> float:
+        """Returns how long its bytes take."""
+        return self.bytes / machine.bytes_per_second
+
+    def arithmetic_seconds(self, machine: Machine) -> float:
+        """Returns how long its operations take."""
+        return self.operations / machine.operations_per_second
 
     def tokens_per_second(self, machine: Machine) -> float:
         """Returns the most tokens that can come a second."""
         return self.rows / self.seconds(machine)
-
-    def bound(self, machine: Machine) -> str:
-        """Returns what it waits for: `memory` or `arithmetic`."""
-        reading = self.bytes / machine.bytes_per_second
-        return "memory" if reading >= self.operations / machine.operations_per_second else "arithmetic"
 
 
 def step(shape: Shape, form: Form, rows: int, context: float) -> Step:

@@ -73,8 +73,8 @@ class Run:
             wanted = [step for step in steps(self._workload) if not kinds or step.kind in kinds]
             for number in range(1, rounds + 1):
                 await self._round(f"{number}", ready, wanted, stream=not kinds or "stream" in kinds)
-                self._tell(f"round {number} of {rounds} done")
                 keep()
+                self._tell(f"round {number} of {rounds} done")
         finally:
             for entrant in entrants:
                 await entrant.stop()
@@ -164,7 +164,8 @@ def limits(seen: Seen, shape: Shape, workload: Workload, prompt_tokens: int) -> 
                 (name, Observation(measure, "tokens_per_second", "tokens/s", most)),
                 (name, Observation(measure, "step_bytes", "MB", one_step.bytes / 1e6)),
                 (name, Observation(measure, "step_operations", "GFLOP", one_step.operations / 1e9)),
-                (name, Observation(measure, f"bound_by_{one_step.bound(machine)}", "", 1)),
+                (name, Observation(measure, "step_reading", "ms", 1e3 * one_step.reading_seconds(machine))),
+                (name, Observation(measure, "step_arithmetic", "ms", 1e3 * one_step.arithmetic_seconds(machine))),
             ]
             if reached:
                 share = median(reached) / most

@@ -49,9 +49,11 @@ class Scripted:
 
     def __init__(self):
         self.asked = []
+        self.keys = []
 
-    async def reply(self, prompt, max_tokens, on_arrival=None):
+    async def reply(self, prompt, max_tokens, *, on_arrival=None, cache_key=""):
         self.asked.append((prompt, max_tokens))
+        self.keys.append(cache_key)
         arrivals = []
         for moment in range(max_tokens):
             await asyncio.sleep(0)
@@ -74,6 +76,12 @@ async def test_each_turn_extends_the_prompt_of_the_one_before():
     await conversation(client, prompts(), workload)
     turns = [bytes(prompt) for prompt, _ in client.asked[:4]]
     assert all(after.startswith(before) for before, after in pairwise(turns))
+
+
+async def test_all_turns_of_a_conversation_name_the_same_cache():
+    client = Scripted()
+    await conversation(client, prompts(), Workload(turns=3, turn_text=5, turn_reply=2))
+    assert set(client.keys) == {"conversation"}
 
 
 async def test_the_cold_prompt_differs_from_its_first_message_on():
