@@ -56,11 +56,6 @@ class GrpcClient:
             raise RequestFailed(f"{failure.code().name}: {failure.details()}") from None
         return Reply(sent, tuple(arrivals), time.perf_counter(), tokens, "".join(text), cached)
 
-    async def model(self) -> pb.Model:
-        """Returns the server's description of its model."""
-        answer: pb.GetModelResponse = await self._stub.GetModel(pb.GetModelRequest())
-        return answer.model
-
     async def close(self) -> None:
         """As `Client.close`."""
         await self._channel.close()
