@@ -1,7 +1,7 @@
 # The commands of whoever works on this project. `python run.py` is all that a user needs.
 PYTHON := .venv/bin/python
 
-.PHONY: protos docs lint types format test locks check
+.PHONY: protos docs lint types format test locks bench-engine check
 
 protos:  ## regenerate gen/ from protos/
 	$(PYTHON) -m deploy.protos
@@ -24,6 +24,9 @@ test:  ## set up and run all tests
 
 locks:  ## choose the versions of all packages anew
 	python3 run.py lock
+
+bench-engine:  ## measure the inference service beside its peers; BENCH="--quick" and the like go to it
+	$(PYTHON) -m bench.engine $(BENCH)
 
 check:  ## all that has to hold before a change goes in
 	.ci/run

@@ -1,0 +1,102 @@
+"""What is asked of every contender: the sizes, and the prompts as tokens."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Encode = Callable[[str], Sequence[int]]
+
+_VOCABULARY = """
+river garden lantern harbour winter market letter mountain teacher window forest engine bridge
+island captain morning shadow village library painter ocean violin kitchen traveller silver thunder
+orchard compass meadow castle feather journey stone candle desert farmer mirror sailor tower valley
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Sizes, in tokens where nothing else is said."""
+
+    streams: tuple[int, ...] = (1, 4, 16, 64)
+    """How many replies are generated at the same time."""
+    reply: int = 128
+    prefills: tuple[int, ...] = (512, 2048)
+    """Lengths of prompts whose first token is waited for."""
+    turns: int = 20
+    """Turns of the one conversation."""
+    turn_text: int = 60
+    """Of each message of that conversation's user."""
+    turn_reply: int = 32
+    running: int = 4
+    """Replies that run while a long prompt arrives."""
+    running_reply: int = 256
+    arrival: int = 1500
+    """The long prompt that arrives."""
+    path_streams: int = 64
+    """Replies of the scripted engine at the same time."""
+    path_reply: int = 500
+
+
+QUICK = Workload(
+    streams=(1, 4),
+    reply=24,
+    prefills=(128,),
+    turns=4,
+    running=2,
+    running_reply=64,
+    arrival=256,
+    path_streams=8,
+    path_reply=100,
+)
+"""Enough to see that everything works; its numbers mean nothing."""
+
+
+class Prompts:
+    """Makes prompts that no contender has seen before, the same ones for all of them.
+
+    Args:
+        encode: Turns text to tokens, ChatML's marks to their own.
+        seed: The same seed gives the same prompts. Another one differs from the first word on, so that nothing
+            kept from an earlier repetition helps.
+    """
+
+    def __init__(self, encode: Encode, seed: str) -> None:
+        self._encode = encode
+        self._random = random.Random(seed)  # noqa: S311 - no secret
+
+    def story(self) -> tuple[int, ...]:
+        """Returns a request for a reply that goes on for long."""
+        subject = self._words(5)
+        return self._tokens(
+            _user(f"{subject.capitalize()}: write a very long, detailed story in many chapters with these words.")
+        )
+
+    def long(self, length: int) -> tuple[int, ...]:
+        """Returns a prompt of exactly so many tokens."""
+        return self._tokens(f"<|im_start|>user\n{self.text(length)}")[:length]
+
+    def text(self, length: int) -> str:
+        """Returns prose of at least so many tokens, though not many more."""
+        # A word of the list is at least one token.
+        words = self._words(length).split()
+        return ". ".join(" ".join(words[at : at + 9]).capitalize() for at in range(0, len(words), 9)) + "."
+
+    def conversation(self, exchanges: Sequence[tuple[str, str]], text: str) -> tuple[int, ...]:
+        """Returns the prompt of a turn: what was said and answered so far, and what is said now."""
+        past = "".join(f"{_user(said)}{answered}<|im_end|>\n" for said, answered in exchanges)
+        return self._tokens(past + _user(text))
+
+    def _words(self, count: int) -> str:
+        return " ".join(self._random.choices(_VOCABULARY.split(), k=count))
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(self._encode(text))
+
+
+def _user(text: str) -> str:
+    return f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
