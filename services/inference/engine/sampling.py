@@ -27,6 +27,22 @@ class Choice:
     top: tuple[tuple[int, float], ...] = ()
 
 
+@torch.inference_mode()
+def choose_all(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
+    """Chooses a token for each of several replies: for each what its sampler would choose alone.
+
+    Args:
+        samplers: One a reply.
+        logits: Of their next tokens, any float type, shape `(replies, vocabulary)`. Not changed.
+    """
+    plain = [n for n, sampler in enumerate(samplers) if sampler.takes_the_best]
+    best = dict(zip(plain, logits[plain].argmax(dim=-1).tolist(), strict=True)) if plain else {}
+    return [
+        Choice(best[n]) if n in best else sampler.choose(row)
+        for n, (sampler, row) in enumerate(zip(samplers, logits, strict=True))
+    ]
+
+
 class Sampler:
     """Chooses the tokens of one reply.
 
@@ -43,6 +59,18 @@ class Sampler:
         self._prompt = prompt
         self._seen: torch.Tensor | None = None
         self._counts: torch.Tensor | None = None
+
+    @property
+    def takes_the_best(self) -> bool:
+        """Whether it only ever chooses the most probable token as the model has it, and reports nothing else."""
+        params = self._params
+        return (
+            params.temperature < _GREEDY_BELOW
+            and params.repetition_penalty == 1.0
+            and not params.frequency_penalty
+            and not params.presence_penalty
+            and params.logprobs is None
+        )
 
     @torch.inference_mode()
     def choose(self, logits: torch.Tensor) -> Choice:
