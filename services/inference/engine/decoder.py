@@ -14,7 +14,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from services.inference.engine.decoder_config import DecoderConfig, Rope
-    from services.inference.engine.decoder_weights import DecoderWeights, LayerWeights, Linear
+    from services.inference.engine.decoder_weights import DecoderWeights, LayerWeights
 
 
 class Attention(Protocol):
@@ -68,7 +68,7 @@ class Decoder:
             rotation = rotations[self.config.rope_of_layer[number]]
             hidden = hidden + self._attention(number, layer, hidden, rotation, attention)
             hidden = hidden + self._mlp(layer, hidden)
-        logits = functional.linear(self._norm(hidden[wanted], self._weights.norm), self._weights.head)
+        logits = self._weights.head(self._norm(hidden[wanted], self._weights.norm))
         return _capped(logits, self.config.logits_cap)
 
     def _attention(
@@ -80,7 +80,7 @@ class Decoder:
         attention: Attention,
     ) -> torch.Tensor:
         config = self.config
-        qkv = _linear(self._norm(hidden, layer.attention_norm), layer.qkv)
+        qkv = layer.qkv(self._norm(hidden, layer.attention_norm))
         qkv = qkv.view(len(hidden), config.heads + 2 * config.kv_heads, config.head_size)
         rotated = qkv[:, : config.heads + config.kv_heads]
         if layer.query_norm is not None and layer.key_norm is not None:
@@ -89,14 +89,14 @@ class Decoder:
             rotated.copy_(_rotated(torch.cat((queries, keys), dim=1), rotation))
         else:
             rotated.copy_(_rotated(rotated, rotation))
-        read = _linear(attention.attend(number, qkv), layer.attention_out)
+        read = layer.attention_out(attention.attend(number, qkv))
         return read if layer.attention_after_norm is None else self._norm(read, layer.attention_after_norm)
 
     def _mlp(self, layer: LayerWeights, hidden: torch.Tensor) -> torch.Tensor:
-        gate, up = _linear(self._norm(hidden, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
+        gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)
         silu = self.config.activation == "silu"
         gate = functional.silu(gate) if silu else functional.gelu(gate, approximate="tanh")
-        out = _linear(gate * up, layer.down)
+        out = layer.down(gate * up)
         return out if layer.mlp_after_norm is None else self._norm(out, layer.mlp_after_norm)
 
     def _norm(self, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -105,10 +105,6 @@ class Decoder:
             return functional.rms_norm(values, weight.shape, weight, self.config.norm_epsilon)
         normed = functional.rms_norm(values.float(), weight.shape, weight, self.config.norm_epsilon)
         return normed.to(values.dtype)
-
-
-def _linear(values: torch.Tensor, linear: Linear) -> torch.Tensor:
-    return functional.linear(values, linear.weight, linear.bias)
 
 
 def _rotation(rope: Rope, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import safe_open
 
+from services.inference.engine.linear import Linear
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,14 +19,6 @@ if TYPE_CHECKING:
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """A linear map: `weight` of shape `(outputs, inputs)`."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +47,8 @@ class DecoderWeights:
     """Shape `(vocabulary, hidden_size)`."""
     layers: tuple[LayerWeights, ...]
     norm: torch.Tensor
-    head: torch.Tensor
-    """Shape `(vocabulary, hidden_size)`; the embedding itself where the two are tied."""
+    head: Linear
+    """From the last hidden state to logits."""
     parameters: int
 
 
@@ -89,7 +83,7 @@ class _Reader:
         layers = tuple(self._read_layer(f"model.layers.{n}.") for n in range(self._config.layers))
         norm = self._take_norm("model.norm", hidden)
         head = embedding if self._config.tied_head else self._take("lm_head.weight", tuple(embedding.shape))
-        return DecoderWeights(embedding, layers, norm, head, self._parameters)
+        return DecoderWeights(embedding, layers, norm, Linear(head), self._parameters)
 
     def _read_layer(self, name: str) -> LayerWeights:
         config = self._config
@@ -110,7 +104,7 @@ class _Reader:
             ),
             mlp_norm=self._take_norm(f"{name}{before_mlp}", hidden),
             gate_up=gate_up,
-            down=self._take_linear([f"{mlp}down_proj"], [hidden], gate_up.weight.shape[0] // 2),
+            down=self._take_linear([f"{mlp}down_proj"], [hidden], gate_up.outputs // 2),
             mlp_after_norm=(
                 self._take_norm(f"{name}post_feedforward_layernorm", hidden) if config.norms_after else None
             ),
