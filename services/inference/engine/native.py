@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from services.inference.engine.loader import LoadedModel, load_model
-from services.inference.engine.mailbox import Mailbox
+from services.inference.engine.mailbox import Mailbox, Post
 from services.inference.engine.protocol import (
     ChatPrompt,
     EngineDied,
@@ -79,6 +79,7 @@ class NativeEngine:
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
         self._scheduler = Scheduler(max_running)
         self._samplers: dict[int, Sampler] = {}
+        self._post = Post()
         self._throughput = Throughput()
         self._step_seconds = 0.0
         self._busy = (0, 0)
@@ -181,6 +182,7 @@ class NativeEngine:
         began = time.monotonic()
         self._end_overdue(began)
         self._scheduler.admit(self._start)
+        self._post.deliver()
         works = self._scheduler.schedule()
         logits = self._runner.run(works)
         for work in works:
@@ -190,6 +192,7 @@ class NativeEngine:
         choices = choose_all([self._samplers[s.number] for s in ready], logits)
         for sequence, choice in zip(ready, choices, strict=True):
             self._advance(sequence, choice)
+        self._post.deliver()
         if works:
             self._step_seconds = time.monotonic() - began
             self._throughput.note(len(ready))
@@ -212,7 +215,7 @@ class NativeEngine:
         request = sequence.request
         self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, self._runner.device)
         self._note_load()
-        sequence.mailbox.put(Started(sequence.cached, sequence.queue_seconds))
+        self._post.put(sequence.mailbox, Started(sequence.cached, sequence.queue_seconds))
         return True
 
     def _advance(self, sequence: Sequence, choice: Choice) -> None:
@@ -222,7 +225,7 @@ class NativeEngine:
             return
         delta = sequence.reply.feed(choice.token, self._logprob(choice))
         if delta is not None:
-            sequence.mailbox.put(delta)
+            self._post.put(sequence.mailbox, delta)
         if sequence.reply.stop is not None:
             self._finish(sequence, FinishReason.STOP_STRING)
         elif len(sequence.tokens) >= self._model.context_tokens:
@@ -240,12 +243,12 @@ class NativeEngine:
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         if sequence.number not in self._samplers:
             sequence.take_up(0)
-            sequence.mailbox.put(Started(0, sequence.queue_seconds))
+            self._post.put(sequence.mailbox, Started(0, sequence.queue_seconds))
         held = sequence.reply.end() if reason is not FinishReason.STOP_STRING else None
         self._release(sequence)
         if held is not None:
-            sequence.mailbox.put(held)
-        sequence.mailbox.put(sequence.finished(reason))
+            self._post.put(sequence.mailbox, held)
+        self._post.put(sequence.mailbox, sequence.finished(reason))
 
     def _release(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)

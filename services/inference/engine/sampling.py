@@ -40,7 +40,11 @@ def choose_all(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
         logits: Of their next tokens, any float type, shape `(replies, vocabulary)`. Not changed.
     """
     plain = [n for n, sampler in enumerate(samplers) if sampler.takes_the_best]
-    best = dict(zip(plain, logits[plain].argmax(dim=-1).tolist(), strict=True)) if plain else {}
+    best: dict[int, int] = {}
+    if plain:
+        rows = logits if len(plain) == len(samplers) else logits[plain]
+        # In fp32, and as a reduction over one dimension: the two are several times faster than argmax in bf16.
+        best = dict(zip(plain, rows.float().max(dim=-1).indices.tolist(), strict=True))
     return [
         Choice(best[n]) if n in best else sampler.choose(row)
         for n, (sampler, row) in enumerate(zip(samplers, logits, strict=True))
