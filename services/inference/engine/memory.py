@@ -7,6 +7,8 @@ from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+_ASSUMED = 4 << 30
+"""Bytes, where the system does not tell."""
 
 
 def free_bytes() -> int:
@@ -19,8 +21,12 @@ def _system_bytes() -> int:
         lines = _MEMINFO.read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
+        pass
+    try:
         # Not Linux: half of what the machine has.
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError):
+        return _ASSUMED
 
 
 def _container_bytes() -> int:
