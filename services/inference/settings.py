@@ -45,6 +45,12 @@ class InferenceSettings(CommonSettings):
     max_queued_requests: Annotated[int, Field(ge=0)] = Field(
         64, description="Most requests that wait for a place among the running ones; more are refused."
     )
+    kv_cache_tokens: Count | None = Field(
+        None,
+        description="Most tokens of running requests, reply included, that there is memory for; a request that finds "
+        "no room waits. Default: what all running requests can need together, within half of the memory that is free "
+        "at start. Applies to models of the Llama, Qwen and Gemma families in `bf16` or `fp32` on a CPU.",
+    )
     prefix_cache_tokens: Annotated[int, Field(ge=0)] = Field(
         32768,
         description="Most tokens of ended replies whose KV cache is kept, so that the next turn of a conversation "

@@ -152,13 +152,14 @@ async def test_a_regenerated_reply_takes_the_place_of_the_old_one(doors: Doors):
     assert joined(events) in [m.content for m in everything.messages if m.superseded]
 
 
-async def test_two_conversations_at_once_do_not_mix(doors: Doors):
+async def test_conversations_at_once_do_not_mix(doors: Doors):
     recall = chat_pb.RecallConfig(enabled=False)
-    asked = ["What is the capital of France?", "What is the capital of Italy?", "What is the capital of Japan?"]
-    alone = [joined(await say(doors, text, recall=recall)) for text in asked]
-    together = await asyncio.gather(*(say(doors, text, recall=recall) for text in asked * 2))
-    assert [joined(events) for events in together] == alone * 2
-    for events, text in zip(together, asked * 2, strict=True):
+    capitals = {"France": "Paris", "Italy": "Rome", "Japan": "Tokyo"}
+    asked = [f"What is the capital of {country}?" for country in capitals] * 3
+    together = await asyncio.gather(*(say(doors, text, recall=recall) for text in asked))
+    for events, text in zip(together, asked, strict=True):
+        named = [country for country, capital in capitals.items() if capital in joined(events)]
+        assert [f"What is the capital of {country}?" for country in named] == [text]
         assert [m.content for m in await history(doors, events[0].started.conversation)] == [text, joined(events)]
 
 

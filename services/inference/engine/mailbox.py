@@ -13,11 +13,36 @@ import threading
 from services.inference.engine.protocol import Delta, EngineDied, Event, Finished, Started, TokenLogprob
 
 
+class Post:
+    """Puts events into mailboxes, and wakes their readers together: once a loop, not once a reader.
+
+    Each wake takes the interpreter from the writing thread. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._due: list[Mailbox] = []
+
+    def put(self, mailbox: Mailbox, event: Event) -> None:
+        """Adds an event, whose reader is woken by `deliver` at the latest. Never blocks."""
+        mailbox.add(event)
+        self._due.append(mailbox)
+
+    def deliver(self) -> None:
+        """Wakes the readers of all that was put since the last time."""
+        due, self._due = self._due, []
+        by_loop: dict[asyncio.AbstractEventLoop, list[Mailbox]] = {}
+        for mailbox in due:
+            by_loop.setdefault(mailbox.loop, []).append(mailbox)
+        for loop, mailboxes in by_loop.items():
+            _wake(loop, mailboxes)
+
+
 class Mailbox:
     """One writer on any thread, one reader on the loop it was made on."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        """Where its reader is."""
         self._arrived = asyncio.Event()
         self._lock = threading.Lock()
         self._started: Started | None = None
@@ -27,8 +52,8 @@ class Mailbox:
         self._finished: Finished | None = None
         self._lost = False
 
-    def put(self, event: Event) -> None:
-        """Adds an event. Never blocks."""
+    def add(self, event: Event) -> None:
+        """Adds an event, without waking the reader. Never blocks."""
         with self._lock:
             if isinstance(event, Started):
                 self._started = event
@@ -38,13 +63,12 @@ class Mailbox:
                 self._logprobs.extend(event.logprobs)
             else:
                 self._finished = event
-        self._wake()
 
     def lose(self) -> None:
         """Tells the reader that no more will come because the engine has died."""
         with self._lock:
             self._lost = True
-        self._wake()
+        _wake(self.loop, [self])
 
     async def get(self) -> Event:
         """Returns the next event, waiting for it.
@@ -74,7 +98,16 @@ class Mailbox:
                 raise EngineDied
             return None
 
-    def _wake(self) -> None:
-        # A loop that is closed has no reader left.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._arrived.set)
+    def wake(self) -> None:
+        """Has the reader look. On the reader's loop only."""
+        self._arrived.set()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, mailboxes: list[Mailbox]) -> None:
+    def wake_all() -> None:
+        for mailbox in mailboxes:
+            mailbox.wake()
+
+    # A loop that is closed has no reader left.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(wake_all)

@@ -10,13 +10,13 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from services.inference.engine.loader import LoadedModel, load_model
-from services.inference.engine.mailbox import Mailbox
-from services.inference.engine.model_runner import ModelRunner
+from services.inference.engine.mailbox import Mailbox, Post
 from services.inference.engine.protocol import (
     ChatPrompt,
     EngineDied,
@@ -31,7 +31,8 @@ from services.inference.engine.protocol import (
     Started,
     TokenLogprob,
 )
-from services.inference.engine.sampling import Choice, Sampler
+from services.inference.engine.runner_choice import make_runner
+from services.inference.engine.sampling import Choice, Sampler, choose_all
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence
 from services.inference.engine.throughput import Throughput
@@ -39,8 +40,6 @@ from services.rpc.log import where
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    import torch
 
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Engine
@@ -60,23 +59,27 @@ def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progres
         load_model(settings, folder, progress),
         max_running=settings.max_running_requests,
         prefix_cache_tokens=settings.prefix_cache_tokens,
+        kv_cache_tokens=settings.kv_cache_tokens,
     )
 
 
 class NativeEngine:
     """Runs one model for many requests at once."""
 
-    def __init__(self, loaded: LoadedModel, *, max_running: int, prefix_cache_tokens: int) -> None:
-        self._model = loaded.info
+    def __init__(
+        self, loaded: LoadedModel, *, max_running: int, prefix_cache_tokens: int, kv_cache_tokens: int | None = None
+    ) -> None:
+        self._runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens)
+        self._model = replace(loaded.info, context_tokens=limits.context_tokens)
         self._tokenizer = loaded.tokenizer
         self._vocabulary = loaded.tokenizer.vocabulary
         self._end_tokens = loaded.end_tokens
-        self._kv_capacity = max_running * loaded.info.context_tokens
+        self._kv_capacity = limits.kv_cache_tokens
         # One thread: the tokenizer serves one call at a time.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
-        self._runner = ModelRunner(loaded.model, prefix_cache_tokens)
         self._scheduler = Scheduler(max_running)
         self._samplers: dict[int, Sampler] = {}
+        self._post = Post()
         self._throughput = Throughput()
         self._step_seconds = 0.0
         self._busy = (0, 0)
@@ -178,15 +181,18 @@ class NativeEngine:
     def _step(self) -> None:
         began = time.monotonic()
         self._end_overdue(began)
-        self._start_waiting()
+        self._scheduler.admit(self._start)
+        self._post.deliver()
         works = self._scheduler.schedule()
-        rows = self._runner.run(works)
+        logits = self._runner.run(works)
         for work in works:
             work.sequence.computed = work.end
         self._note_load()
-        ready = [(work.sequence, logits) for work, logits in zip(works, rows, strict=True) if work.completes]
-        for sequence, logits in ready:
-            self._advance(sequence, logits)
+        ready = [work.sequence for work in works if work.completes]
+        choices = choose_all([self._samplers[s.number] for s in ready], logits)
+        for sequence, choice in zip(ready, choices, strict=True):
+            self._advance(sequence, choice)
+        self._post.deliver()
         if works:
             self._step_seconds = time.monotonic() - began
             self._throughput.note(len(ready))
@@ -201,26 +207,25 @@ class NativeEngine:
             elif deadline is not None and now + margin >= deadline:
                 self._finish(sequence, FinishReason.DEADLINE)
 
-    def _start_waiting(self) -> None:
-        for sequence in self._scheduler.admit():
-            self._start(sequence)
-
-    def _start(self, sequence: Sequence) -> None:
-        sequence.take_up(self._runner.open(sequence))
+    def _start(self, sequence: Sequence) -> bool:
+        cached = self._runner.open(sequence)
+        if cached is None:
+            return False
+        sequence.take_up(cached)
         request = sequence.request
         self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, self._runner.device)
         self._note_load()
-        sequence.mailbox.put(Started(sequence.cached, sequence.queue_seconds))
+        self._post.put(sequence.mailbox, Started(sequence.cached, sequence.queue_seconds))
+        return True
 
-    def _advance(self, sequence: Sequence, logits: torch.Tensor) -> None:
-        choice = self._samplers[sequence.number].choose(logits)
+    def _advance(self, sequence: Sequence, choice: Choice) -> None:
         sequence.append(choice.token)
         if choice.token in self._end_tokens:
             self._finish(sequence, FinishReason.EOS)
             return
         delta = sequence.reply.feed(choice.token, self._logprob(choice))
         if delta is not None:
-            sequence.mailbox.put(delta)
+            self._post.put(sequence.mailbox, delta)
         if sequence.reply.stop is not None:
             self._finish(sequence, FinishReason.STOP_STRING)
         elif len(sequence.tokens) >= self._model.context_tokens:
@@ -238,12 +243,12 @@ class NativeEngine:
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         if sequence.number not in self._samplers:
             sequence.take_up(0)
-            sequence.mailbox.put(Started(0, sequence.queue_seconds))
+            self._post.put(sequence.mailbox, Started(0, sequence.queue_seconds))
         held = sequence.reply.end() if reason is not FinishReason.STOP_STRING else None
         self._release(sequence)
         if held is not None:
-            sequence.mailbox.put(held)
-        sequence.mailbox.put(sequence.finished(reason))
+            self._post.put(sequence.mailbox, held)
+        self._post.put(sequence.mailbox, sequence.finished(reason))
 
     def _release(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)

@@ -1,37 +1,31 @@
-"""Keeps the KV caches of ended replies, so that a conversation's next turn need not compute its prompt again.
-
-Only caches that can be cut back to any length are kept: those whose every layer attends to all tokens. A layer
-with a sliding window has forgotten what lies before it.
-"""
+"""Keeps the keys and values of ended replies, so that a conversation's next turn need not compute its prompt again."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
-from transformers.cache_utils import DynamicLayer
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """A KV cache that holds the first `length` tokens of a prompt."""
+class Prefix(Generic[Kept]):
+    """Keys and values of `size` tokens, the first `length` of which are those of a prompt."""
 
-    cache: DynamicCache
+    cache: Kept
     length: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Entry(Generic[Kept]):
     tokens: tuple[int, ...]
-    cache: DynamicCache
+    cache: Kept
 
 
-class PrefixCache:
-    """KV caches by their key, the latest of each, the least recently used dropped first.
+class PrefixCache(Generic[Kept]):
+    """Keys and values by their cache key, the latest of each, the least recently used dropped first.
 
     Args:
         capacity: Most tokens to keep, over all keys; 0 keeps none.
@@ -39,11 +33,15 @@ class PrefixCache:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _Entry[Kept]] = OrderedDict()
         self._size = 0
 
-    def take(self, key: str, prompt: tuple[int, ...]) -> Prefix | None:
-        """Takes out the cache that shares a prefix with a prompt, cut back to that prefix.
+    def takes(self, key: str, length: int) -> bool:
+        """Whether `keep` would keep so many tokens."""
+        return bool(key) and 0 < length <= self._capacity
+
+    def find(self, key: str, prompt: tuple[int, ...]) -> Prefix[Kept] | None:
+        """Returns what shares a prefix with a prompt.
 
         At least the prompt's last token is left to compute: the reply's first token comes from it.
         """
@@ -53,17 +51,22 @@ class PrefixCache:
         length = _common_prefix(kept.tokens, prompt[:-1])
         if length == 0:
             return None
-        self._drop(key)
-        if length < len(kept.tokens):
-            kept.cache.crop(length - len(kept.tokens))
-        return Prefix(kept.cache, length)
+        self._kept.move_to_end(key)
+        return Prefix(kept.cache, length, len(kept.tokens))
 
-    def keep(self, key: str, tokens: tuple[int, ...], cache: DynamicCache) -> None:
-        """Keeps a cache that holds exactly `tokens`, where it can be cut back and there is room."""
-        if not key or not 0 < len(tokens) <= self._capacity or not _croppable(cache):
+    def take(self, key: str, prompt: tuple[int, ...]) -> Prefix[Kept] | None:
+        """As `find`, and forgets it: for whoever goes on writing to it."""
+        prefix = self.find(key, prompt)
+        if prefix is not None:
+            self._drop(key)
+        return prefix
+
+    def keep(self, key: str, tokens: tuple[int, ...], cache: Kept) -> None:
+        """Keeps what holds exactly `tokens`, where there is room for it."""
+        if not self.takes(key, len(tokens)):
             return
         self._drop(key)
-        self._kept[key] = _Kept(tokens, cache)
+        self._kept[key] = _Entry(tokens, cache)
         self._size += len(tokens)
         while self._size > self._capacity:
             self._drop(next(iter(self._kept)))
@@ -72,11 +75,6 @@ class PrefixCache:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._size -= len(kept.tokens)
-
-
-def _croppable(cache: DynamicCache) -> bool:
-    # Exactly this class: those derived from it forget or keep more than keys and values.
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def _common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:

@@ -27,6 +27,30 @@ class Choice:
     top: tuple[tuple[int, float], ...] = ()
 
 
+_NUCLEUS_AT_FIRST = 128
+"""Candidates among which a nucleus is looked for before all tokens are sorted."""
+
+
+@torch.inference_mode()
+def choose_all(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
+    """Chooses a token for each of several replies: for each what its sampler would choose alone.
+
+    Args:
+        samplers: One a reply.
+        logits: Of their next tokens, any float type, shape `(replies, vocabulary)`. Not changed.
+    """
+    plain = [n for n, sampler in enumerate(samplers) if sampler.takes_the_best]
+    best: dict[int, int] = {}
+    if plain:
+        rows = logits if len(plain) == len(samplers) else logits[plain]
+        # In fp32, and as a reduction over one dimension: the two are several times faster than argmax in bf16.
+        best = dict(zip(plain, rows.float().max(dim=-1).indices.tolist(), strict=True))
+    return [
+        Choice(best[n]) if n in best else sampler.choose(row)
+        for n, (sampler, row) in enumerate(zip(samplers, logits, strict=True))
+    ]
+
+
 class Sampler:
     """Chooses the tokens of one reply.
 
@@ -43,6 +67,18 @@ class Sampler:
         self._prompt = prompt
         self._seen: torch.Tensor | None = None
         self._counts: torch.Tensor | None = None
+
+    @property
+    def takes_the_best(self) -> bool:
+        """Whether it only ever chooses the most probable token as the model has it, and reports nothing else."""
+        params = self._params
+        return (
+            params.temperature < _GREEDY_BELOW
+            and params.repetition_penalty == 1.0
+            and not params.frequency_penalty
+            and not params.presence_penalty
+            and params.logprobs is None
+        )
 
     @torch.inference_mode()
     def choose(self, logits: torch.Tensor) -> Choice:
@@ -83,7 +119,7 @@ class Sampler:
             top = torch.topk(probabilities, min(params.top_k, probabilities.numel()))
             probabilities, candidates = top.values / top.values.sum(), top.indices
         elif params.top_p < 1.0:
-            probabilities, candidates = torch.sort(probabilities, descending=True)
+            probabilities, candidates = _most_probable(probabilities, params.top_p)
         if params.top_p < 1.0:
             before = torch.cumsum(probabilities, dim=-1) - probabilities
             kept = before < params.top_p
@@ -93,8 +129,19 @@ class Sampler:
             probabilities = torch.where(
                 probabilities >= params.min_p * probabilities.max(), probabilities, torch.zeros_like(probabilities)
             )
-        drawn = torch.multinomial(probabilities, 1, generator=self._generator)
-        return int(drawn if candidates is None else candidates[drawn])
+        drawn = self._pick(probabilities)
+        return drawn if candidates is None else int(candidates[drawn])
+
+    def _pick(self, probabilities: torch.Tensor) -> int:
+        """Draws an index by inverting the cumulative distribution.
+
+        One random number a token, whatever the filters left: so a seed's later tokens do not hang on how many
+        candidates there were, and a last bit that differs moves the choice only where it lies on a border.
+        """
+        cumulative = torch.cumsum(probabilities, dim=-1, dtype=torch.float64)
+        number = torch.rand(1, generator=self._generator, dtype=torch.float64, device=self._device)
+        index = torch.searchsorted(cumulative, number * cumulative[-1], right=True)
+        return min(int(index), len(probabilities) - 1)
 
     def _note(self, token: int) -> None:
         if self._seen is not None:
@@ -112,3 +159,16 @@ class Sampler:
         if self._counts is None:
             self._counts = torch.zeros(size, dtype=torch.float32, device=self._device)
         return self._counts
+
+
+def _most_probable(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the tokens that a nucleus lies among and their probabilities, the most probable first.
+
+    To sort a vocabulary takes milliseconds, and a nucleus is seldom larger than a few tokens.
+    """
+    if len(probabilities) > _NUCLEUS_AT_FIRST:
+        top = torch.topk(probabilities, _NUCLEUS_AT_FIRST)
+        if float(top.values.sum()) > top_p:
+            return top.values, top.indices
+    values, indices = torch.sort(probabilities, descending=True)
+    return values, indices

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.inference.engine.sequence import Sequence
 
 PREFILL_TOKENS_PER_STEP = 512
@@ -55,15 +57,17 @@ class Scheduler:
         """Puts a sequence at the end of those that wait."""
         self._waiting.append(sequence)
 
-    def admit(self) -> list[Sequence]:
-        """Moves waiting sequences into the batch while it has room, and returns them."""
-        admitted: list[Sequence] = []
-        while self._waiting and len(self._running) < self._max_running:
+    def admit(self, start: Callable[[Sequence], bool]) -> None:
+        """Moves waiting sequences into the batch while it has room.
+
+        Args:
+            start: Told of each; False where it cannot run yet. Then those behind it wait too: a long one is not
+                overtaken for ever.
+        """
+        while self._waiting and len(self._running) < self._max_running and start(self._waiting[0]):
             sequence = self._waiting.popleft()
             self._running.append(sequence)
             self._prefilling.append(sequence)
-            admitted.append(sequence)
-        return admitted
 
     def remove(self, sequence: Sequence) -> None:
         """Forgets a sequence, wherever it is."""

@@ -34,6 +34,31 @@ def loaded(settings: InferenceSettings) -> LoadedModel:
     return load_model(settings, locate(settings.model, settings.data_dir, progress), progress)
 
 
+@pytest.fixture(scope="session")
+def greedy(settings: InferenceSettings) -> Callable[[tuple[int, ...], int], list[int]]:
+    """What transformers' own `generate` says after a prompt, with the same weights."""
+    import torch
+
+    from services.inference.engine.model_source import locate
+    from services.inference.engine.transformers_model import load_transformers_model
+    from services.inference.progress import Progress
+
+    folder = locate(settings.model, settings.data_dir, Progress())
+    model = load_transformers_model(folder, "fp32", "cpu", prequantized=False)
+
+    def generate(prompt: tuple[int, ...], most: int) -> list[int]:
+        with torch.inference_mode():
+            output = model.generate(
+                torch.tensor([prompt]),
+                attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
+                max_new_tokens=most,
+                do_sample=False,
+            )
+        return output[0, len(prompt) :].tolist()
+
+    return generate
+
+
 @pytest.fixture
 async def engine(loaded: LoadedModel) -> AsyncIterator[NativeEngine]:
     from services.inference.engine.native import NativeEngine

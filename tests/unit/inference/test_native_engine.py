@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import (
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from services.inference.engine.protocol import EngineRequest
 
     Ask = Callable[..., EngineRequest]
+    Greedy = Callable[[tuple[int, ...], int], list[int]]
 
 FRANCE = ChatPrompt((Message("user", "What is the capital of France?"),))
 RUSSIAN = ChatPrompt((Message("user", "Привет! Кто ты? Расскажи о себе."),))
@@ -51,28 +51,17 @@ def _finished(events: list[Event]) -> Finished:
     return last
 
 
-def _oracle(loaded: LoadedModel, prompt: tuple[int, ...], most: int) -> list[int]:
-    with torch.inference_mode():
-        output = loaded.model.generate(
-            torch.tensor([prompt]),
-            attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
-            max_new_tokens=most,
-            do_sample=False,
-        )
-    return output[0, len(prompt) :].tolist()
-
-
 def _tokens(events: list[Event]) -> list[int]:
     return [p.token_id for e in events if isinstance(e, Delta) for p in e.logprobs]
 
 
 @pytest.mark.parametrize("prompt", [FRANCE, RUSSIAN, TextPrompt("def fibonacci(n):\n"), LONG])
 async def test_greedy_is_token_for_token_what_transformers_generates(
-    engine: NativeEngine, loaded: LoadedModel, ask: Ask, prompt: ChatPrompt | TextPrompt
+    engine: NativeEngine, loaded: LoadedModel, greedy: Greedy, ask: Ask, prompt: ChatPrompt | TextPrompt
 ):
     tokens = await engine.tokenize(prompt)
     events = await _run(engine, ask(tokens, logprobs=0, max_tokens=16))
-    expected = _oracle(loaded, tokens, 16)
+    expected = greedy(tokens, 16)
     ended = _finished(events).reason is FinishReason.EOS
     assert _tokens(events) == (expected[:-1] if ended else expected)
     assert ended == (expected[-1] in loaded.end_tokens)

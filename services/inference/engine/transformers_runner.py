@@ -1,4 +1,4 @@
-"""Runs the model over the tokens of a step, each sequence on a KV cache of its own."""
+"""Runs a model class of transformers over the tokens of a step, each sequence on a KV cache of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from services.inference.engine.prefix_cache import PrefixCache
 
@@ -16,41 +17,42 @@ if TYPE_CHECKING:
     from services.inference.engine.sequence import Sequence
 
 
-class ModelRunner:
-    """One causal language model of transformers, and the KV caches of the sequences it works on.
+class TransformersRunner:
+    """A `Runner` for every causal language model that the slim decoder is not made for.
 
-    A batched runner can take its place: `run` gets all the work of a step at once.
+    Only prefixes that can be cut back to any length are kept: those whose every layer attends to all tokens. A layer
+    with a sliding window has forgotten what lies before it.
     """
 
-    def __init__(self, model: PreTrainedModel, prefix_cache_tokens: int) -> None:
+    def __init__(self, model: PreTrainedModel, *, prefix_cache_tokens: int) -> None:
         self._model = model
         self._caches: dict[int, DynamicCache] = {}
-        self._prefixes = PrefixCache(prefix_cache_tokens)
+        self._prefixes: PrefixCache[DynamicCache] = PrefixCache(prefix_cache_tokens)
         self.device = model.device
 
-    def open(self, sequence: Sequence) -> int:
-        """Makes room for a sequence and returns how many tokens of its prompt are in the KV cache already."""
+    def open(self, sequence: Sequence) -> int | None:
+        """As `Runner.open`; there is always room."""
         kept = self._prefixes.take(sequence.request.cache_key, sequence.request.prompt)
         if kept is None:
             self._caches[sequence.number] = DynamicCache(config=self._model.config)
             return 0
+        if kept.length < kept.size:
+            kept.cache.crop(kept.length - kept.size)
         self._caches[sequence.number] = kept.cache
         return kept.length
 
     def close(self, sequence: Sequence) -> None:
-        """Gives back what `open` took. The prefix stays reusable while the prefix cache has room for it."""
+        """As `Runner.close`."""
         cache = self._caches.pop(sequence.number, None)
-        if cache is not None:
+        if cache is not None and _croppable(cache):
             self._prefixes.keep(sequence.request.cache_key, tuple(sequence.tokens[: sequence.computed]), cache)
 
     @torch.inference_mode()
-    def run(self, works: list[Work]) -> list[torch.Tensor]:
-        """Computes a step.
-
-        Returns:
-            For each work the logits of the token after its last one, shape `(vocabulary,)`.
-        """
-        return [self._forward(work) for work in works]
+    def run(self, works: list[Work]) -> torch.Tensor:
+        """As `Runner.run`."""
+        rows = [(work.completes, self._forward(work)) for work in works]
+        wanted = [logits for completes, logits in rows if completes]
+        return torch.stack(wanted) if wanted else torch.empty(0)
 
     def _forward(self, work: Work) -> torch.Tensor:
         tokens = torch.tensor([work.sequence.tokens[work.begin : work.end]], dtype=torch.long, device=self.device)
@@ -59,3 +61,8 @@ class ModelRunner:
         )
         logits: torch.Tensor = output.logits[0, -1]
         return logits
+
+
+def _croppable(cache: DynamicCache) -> bool:
+    # Exactly this class: those derived from it forget or keep more than keys and values.
+    return all(type(layer) is DynamicLayer for layer in cache.layers)

@@ -1,0 +1,135 @@
+"""Runs the slim decoder over all the work of a step at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import torch
+
+from services.inference.engine.attention import DecodeAttention, PrefillAttention, StepAttention
+from services.inference.engine.kv_cache import KVCache, kv_shape
+from services.inference.engine.prefix_cache import PrefixCache
+
+if TYPE_CHECKING:
+    from services.inference.engine.decoder import Decoder
+    from services.inference.engine.kv_lane import Lane
+    from services.inference.engine.scheduler import Work
+    from services.inference.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Work, and where its sequence's keys and values are."""
+
+    index: int
+    """In the step."""
+    work: Work
+    lane: Lane
+    row: int
+
+
+class BatchedRunner:
+    """A `Runner`: one forward pass a step, for one token of each reply under way and prompts' tokens beside them.
+
+    Args:
+        decoder: The model.
+        max_running: Most sequences at the same time.
+        context_tokens: Longest sequence.
+        kv_cache_tokens: Most tokens of running sequences that there is memory for.
+        prefix_cache_tokens: Most tokens of ended ones whose keys and values are kept.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        max_running: int,
+        context_tokens: int,
+        kv_cache_tokens: int,
+        prefix_cache_tokens: int,
+    ) -> None:
+        self._decoder = decoder
+        self._context = context_tokens
+        self._cache = KVCache(
+            kv_shape(decoder.config, decoder.dtype, decoder.device),
+            capacity=kv_cache_tokens,
+            most_sequences=max_running,
+            context_tokens=context_tokens,
+        )
+        self._prefixes: PrefixCache[list[torch.Tensor]] = PrefixCache(prefix_cache_tokens)
+        self.device = decoder.device
+
+    def open(self, sequence: Sequence) -> int | None:
+        """As `Runner.open`."""
+        request = sequence.request
+        most = min(len(request.prompt) + request.sampling.max_tokens, self._context)
+        if not self._cache.reserve(sequence.number, most):
+            return None
+        prefix = self._prefixes.find(request.cache_key, request.prompt)
+        if prefix is None:
+            return 0
+        self._cache.copy_in(sequence.number, prefix.cache, prefix.length)
+        return prefix.length
+
+    def close(self, sequence: Sequence) -> None:
+        """As `Runner.close`."""
+        key = sequence.request.cache_key
+        if self._cache.holds(sequence.number) and self._prefixes.takes(key, sequence.computed):
+            self._prefixes.keep(key, tuple(sequence.tokens[: sequence.computed]), self._cache.copy_out(sequence.number))
+        self._cache.release(sequence.number)
+
+    @torch.inference_mode()
+    def run(self, works: list[Work]) -> torch.Tensor:
+        """As `Runner.run`."""
+        if not works:
+            return torch.empty(0)
+        placed = [_Placed(n, work, *self._cache.place(work.sequence.number)) for n, work in enumerate(works)]
+        decoding = sorted((p for p in placed if _is_one_token(p.work)), key=lambda p: (p.lane.capacity, p.row))
+        prefilling = [p for p in placed if not _is_one_token(p.work)]
+        ordered = [*decoding, *prefilling]
+        ids = [token for p in ordered for token in p.work.sequence.tokens[p.work.begin : p.work.end]]
+        positions = [position for p in ordered for position in range(p.work.begin, p.work.end)]
+        logits = self._decoder.forward(
+            torch.tensor(ids, device=self.device),
+            torch.tensor(positions, device=self.device),
+            StepAttention((*self._decode_parts(decoding), *self._prefill_parts(prefilling))),
+            torch.tensor(_last_of_completed(ordered), dtype=torch.long, device=self.device),
+        )
+        for work in works:
+            self._cache.note_length(work.sequence.number, work.end)
+        return logits
+
+    def _decode_parts(self, decoding: list[_Placed]) -> list[tuple[int, DecodeAttention]]:
+        parts = []
+        for lane, same in groupby(decoding, key=attrgetter("lane")):
+            group = list(same)
+            rows, positions = [p.row for p in group], [p.work.begin for p in group]
+            parts.append((len(group), DecodeAttention(self._decoder.config, lane, rows, positions)))
+        return parts
+
+    def _prefill_parts(self, prefilling: list[_Placed]) -> list[tuple[int, PrefillAttention]]:
+        return [
+            (
+                p.work.end - p.work.begin,
+                PrefillAttention(self._decoder.config, p.lane, p.row, p.work.begin, p.work.end),
+            )
+            for p in prefilling
+        ]
+
+
+def _is_one_token(work: Work) -> bool:
+    return work.end - work.begin == 1
+
+
+def _last_of_completed(ordered: list[_Placed]) -> list[int]:
+    """Returns where in the step's row of tokens each completed work's last token is, in the works' own order."""
+    ends: dict[int, int] = {}
+    end = 0
+    for placed in ordered:
+        end += placed.work.end - placed.work.begin
+        if placed.work.completes:
+            ends[placed.index] = end - 1
+    return [ends[index] for index in sorted(ends)]

@@ -1,0 +1,40 @@
+"""What the engine's loop asks of whatever computes its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from services.inference.engine.scheduler import Work
+    from services.inference.engine.sequence import Sequence
+
+
+class Runner(Protocol):
+    """A model, and the keys and values of the sequences it works on. Used by the engine's thread only."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where logits are."""
+
+    def open(self, sequence: Sequence) -> int | None:
+        """Makes room for all that a sequence may come to be.
+
+        Returns:
+            How many tokens of its prompt need not be computed again; None where there is no room now.
+        """
+
+    def close(self, sequence: Sequence) -> None:
+        """Gives back what `open` took; without effect where it took nothing.
+
+        The prefix stays reusable for the same cache key while the prefix cache has room for it.
+        """
+
+    def run(self, works: list[Work]) -> torch.Tensor:
+        """Computes a step.
+
+        Returns:
+            For each work that completes its sequence, in their order, the logits of the token after its last one:
+            shape `(completed, vocabulary)`.
+        """
