@@ -29,10 +29,13 @@ _QWEN_2_5_SAMPLING = SamplingDefaults(temperature=0.7, top_p=0.8, top_k=20, repe
 _QWEN_3_SAMPLING = SamplingDefaults(temperature=0.6, top_p=0.95, top_k=20)
 _LLAMA_SAMPLING = SamplingDefaults(temperature=0.6, top_p=0.9)
 _SMOLLM2_SAMPLING = SamplingDefaults(temperature=0.2, top_p=0.9)
+# With its makers' settings, as above, the 4-bit 135M model answers "What is the capital of France?" in French one time
+# in three. Its best guess is the better answer, and the penalty keeps that from going round in circles.
+_SMOLLM2_135M_SAMPLING = SamplingDefaults(temperature=0.0, top_p=1.0, repetition_penalty=1.1)
 
 # By the beginning of the model's name, without the organisation and in lower case. The longest that fits counts.
 _ENTRIES = {
-    "smollm2-135m": CatalogEntry("small, English only", ("en",), _SMOLLM2_SAMPLING),
+    "smollm2-135m": CatalogEntry("small, English only", ("en",), _SMOLLM2_135M_SAMPLING),
     "smollm2": CatalogEntry("small, English only", ("en",), _SMOLLM2_SAMPLING),
     "smollm3": CatalogEntry(
         "small, six European languages",
