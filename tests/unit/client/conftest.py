@@ -53,7 +53,7 @@ class MemoryTerminal:
         self.screen = RecordingScreen(columns, lines)
         self._stream = pyte.Stream(self.screen)
         self.console = Console(
-            file=self,  # type: ignore[arg-type]  # all that is needed of a file is below
+            file=self,  # all that is needed of a file is below
             force_terminal=True,
             color_system="truecolor",
             width=columns,

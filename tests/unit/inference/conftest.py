@@ -84,7 +84,7 @@ def params() -> Callable[..., SamplingParams]:
             "seed": 1,
             "max_tokens": 24,
         }
-        return SamplingParams(**{**plain, **changed})  # type: ignore[arg-type]
+        return SamplingParams(**{**plain, **changed})
 
     return make
 

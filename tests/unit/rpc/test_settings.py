@@ -33,7 +33,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch):
 def test_settings_cannot_be_changed_after_start():
     settings = load_settings(CommonSettings)
     with pytest.raises(ValueError, match="frozen"):
-        settings.bind_host = "0.0.0.0"  # type: ignore[misc]
+        settings.bind_host = "0.0.0.0"
 
 
 def test_a_data_folder_is_made_where_it_is_missing(tmp_path: Path):
