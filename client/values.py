@@ -183,7 +183,7 @@ class Model:
 
     id: str
     weights: str
-    """Weights as they are held: `bf16`, `fp32`, `int8`, `nf4`."""
+    """Weights as they are held: `bf16`, `fp32`, `int8`, `int4`, `bnb-int8` or `bnb-nf4`."""
     description: str
     """What it is good for, in a few words of English; may be empty."""
     languages: tuple[str, ...]

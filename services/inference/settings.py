@@ -25,10 +25,12 @@ class InferenceSettings(CommonSettings):
         "file, or `embedded` for the small English one that is installed along (SmolLM2-135M-Instruct). Gated "
         "models also need a token in `HF_TOKEN`.",
     )
-    weights: Literal["auto", "bf16", "fp32", "int8", "nf4"] = Field(
+    weights: Literal["auto", "bf16", "fp32", "int8", "int4", "bnb-int8", "bnb-nf4"] = Field(
         "auto",
-        description="How weights are held: `bf16`, `fp32`, `int8` or `nf4` (bitsandbytes' 8 and 4 bits), or `auto`: "
-        "`int8` on a GPU, `bf16` on a CPU.",
+        description="How weights are held. On a CPU, for models of the Llama, Qwen and Gemma families: `int8` or "
+        "`int4` (the 4-bit blocks of a `.gguf` file as they are) for replies, and bf16 beside it for prompts. "
+        "Anywhere: `bf16`, `fp32`, or bitsandbytes' 8 and 4 bits, `bnb-int8` and `bnb-nf4`. `auto`: `bnb-int8` on a "
+        "GPU; on a CPU `int4` where the model comes in it, else `int8`, else `bf16`.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs: `cpu`, `cuda`, or `auto`: a GPU where there is one."

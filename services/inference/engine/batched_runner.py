@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from services.inference.engine.attention import DecodeAttention, PrefillAttention, StepAttention
+from services.inference.engine.compiled_decoder import MOST_ROWS, CachedRow
 from services.inference.engine.kv_cache import KVCache, kv_shape
 from services.inference.engine.prefix_cache import PrefixCache
 
 if TYPE_CHECKING:
+    from services.inference.engine.compiled_decoder import CompiledDecoder
     from services.inference.engine.decoder import Decoder
     from services.inference.engine.kv_lane import Lane
     from services.inference.engine.scheduler import Work
@@ -36,6 +38,7 @@ class BatchedRunner:
 
     Args:
         decoder: The model.
+        compiled: The same model, which replies' single tokens are computed by; None: by the decoder as well.
         max_running: Most sequences at the same time.
         context_tokens: Longest sequence.
         kv_cache_tokens: Most tokens of running sequences that there is memory for.
@@ -45,6 +48,7 @@ class BatchedRunner:
     def __init__(
         self,
         decoder: Decoder,
+        compiled: CompiledDecoder | None = None,
         *,
         max_running: int,
         context_tokens: int,
@@ -52,6 +56,7 @@ class BatchedRunner:
         prefix_cache_tokens: int,
     ) -> None:
         self._decoder = decoder
+        self._compiled = compiled
         self._context = context_tokens
         self._cache = KVCache(
             kv_shape(decoder.config, decoder.dtype, decoder.device),
@@ -89,18 +94,56 @@ class BatchedRunner:
         placed = [_Placed(n, work, *self._cache.place(work.sequence.number)) for n, work in enumerate(works)]
         decoding = sorted((p for p in placed if _is_one_token(p.work)), key=lambda p: (p.lane.capacity, p.row))
         prefilling = [p for p in placed if not _is_one_token(p.work)]
-        ordered = [*decoding, *prefilling]
-        ids = [token for p in ordered for token in p.work.sequence.tokens[p.work.begin : p.work.end]]
-        positions = [position for p in ordered for position in range(p.work.begin, p.work.end)]
-        logits = self._decoder.forward(
-            torch.tensor(ids, device=self.device),
-            torch.tensor(positions, device=self.device),
-            StepAttention((*self._decode_parts(decoding), *self._prefill_parts(prefilling))),
-            torch.tensor(_last_of_completed(ordered), dtype=torch.long, device=self.device),
-        )
+        compiled = decoding if self._compiled is not None else []
+        ordered = [*([] if compiled else decoding), *prefilling]
+        logits = self._merged(compiled, self._run_compiled(compiled), ordered, self._run_decoder(ordered))
         for work in works:
             self._cache.note_length(work.sequence.number, work.end)
         return logits
+
+    def shut_down(self) -> None:
+        """As `Runner.shut_down`."""
+        if self._compiled is not None:
+            self._compiled.close()
+
+    def _run_compiled(self, decoding: list[_Placed]) -> torch.Tensor | None:
+        if self._compiled is None or not decoding:
+            return None
+        parts = []
+        for begin in range(0, len(decoding), MOST_ROWS):
+            part = decoding[begin : begin + MOST_ROWS]
+            tokens = [p.work.sequence.tokens[p.work.begin] for p in part]
+            rows = [CachedRow(p.lane.addresses(p.row), p.lane.head_bytes, p.work.begin) for p in part]
+            for p in part:
+                p.lane.written(p.row, p.work.end)
+            logits = self._compiled.forward(tokens, rows)
+            # What the next call would overwrite is copied.
+            parts.append(logits if len(decoding) <= MOST_ROWS else logits.clone())
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _run_decoder(self, ordered: list[_Placed]) -> torch.Tensor | None:
+        if not ordered:
+            return None
+        decoding = [p for p in ordered if _is_one_token(p.work)]
+        ids = [token for p in ordered for token in p.work.sequence.tokens[p.work.begin : p.work.end]]
+        positions = [position for p in ordered for position in range(p.work.begin, p.work.end)]
+        return self._decoder.forward(
+            torch.tensor(ids, device=self.device),
+            torch.tensor(positions, device=self.device),
+            StepAttention((*self._decode_parts(decoding), *self._prefill_parts(ordered[len(decoding) :]))),
+            torch.tensor(_last_of_completed(ordered), dtype=torch.long, device=self.device),
+        )
+
+    @staticmethod
+    def _merged(
+        compiled: list[_Placed], first: torch.Tensor | None, ordered: list[_Placed], second: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Returns the logits of completed works in the works' own order."""
+        rows = [p.index for p in compiled] + [p.index for p in ordered if p.work.completes]
+        both = [logits for logits in (first, second) if logits is not None]
+        logits = both[0] if len(both) == 1 else torch.cat([part.float() for part in both])
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        return logits if order == list(range(len(rows))) else logits[order]
 
     def _decode_parts(self, decoding: list[_Placed]) -> list[tuple[int, DecodeAttention]]:
         parts = []
@@ -125,11 +168,11 @@ def _is_one_token(work: Work) -> bool:
 
 
 def _last_of_completed(ordered: list[_Placed]) -> list[int]:
-    """Returns where in the step's row of tokens each completed work's last token is, in the works' own order."""
-    ends: dict[int, int] = {}
+    """Returns where in the step's row of tokens the last token of each completed work is."""
+    ends: list[int] = []
     end = 0
     for placed in ordered:
         end += placed.work.end - placed.work.begin
         if placed.work.completes:
-            ends[placed.index] = end - 1
-    return [ends[index] for index in sorted(ends)]
+            ends.append(end - 1)
+    return ends

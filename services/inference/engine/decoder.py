@@ -37,7 +37,7 @@ class Decoder:
 
     def __init__(self, config: DecoderConfig, weights: DecoderWeights) -> None:
         self.config = config
-        self._weights = weights
+        self.weights = weights
         self.parameters = weights.parameters
         self.vocabulary_size = weights.embedding.shape[0]
         self.dtype = weights.embedding.dtype
@@ -60,15 +60,15 @@ class Decoder:
         Returns:
             Shape `(M, vocabulary)`.
         """
-        hidden = functional.embedding(tokens, self._weights.embedding)
+        hidden = functional.embedding(tokens, self.weights.embedding)
         if self.config.embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
         rotations = [_rotation(rope, positions, self.dtype) for rope in self.config.ropes]
-        for number, layer in enumerate(self._weights.layers):
+        for number, layer in enumerate(self.weights.layers):
             rotation = rotations[self.config.rope_of_layer[number]]
             hidden = hidden + self._attention(number, layer, hidden, rotation, attention)
             hidden = hidden + self._mlp(layer, hidden)
-        logits = self._weights.head(self._norm(hidden[wanted], self._weights.norm))
+        logits = self.weights.head(self._norm(hidden[wanted], self.weights.norm))
         return _capped(logits, self.config.logits_cap)
 
     def _attention(

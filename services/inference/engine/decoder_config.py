@@ -35,6 +35,8 @@ class DecoderConfig:
     """A decoder-only transformer of the Llama, Qwen or Gemma family."""
 
     hidden_size: int
+    intermediate_size: int
+    """Of the MLP."""
     heads: int
     kv_heads: int
     head_size: int
@@ -50,6 +52,8 @@ class DecoderConfig:
     """Gemma: a norm's weights are held less one, and its product is rounded once."""
     norms_after: bool
     """Gemma: what attention and MLP give is normed before it is added."""
+    heads_normed: bool
+    """Qwen 3, Gemma 3: each head's queries and keys are normed."""
     tied_head: bool
     """The head is the embedding."""
     windows: tuple[int | None, ...]
@@ -78,6 +82,7 @@ def read_config(config: PretrainedConfig) -> DecoderConfig | None:
     kinds = list(ropes)
     return DecoderConfig(
         hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         head_size=head_size,
@@ -89,6 +94,7 @@ def read_config(config: PretrainedConfig) -> DecoderConfig | None:
         embedding_scale=config.hidden_size**0.5 if gemma else 1.0,
         norms_from_one=gemma,
         norms_after=gemma,
+        heads_normed=family in {"qwen3", "gemma3_text"},
         tied_head=bool(config.tie_word_embeddings),
         windows=_windows(config),
         rope_of_layer=tuple(kinds.index(kind) if kind in ropes else 0 for kind in _layer_types(config)),

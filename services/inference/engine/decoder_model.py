@@ -13,22 +13,26 @@ from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_weights import WeightsDamaged, read_weights
 
 if TYPE_CHECKING:
+    from services.inference.engine.block_weights import Bits
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Weights
 
 _WARM_UP_TOKENS = 8
+_BLOCK_BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 
 
 def load_decoder(folder: ModelFolder, config: DecoderConfig, weights: Weights) -> Decoder:
     """Loads a folder's weights onto the CPU, as bf16 or fp32, and computes once with them.
+
+    With `int8` and `int4` it holds bf16 for prompts, and the linears once more in blocks for replies.
 
     Raises:
         StartupError: They cannot be loaded or computed; the message says what to do.
     """
     dtype = torch.float32 if weights == "fp32" else torch.bfloat16
     try:
-        decoder = Decoder(config, read_weights(folder.path, config, dtype))
+        decoder = Decoder(config, read_weights(folder.path, config, dtype, _BLOCK_BITS.get(weights)))
         _warm_up(decoder)
     except MemoryError:
         raise load_failures.too_big(weights, "cpu") from None

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
+from services.inference.engine.gguf_blocks import write_blocks
 from services.inference.engine.quiet import quieten_libraries
 from services.rpc.settings import StartupError
 
@@ -20,7 +21,7 @@ _UNREADABLE = (ValueError, KeyError, IndexError, TypeError, OverflowError, Memor
 
 
 def convert(file: Path, folder: Path) -> None:
-    """Writes a file's model and tokenizer, its weights unpacked to bf16, into a folder.
+    """Writes a model and tokenizer into a folder: its weights unpacked to bf16, and 4-bit blocks also as they are.
 
     Raises:
         StartupError: The file is damaged, or its architecture is not supported.
@@ -38,6 +39,7 @@ def convert(file: Path, folder: Path) -> None:
     except (ValueError, KeyError, NotImplementedError):
         raise StartupError(f"{file} cannot be used: its architecture, {architecture}, is not supported.") from None
     model.save_pretrained(folder)
+    write_blocks(file, folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _FINITE_STEP = 128
 """Tokens. New room is made readable so much at a time."""
@@ -37,6 +42,7 @@ class Lane:
         self._layers = [self._empty(0) for _ in range(shape.layers)]
         self._rows: list[int] = []
         self._finite: list[int] = []
+        self._addresses = np.zeros(shape.layers, dtype=np.int64)
 
     @property
     def rows(self) -> int:
@@ -51,6 +57,15 @@ class Lane:
     def layer(self, number: int) -> torch.Tensor:
         """Returns a layer's keys and values, shape `(rows, 2 KV, capacity, D)`: heads of keys, then of values."""
         return self._layers[number]
+
+    @property
+    def head_bytes(self) -> int:
+        """From the keys or values of one head to those of the next."""
+        return self.capacity * self._shape.head_size * self.dtype.itemsize
+
+    def addresses(self, row: int) -> npt.NDArray[np.int64]:
+        """Returns where in memory each layer's keys and values of a row begin, until the next `resize`."""
+        return self._addresses + row * self._shape.heads * self.head_bytes
 
     def row_of(self, sequence: int) -> int:
         """Returns the row of a sequence; another after any other sequence was dropped."""
@@ -83,6 +98,7 @@ class Lane:
                 resized[row, :, : self._finite[row]] = layer[row, :, : self._finite[row]]
             # One layer at a time: never twice the memory of all.
             self._layers[number] = resized
+            self._addresses[number] = resized.data_ptr()
         self._finite = self._finite[: self.used] + [0] * (rows - self.used)
 
     def make_finite(self, rows: int, length: int) -> None:

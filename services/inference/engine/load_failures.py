@@ -24,14 +24,14 @@ def no_numbers() -> StartupError:
 def too_big(weights: Weights, device: Device) -> StartupError:
     """There is too little memory."""
     return StartupError(
-        f"The model in {weights} does not fit the memory of the {device}; set {variable_name('weights')} to int8 or "
-        f"nf4, or {variable_name('model')} to a smaller one."
+        f"The model in {weights} does not fit the memory of the {device}; set {variable_name('weights')} to "
+        f"bnb-int8 or bnb-nf4, or {variable_name('model')} to a smaller one."
     )
 
 
 def impossible(weights: Weights, device: Device) -> StartupError:
     """The device, or what is installed, cannot compute with these weights."""
-    hint = "install bitsandbytes and accelerate in versions that support this device, or " if weights != "bf16" else ""
+    hint = "install bitsandbytes and accelerate in versions that support this device, or " if "bnb" in weights else ""
     return StartupError(
         f"{variable_name('weights')}={weights} cannot be computed on the {device} here; {hint}"
         f"set it to {'fp32' if weights == 'bf16' else 'bf16'}."

@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from services.inference.engine import catalog, load_failures, model_card
+from services.inference.engine.block_file import has_blocks
+from services.inference.engine.compiled_decoder import can_compile
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_config import read_config
 from services.inference.engine.decoder_model import load_decoder
@@ -24,6 +26,7 @@ from services.rpc.settings import StartupError, variable_name
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.model_source import ModelFolder
     from services.inference.progress import Progress
     from services.inference.settings import InferenceSettings
@@ -54,11 +57,12 @@ def load_model(settings: InferenceSettings, folder: ModelFolder, progress: Progr
     stored = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     architecture = _architecture(folder, stored)
     device = _device(settings)
-    weights = _weights(settings, stored, folder, device)
-    progress.begin(f"loading {folder.id}")
     config = _load_config(folder)
+    decoder_config = read_config(config)
+    weights = _weights(settings, stored, folder, device, decoder_config)
+    progress.begin(f"loading {folder.id}")
     tokenizer = _load_tokenizer(folder)
-    model = _load_weights(folder, config, weights, device, prequantized="quantization_config" in stored)
+    model = _load_weights(folder, decoder_config, weights, device, prequantized="quantization_config" in stored)
     entry = catalog.find_entry(folder.id)
     text_config = config.get_text_config(decoder=True)
     generation = GenerationDefaults(folder.path, text_config)
@@ -101,19 +105,35 @@ def _device(settings: InferenceSettings) -> Device:
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _weights(settings: InferenceSettings, config: dict[str, Any], folder: ModelFolder, device: Device) -> Weights:
-    quantized = config.get("quantization_config")
+def _weights(
+    settings: InferenceSettings,
+    stored: dict[str, Any],
+    folder: ModelFolder,
+    device: Device,
+    decoder_config: DecoderConfig | None,
+) -> Weights:
+    quantized = stored.get("quantization_config")
     if isinstance(quantized, dict):
-        held: Weights = "nf4" if quantized.get("load_in_4bit") else "int8"
+        held: Weights = "bnb-nf4" if quantized.get("load_in_4bit") else "bnb-int8"
         method = quantized.get("quant_method")
         if method != "bitsandbytes" or settings.weights not in {"auto", held}:
             raise StartupError(
                 f"{folder.id} holds weights that were quantized already ({method}); choose the model they were made "
-                f"from, and {variable_name('weights')}=int8 or nf4."
+                f"from, and {variable_name('weights')}=bnb-int8 or bnb-nf4."
             )
         return held
+    compiles = device == "cpu" and decoder_config is not None and can_compile(decoder_config)
     if settings.weights == "auto":
-        return "int8" if device == "cuda" else "bf16"
+        if device == "cuda":
+            return "bnb-int8"
+        if not compiles:
+            return "bf16"
+        return "int4" if has_blocks(folder.path) else "int8"
+    if settings.weights in {"int8", "int4"} and not compiles:
+        raise StartupError(
+            f"{variable_name('weights')}={settings.weights} is for models of the Llama, Qwen and Gemma families on a "
+            f"CPU, which {folder.id} on the {device} is not; set it to bnb-int8 or bf16."
+        )
     return settings.weights
 
 
@@ -136,12 +156,10 @@ def _load_config(folder: ModelFolder) -> PretrainedConfig:
 
 
 def _load_weights(
-    folder: ModelFolder, config: PretrainedConfig, weights: Weights, device: Device, *, prequantized: bool
+    folder: ModelFolder, decoder_config: DecoderConfig | None, weights: Weights, device: Device, *, prequantized: bool
 ) -> Decoder | PreTrainedModel:
-    if device == "cpu" and weights in {"bf16", "fp32"} and not prequantized:
-        decoder_config = read_config(config)
-        if decoder_config is not None:
-            return load_decoder(folder, decoder_config, weights)
+    if device == "cpu" and not weights.startswith("bnb") and decoder_config is not None:
+        return load_decoder(folder, decoder_config, weights)
     from services.inference.engine.transformers_model import load_transformers_model  # noqa: PLC0415 - takes seconds
 
     return load_transformers_model(folder, weights, device, prequantized=prequantized)

@@ -160,6 +160,7 @@ class NativeEngine:
             self._death.set_result(None)
         finally:
             self._lose_all()
+            self._runner.shut_down()
 
     def _take_in(self) -> bool:
         """Waits for something to do; False where the engine is closed."""

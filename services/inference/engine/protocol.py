@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 Role = Literal["system", "user", "assistant"]
-Weights = Literal["bf16", "fp32", "int8", "nf4"]
+Weights = Literal["bf16", "fp32", "int8", "int4", "bnb-int8", "bnb-nf4"]
 Device = Literal["cpu", "cuda"]
 
 

@@ -31,6 +31,9 @@ class Runner(Protocol):
         The prefix stays reusable for the same cache key while the prefix cache has room for it.
         """
 
+    def shut_down(self) -> None:
+        """Gives back what was taken for all sequences together. Nothing can be run afterwards."""
+
     def run(self, works: list[Work]) -> torch.Tensor:
         """Computes a step.
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from services.inference.engine.batched_runner import BatchedRunner
+from services.inference.engine.compiled_decoder import CompiledDecoder
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.kv_cache import kv_shape
 from services.inference.engine.memory import free_bytes
@@ -43,8 +46,19 @@ def make_runner(
         per_token = kv_shape(model.config, model.dtype, model.device).bytes_per_token
         kv_cache_tokens = min(max_running * context, int(free_bytes() * _SHARE_OF_FREE_MEMORY) // per_token)
     limits = Limits(min(context, kv_cache_tokens), kv_cache_tokens)
+    blocks = model.weights.blocks
+    compiled = None
+    if blocks is not None:
+        compiled = CompiledDecoder(
+            model.config,
+            model.weights,
+            blocks,
+            threads=torch.get_num_threads(),
+            context_tokens=limits.context_tokens,
+        )
     return BatchedRunner(
         model,
+        compiled,
         max_running=max_running,
         context_tokens=limits.context_tokens,
         kv_cache_tokens=limits.kv_cache_tokens,

@@ -41,11 +41,11 @@ def _load(folder: ModelFolder, weights: Weights, device: Device, *, prequantized
     # The library gives the constructor no types.
     quantization: Callable[..., BitsAndBytesConfig] = BitsAndBytesConfig
     options: dict[str, Any] = {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
-    if weights in {"int8", "nf4"} or device == "cuda":
+    if weights in {"bnb-int8", "bnb-nf4"} or device == "cuda":
         options["device_map"] = {"": device}
-    if not prequantized and weights == "int8":
+    if not prequantized and weights == "bnb-int8":
         options["quantization_config"] = quantization(load_in_8bit=True, llm_int8_threshold=_OUTLIER_THRESHOLD)
-    elif not prequantized and weights == "nf4":
+    elif not prequantized and weights == "bnb-nf4":
         options["quantization_config"] = quantization(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
@@ -63,7 +63,7 @@ def _load(folder: ModelFolder, weights: Weights, device: Device, *, prequantized
     except SafetensorError:
         raise load_failures.damaged(folder) from None
     except (OSError, ValueError, RuntimeError, KeyError) as failure:
-        if weights in {"int8", "nf4"}:
+        if weights in {"bnb-int8", "bnb-nf4"}:
             raise load_failures.impossible(weights, device) from failure
         raise load_failures.damaged(folder) from failure
     # The library makes up what a file lacks.

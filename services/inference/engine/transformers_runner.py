@@ -47,6 +47,9 @@ class TransformersRunner:
         if cache is not None and _croppable(cache):
             self._prefixes.keep(sequence.request.cache_key, tuple(sequence.tokens[: sequence.computed]), cache)
 
+    def shut_down(self) -> None:
+        """As `Runner.shut_down`: there is nothing to give back."""
+
     @torch.inference_mode()
     def run(self, works: list[Work]) -> torch.Tensor:
         """As `Runner.run`."""

@@ -57,14 +57,25 @@ def test_the_embedded_model_is_what_people_are_told(loaded: LoadedModel):
     assert info.parameters == 134_515_008
 
 
-@pytest.mark.parametrize("weights", ["bf16", "fp32", "int8", "nf4"])
+@pytest.mark.parametrize("weights", ["bf16", "fp32", "bnb-int8", "bnb-nf4"])
 def test_a_folder_loads_in_every_kind_of_weights_on_a_cpu(tiny: Path, weights: str):
     info = _load(tiny, weights=weights).info
     assert (info.id, info.weights, info.context_tokens) == ("tiny", weights, 64)
 
 
-def test_auto_weights_on_a_cpu_are_bf16(tiny: Path):
+def test_weights_in_blocks_are_for_models_of_the_right_sizes(tiny: Path):
     assert _load(tiny).info.weights == "bf16"
+    with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=int4 is for models of the Llama, Qwen and Gemma"):
+        _load(tiny, weights="int4")
+
+
+def test_a_gguf_file_runs_in_the_blocks_it_comes_in(settings: InferenceSettings):
+    own = settings.model_copy(update={"weights": "auto"})
+    loaded = load_model(own, locate("embedded", own.data_dir, Progress()), Progress())
+    blocks = loaded.model.weights.blocks
+    assert loaded.info.weights == "int4"
+    assert {linear.bits for layer in blocks.layers for linear in (layer.qkv, layer.gate_up, layer.down)} == {4}
+    assert blocks.head.bits == 8
 
 
 def test_the_context_can_be_cut_but_not_grown(tiny: Path):
@@ -124,5 +135,5 @@ def test_weights_that_the_device_cannot_compute_are_told(tiny: Path, monkeypatch
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(LlamaForCausalLM, "forward", impossible)
-    with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=int8 cannot be computed on the cpu"):
-        _load(tiny, weights="int8")
+    with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=bnb-int8 cannot be computed on the cpu"):
+        _load(tiny, weights="bnb-int8")

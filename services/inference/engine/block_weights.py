@@ -1,0 +1,167 @@
+"""Weights in blocks: along a row, 32 that share a scale, as GGUF files have them.
+
+Two forms, by bits: with 4, a weight is `scale * code + zero` (`code` 0 to 15), which both Q4_0 and Q4_1 are; with 8
+it is `scale * (code - 128)`, which Q8_0 is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+GROUP = 32
+_LANES = 16
+Bits = Literal[4, 8]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A weight matrix of shape `(outputs, inputs)`."""
+
+    bits: Bits
+    codes: torch.Tensor
+    """8-bit integers without a sign, shape `(outputs, inputs)`."""
+    scales: torch.Tensor
+    """Shape `(outputs, inputs / 32)`, float; fp16 holds them exactly where there are 4 bits."""
+    zeros: torch.Tensor | None
+    """As scales, for 4 bits."""
+
+    def dequantized(self) -> torch.Tensor:
+        """Returns the matrix, fp32."""
+        groups = split_last(self.codes, GROUP).float()
+        if self.zeros is None:
+            return ((groups - 128) * self.scales.float()[..., None]).flatten(-2)
+        return (groups * self.scales.float()[..., None] + self.zeros.float()[..., None]).flatten(-2)
+
+
+def joined(parts: list[Blocks]) -> Blocks:
+    """Returns one matrix of the outputs of several with equally many bits."""
+    zeros = [part.zeros for part in parts if part.zeros is not None]
+    return Blocks(
+        parts[0].bits,
+        torch.cat([part.codes for part in parts]),
+        torch.cat([part.scales for part in parts]),
+        torch.cat(zeros) if zeros else None,
+    )
+
+
+def quantized(weight: torch.Tensor, bits: Bits) -> Blocks:
+    """Rounds a matrix to the nearest codes; with 4 bits between each group's least and greatest weight."""
+    groups = split_last(weight.float(), GROUP)
+    if bits == 8:
+        scales = groups.abs().amax(dim=-1) / 127
+        codes = (groups / _divisor(scales)[..., None]).round() + 128
+        return Blocks(bits, codes.flatten(-2).to(torch.uint8), scales, None)
+    zeros, greatest = (extreme.half() for extreme in (groups.amin(dim=-1), groups.amax(dim=-1)))
+    scales = ((greatest.float() - zeros.float()) / 15).half()
+    codes = ((groups - zeros.float()[..., None]) / _divisor(scales.float())[..., None]).round().clamp(0, 15)
+    return Blocks(bits, codes.flatten(-2).to(torch.uint8), scales, zeros)
+
+
+def packed(blocks: Blocks) -> torch.Tensor:
+    """Lays a matrix out as `kernels.linear_kernel` reads it; outputs are made a multiple of 16.
+
+    16 outputs make a tile; a tile has a record a group: 64 bytes of scales, then for every 4 inputs of each output in
+    turn its 4 codes. With 4 bits a byte's upper half is the code 4 inputs further on.
+    """
+    missing = -len(blocks.codes) % _LANES
+    if missing:
+        blocks = Blocks(
+            blocks.bits,
+            _lengthened(blocks.codes, missing),
+            _lengthened(blocks.scales, missing),
+            None if blocks.zeros is None else _lengthened(blocks.zeros, missing),
+        )
+    scales = _tiles(blocks.scales)
+    if blocks.zeros is not None:
+        # (tiles, groups, lanes, 8 inputs' quarters, halves, 4 inputs) to one byte of two halves
+        codes = _tiles(split_last(blocks.codes, GROUP // 8, 2, 4))
+        codes = codes[..., 0, :] | (codes[..., 1, :] << 4)
+        scale_bytes = torch.stack((scales.half(), _tiles(blocks.zeros).half()), dim=2).flatten(2).view(torch.uint8)
+    else:
+        codes = _tiles(split_last(blocks.codes, GROUP // 4, 4))
+        scale_bytes = scales.float().contiguous().view(torch.uint8)
+    lanes_last = codes.transpose(2, 3).flatten(2)
+    return torch.cat((scale_bytes, lanes_last), dim=2).contiguous()
+
+
+def split_last(values: torch.Tensor, *sizes: int) -> torch.Tensor:
+    """Splits the last dimension: `(..., n * prod(sizes))` to `(..., n, *sizes)`."""
+    return values.reshape(*values.shape[:-1], -1, *sizes)
+
+
+def _tiles(values: torch.Tensor) -> torch.Tensor:
+    """`(outputs, groups, ...)` to `(tiles, groups, 16, ...)`."""
+    return values.reshape(-1, _LANES, *values.shape[1:]).transpose(1, 2)
+
+
+def _lengthened(values: torch.Tensor, rows: int) -> torch.Tensor:
+    return torch.cat((values, values.new_zeros((rows, *values.shape[1:]))))
+
+
+def _divisor(scales: torch.Tensor) -> torch.Tensor:
+    return torch.where(scales == 0, 1.0, scales)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLinear:
+    """A linear as the compiled step reads it."""
+
+    bits: Bits
+    weights: torch.Tensor
+    """As `packed` returns them."""
+    bias: torch.Tensor
+    """Float, one an output, outputs made a multiple of 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBlocks:
+    """The linears of one layer."""
+
+    qkv: BlockLinear
+    attention_out: BlockLinear
+    gate_up: BlockLinear
+    """16 outputs of the gate alternate with 16 of what it lets through."""
+    down: BlockLinear
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderBlocks:
+    """All linears of a decoder."""
+
+    layers: tuple[LayerBlocks, ...]
+    head: BlockLinear
+
+    @property
+    def bytes(self) -> int:
+        """What the packed weights take."""
+        linears = [self.head]
+        for layer in self.layers:
+            linears += [layer.qkv, layer.attention_out, layer.gate_up, layer.down]
+        return sum(linear.weights.nbytes for linear in linears)
+
+
+def block_linear(blocks: Blocks, bias: torch.Tensor | None = None, *, alternate: bool = False) -> BlockLinear:
+    """Packs a matrix.
+
+    Args:
+        blocks: The matrix.
+        bias: Shape `(outputs,)`.
+        alternate: Have 16 outputs of the first half and 16 of the second take turns.
+    """
+    outputs = len(blocks.codes)
+    order = torch.arange(outputs)
+    if alternate:
+        order = order.view(2, -1, _LANES).transpose(0, 1).flatten()
+        blocks = Blocks(
+            blocks.bits,
+            blocks.codes[order],
+            blocks.scales[order],
+            None if blocks.zeros is None else blocks.zeros[order],
+        )
+    filled = torch.zeros(-(-outputs // _LANES) * _LANES)
+    if bias is not None:
+        filled[:outputs] = bias.float()[order]
+    return BlockLinear(blocks.bits, packed(blocks), filled)

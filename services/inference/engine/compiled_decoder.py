@@ -1,0 +1,269 @@
+"""Computes decode steps by compiled code: one new token of each of several sequences.
+
+Weights in blocks of 4 or 8 bits, inputs of linears rounded to 15 bits, sums in 32-bit floats, keys and values in bf16.
+What a sequence gets does not hang on which others share its step.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from services.inference.engine.kernels.attention_kernel import AttentionShape
+from services.inference.engine.kernels.barrier import BARRIER_BYTES
+from services.inference.engine.kernels.compiler import CompiledStep
+from services.inference.engine.kernels.crew_kernel import LINE_BYTES
+from services.inference.engine.kernels.linear_kernel import LEVELS
+from services.inference.engine.kernels.step_kernel import LayerField, StepField, StepShape, WorkspaceField
+from services.inference.engine.kernels.system_calls import find_system_calls
+
+if TYPE_CHECKING:
+    from services.inference.engine.block_weights import BlockLinear, DecoderBlocks
+    from services.inference.engine.decoder_config import DecoderConfig
+    from services.inference.engine.decoder_weights import DecoderWeights
+
+MOST_ROWS = 64
+"""More sequences are computed in several goes."""
+
+
+def can_compile(config: DecoderConfig) -> bool:
+    """Whether the compiled step is made for a model of this shape."""
+    sizes = (config.hidden_size, config.intermediate_size, config.head_size)
+    return all(size % 32 == 0 for size in sizes) and config.heads % config.kv_heads == 0
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRow:
+    """Where one sequence's keys and values are, and how many there are."""
+
+    layers: np.ndarray
+    """Addresses, one a layer, of shape `(2 KV, capacity, D)`, bf16: heads of keys, then of values."""
+    head_bytes: int
+    """From one head to the next."""
+    length: int
+    """Tokens there are already."""
+
+
+class CompiledDecoder:
+    """A decoder's weights and working memory, and the threads that compute with them.
+
+    Args:
+        config: The model's.
+        weights: What is not a linear: embedding and norms.
+        blocks: The linears.
+        threads: How many compute.
+        context_tokens: Longest sequence.
+        features: As `CompiledStep` has them.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: DecoderWeights,
+        blocks: DecoderBlocks,
+        *,
+        threads: int,
+        context_tokens: int,
+        features: str | None = None,
+    ) -> None:
+        self._config = config
+        self._embedding = weights.embedding
+        self._embedding_scale = torch.tensor(config.embedding_scale, dtype=weights.embedding.dtype)
+        self._shape = _step_shape(config, blocks)
+        self._code = CompiledStep(self._shape, features)
+        # Everything whose address the compiled code is given, kept from being freed.
+        self._kept: list[torch.Tensor] = []
+        self._table = torch.zeros(len(StepField), dtype=torch.long)
+        self._pipe = os.pipe()
+        self._states = torch.zeros((threads, LINE_BYTES // 8), dtype=torch.long)
+        self._hidden = self._floats(MOST_ROWS, config.hidden_size)
+        self._logits = self._floats(MOST_ROWS, self._shape.vocabulary)
+        self._cosines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
+        self._sines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
+        self._positions = self._integers(MOST_ROWS)
+        self._head_bytes = self._integers(MOST_ROWS)
+        self._caches = self._integers(config.layers * MOST_ROWS)
+        self._fill_table(weights, blocks, threads, context_tokens)
+        self._closed = False
+        self._servants = [
+            threading.Thread(
+                target=self._code.serve, args=(self._table.data_ptr(), number), name=f"decoder-{number}", daemon=True
+            )
+            for number in range(1, threads)
+        ]
+        for servant in self._servants:
+            servant.start()
+
+    def forward(self, tokens: list[int], rows: list[CachedRow]) -> torch.Tensor:
+        """Computes one new token of each of at most `MOST_ROWS` sequences, and writes its keys and values.
+
+        Returns:
+            Logits, fp32, shape `(rows, vocabulary)`; to be read before the next call.
+        """
+        count = len(tokens)
+        hidden = torch.nn.functional.embedding(torch.tensor(tokens), self._embedding)
+        if self._config.embedding_scale != 1.0:
+            hidden = hidden * self._embedding_scale
+        self._hidden[:count] = hidden
+        positions = torch.tensor([row.length for row in rows])
+        self._positions[:count] = positions
+        for number, rope in enumerate(self._config.ropes):
+            angles = positions[:, None].float() * rope.inverse_frequencies
+            half = angles.shape[1]
+            cosines, sines = angles.cos() * rope.scale, angles.sin() * rope.scale
+            self._cosines[number, :count, :half] = cosines
+            self._cosines[number, :count, half:] = cosines
+            self._sines[number, :count, :half] = -sines
+            self._sines[number, :count, half:] = sines
+        self._head_bytes[:count] = torch.tensor([row.head_bytes for row in rows])
+        addresses = np.stack([row.layers for row in rows], axis=1)
+        self._caches[: addresses.size] = torch.from_numpy(addresses.reshape(-1))
+        self._table[StepField.ROWS] = count
+        self._code.lead(self._table.data_ptr())
+        logits = self._logits[:count, : len(self._embedding)]
+        cap = self._config.logits_cap
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    @property
+    def asleep(self) -> list[bool]:
+        """For each thread but the first whether it sleeps until the next step."""
+        return [bool(state) for state in self._states[1:, 0].tolist()]
+
+    def close(self) -> None:
+        """Ends the threads. Nothing can be computed afterwards; without effect where that was done."""
+        if self._closed:
+            return
+        self._closed = True
+        self._table[StepField.STOP] = 1
+        self._code.lead(self._table.data_ptr())
+        for servant in self._servants:
+            servant.join()
+        for end in self._pipe:
+            os.close(end)
+
+    def _fill_table(self, weights: DecoderWeights, blocks: DecoderBlocks, threads: int, context_tokens: int) -> None:
+        shape = self._shape
+        intermediate = shape.intermediate
+        calls = find_system_calls()
+        fields = {
+            StepField.THREADS: threads,
+            StepField.BARRIER: self._room(BARRIER_BYTES),
+            StepField.YIELD: calls.give_way,
+            StepField.GENERATION: self._room(LINE_BYTES),
+            StepField.STATES: self._states.data_ptr(),
+            StepField.READ: calls.read,
+            StepField.WRITE: calls.write,
+            StepField.PIPE_OUT: self._pipe[0],
+            StepField.PIPE_IN: self._pipe[1],
+            StepField.BYTE: self._room(LINE_BYTES),
+            StepField.POSITIONS: self._positions.data_ptr(),
+            StepField.CACHES: self._caches.data_ptr(),
+            StepField.CACHE_HEAD_BYTES: self._head_bytes.data_ptr(),
+            StepField.HIDDEN: self._hidden.data_ptr(),
+            StepField.QKV: self._room(4 * MOST_ROWS * shape.qkv),
+            StepField.ATTENDED: self._room(4 * MOST_ROWS * shape.attended),
+            StepField.ATTENTION_OUT: self._room(4 * MOST_ROWS * shape.hidden),
+            StepField.PAIRS: self._room(8 * MOST_ROWS * intermediate),
+            StepField.ACTIVE: self._room(4 * MOST_ROWS * intermediate),
+            StepField.MLP_OUT: self._room(4 * MOST_ROWS * shape.hidden),
+            StepField.NORM: self._kept_floats(weights.norm),
+            StepField.HEAD: self._keep(blocks.head.weights),
+            StepField.HEAD_BITS: blocks.head.bits,
+            StepField.HEAD_BIAS: self._keep(blocks.head.bias),
+            StepField.LOGITS: self._logits.data_ptr(),
+            StepField.LAYERS: self._keep(self._layer_table(weights, blocks)),
+            StepField.WORKSPACES: self._keep(self._workspaces(threads, context_tokens)),
+        }
+        for field, value in fields.items():
+            self._table[field] = value
+
+    def _layer_table(self, weights: DecoderWeights, blocks: DecoderBlocks) -> torch.Tensor:
+        config = self._config
+        table = torch.zeros(config.layers, len(LayerField), dtype=torch.long)
+        for row, number in zip(table, range(config.layers), strict=True):
+            layer, linears = weights.layers[number], blocks.layers[number]
+            norms = {
+                LayerField.ATTENTION_NORM: layer.attention_norm,
+                LayerField.QUERY_NORM: layer.query_norm,
+                LayerField.KEY_NORM: layer.key_norm,
+                LayerField.AFTER_ATTENTION_NORM: layer.attention_after_norm,
+                LayerField.MLP_NORM: layer.mlp_norm,
+                LayerField.AFTER_MLP_NORM: layer.mlp_after_norm,
+            }
+            for field, norm in norms.items():
+                if norm is not None:
+                    row[field] = self._kept_floats(norm)
+            self._enter_linear(row, LayerField.QKV, linears.qkv)
+            self._enter_linear(row, LayerField.OUT, linears.attention_out)
+            self._enter_linear(row, LayerField.GATE_UP, linears.gate_up)
+            self._enter_linear(row, LayerField.DOWN, linears.down)
+            rope = config.rope_of_layer[number]
+            row[LayerField.COSINES] = self._cosines[rope].data_ptr()
+            row[LayerField.SINES] = self._sines[rope].data_ptr()
+            window = config.windows[number]
+            row[LayerField.WINDOW] = torch.iinfo(torch.int32).max if window is None else window
+        return table
+
+    def _enter_linear(self, row: torch.Tensor, field: LayerField, linear: BlockLinear) -> None:
+        row[field] = self._keep(linear.weights)
+        row[field + 1] = linear.bits
+        row[field + 2] = self._keep(linear.bias)
+
+    def _workspaces(self, threads: int, context_tokens: int) -> torch.Tensor:
+        shape = self._shape
+        widest = max(shape.hidden, shape.attended, shape.intermediate)
+        heads = shape.attention.shared_by
+        sizes = {
+            WorkspaceField.HIDDEN: 4 * MOST_ROWS * shape.hidden,
+            WorkspaceField.ROW: 4 * widest,
+            WorkspaceField.VALUES: LEVELS * MOST_ROWS * widest,
+            WorkspaceField.SCALES: MOST_ROWS * widest // 8,
+            WorkspaceField.SUMS: MOST_ROWS * widest // 8,
+            WorkspaceField.QUERIES: 4 * heads * shape.attention.head_size,
+            WorkspaceField.SCORES: 4 * heads * (context_tokens + 16),
+        }
+        return torch.tensor([[self._room(sizes[field]) for field in WorkspaceField] for _ in range(threads)])
+
+    def _keep(self, tensor: torch.Tensor) -> int:
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+    def _kept_floats(self, tensor: torch.Tensor) -> int:
+        return self._keep(tensor.float().contiguous())
+
+    def _room(self, size: int) -> int:
+        """Returns the address of so many zeroed bytes; torch begins all memory at a cache line."""
+        return self._keep(torch.zeros(size, dtype=torch.uint8))
+
+    def _floats(self, *shape: int) -> torch.Tensor:
+        return torch.zeros(shape)
+
+    def _integers(self, count: int) -> torch.Tensor:
+        return torch.zeros(count, dtype=torch.long)
+
+
+def _step_shape(config: DecoderConfig, blocks: DecoderBlocks) -> StepShape:
+    attention = AttentionShape(
+        heads=config.heads,
+        kv_heads=config.kv_heads,
+        head_size=config.head_size,
+        scale=config.attention_scale,
+        cap=config.attention_cap,
+        heads_normed=config.heads_normed,
+        epsilon=config.norm_epsilon,
+    )
+    return StepShape(
+        attention=attention,
+        layers=config.layers,
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        vocabulary=len(blocks.head.bias),
+        activation=config.activation,
+        epsilon=config.norm_epsilon,
+        norms_after=config.norms_after,
+    )

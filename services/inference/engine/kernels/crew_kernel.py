@@ -1,0 +1,123 @@
+"""How the threads of a step begin it together, without Python: a wake through Python would wait for its lock.
+
+One leads. The others serve: they look for the next step for a while, offer their processor to others for a while more,
+and then sleep in a read from a pipe, into which the leader writes when it finds them asleep.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+
+from services.inference.engine.kernels.emitter import ADDRESS, I32, I64, VOID, Emitter, int64
+from services.inference.engine.kernels.step_kernel import StepField
+
+if TYPE_CHECKING:
+    from services.inference.engine.kernels.emitter import Value
+
+LINE_BYTES = 64
+"""Each counter has a cache line of its own."""
+_SPINS = 2000
+_YIELDS = 20
+_AWAKE, _ASLEEP = int64(0), int64(1)
+
+
+def write_lead(module: Any, step: Any) -> None:
+    """Adds `lead`: `(table)` begins a step, runs the first thread's share, and returns when all is done.
+
+    Where the table says to stop, it only lets the others know.
+    """
+    emitter = Emitter(module, "lead", [ADDRESS])
+    (table,) = emitter.arguments
+    build = emitter.build
+    generation = _counter(emitter, table, StepField.GENERATION)
+    build.atomic_rmw("add", generation, int64(1), "seq_cst")
+    states = emitter.load_address(table, 8 * StepField.STATES)
+    threads = emitter.load(I64, table, 8 * StepField.THREADS)
+    with emitter.loop(int64(1), threads) as thread:
+        before = build.atomic_rmw("xchg", _state(emitter, states, thread.index), _AWAKE, "seq_cst")
+        with emitter.when(build.icmp_signed("==", before, _ASLEEP)):
+            _transfer(emitter, table, StepField.WRITE, StepField.PIPE_IN)
+    with emitter.when(build.icmp_signed("==", emitter.load(I64, table, 8 * StepField.STOP), int64(0))):
+        build.call(step, [table, int64(0)])
+    emitter.finish()
+
+
+def write_serve(module: Any, step: Any, *, x86: bool) -> None:
+    """Adds `serve`: `(table, thread)` runs one thread's share of each step, and returns when the table says to stop."""
+    emitter = Emitter(module, "serve", [ADDRESS, I64])
+    table, thread = emitter.arguments
+    build, function = emitter.build, emitter.function
+    generation = _counter(emitter, table, StepField.GENERATION)
+    state = _state(emitter, emitter.load_address(table, 8 * StepField.STATES), thread)
+    give_way = build.inttoptr(emitter.load(I64, table, 8 * StepField.YIELD), ir.FunctionType(VOID, []).as_pointer())
+    before = build.block
+    wait, look, more, offer, sleep, really, run, work, end = (function.append_basic_block() for _ in range(9))
+    build.branch(wait)
+
+    build.position_at_end(wait)
+    seen = build.phi(I64)
+    seen.add_incoming(int64(0), before)
+    build.branch(look)
+
+    build.position_at_end(look)
+    looks = build.phi(I64)
+    looks.add_incoming(int64(0), wait)
+    now = build.load_atomic(generation, "acquire", 8)
+    build.cbranch(build.icmp_signed("!=", now, seen), run, more)
+
+    build.position_at_end(more)
+    following = build.add(looks, int64(1))
+    if x86:
+        emitter.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
+    looks.add_incoming(following, more)
+    build.cbranch(build.icmp_signed("<", following, int64(_SPINS)), look, offer)
+
+    build.position_at_end(offer)
+    looks.add_incoming(following, offer)
+    build.call(give_way, [])
+    build.cbranch(build.icmp_signed("<", following, int64(_SPINS + _YIELDS)), look, sleep)
+
+    build.position_at_end(sleep)
+    build.atomic_rmw("xchg", state, _ASLEEP, "seq_cst")
+    # Who leads either sees that this thread sleeps, or has begun a step that it sees here.
+    begun = build.icmp_signed("!=", build.load_atomic(generation, "seq_cst", 8), seen)
+    build.cbranch(begun, wait, really)
+
+    build.position_at_end(really)
+    _transfer(emitter, table, StepField.READ, StepField.PIPE_OUT)
+    build.branch(wait)
+    seen.add_incoming(seen, sleep)
+    seen.add_incoming(seen, really)
+
+    build.position_at_end(run)
+    build.atomic_rmw("xchg", state, _AWAKE, "seq_cst")
+    build.cbranch(build.icmp_signed("!=", emitter.load(I64, table, 8 * StepField.STOP), int64(0)), end, work)
+
+    build.position_at_end(work)
+    build.call(step, [table, thread])
+    seen.add_incoming(now, work)
+    build.branch(wait)
+
+    build.position_at_end(end)
+    emitter.finish()
+
+
+def _counter(emitter: Emitter, table: Value, field: StepField) -> Value:
+    return emitter.build.bitcast(emitter.load_address(table, 8 * field), I64.as_pointer())
+
+
+def _state(emitter: Emitter, states: Value, thread: Value) -> Value:
+    build = emitter.build
+    return build.bitcast(emitter.at(states, build.mul(thread, int64(LINE_BYTES))), I64.as_pointer())
+
+
+def _transfer(emitter: Emitter, table: Value, function: StepField, pipe: StepField) -> None:
+    """Reads or writes one byte, as POSIX's `read` and `write` do."""
+    build = emitter.build
+    kind = ir.FunctionType(I64, [I32, ADDRESS, I64])
+    call = build.inttoptr(emitter.load(I64, table, 8 * function), kind.as_pointer())
+    byte = emitter.load_address(table, 8 * StepField.BYTE)
+    descriptor = build.trunc(emitter.load(I64, table, 8 * pipe), I32)
+    build.call(call, [descriptor, byte, int64(1)])

@@ -1,0 +1,199 @@
+"""Writes one function of LLVM's intermediate code, in vectors of 16 lanes.
+
+LLVM splits the vectors where a processor's are shorter. Buffers are addresses of bytes.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Value = Any
+"""A value of the function that is being written. The library declares no types."""
+
+LANES = 16
+VOID = ir.VoidType()
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F16, F32 = ir.HalfType(), ir.FloatType()
+ADDRESS = I8.as_pointer()
+
+_CONTRACT = ("contract",)
+"""Lets a product and a sum become one instruction, and nothing else: sums keep their order."""
+
+
+def vector(lane: Any, lanes: int = LANES) -> Any:
+    """Returns the type of a vector."""
+    return ir.VectorType(lane, lanes)
+
+
+class Loop:
+    """A loop under way: its index, and the values it hands from one round to the next."""
+
+    def __init__(self, index: Value, carried: list[Value]) -> None:
+        self.index = index
+        self.carried = carried
+        """In the loop: as the round found them. After it: as the last round left them."""
+        self.next: Sequence[Value] = ()
+        """What the next round finds; to be set before the round ends."""
+
+
+class Emitter:
+    """Writes a function that returns nothing.
+
+    Args:
+        module: What the function becomes a part of.
+        name: Its name.
+        arguments: Types of its arguments.
+    """
+
+    def __init__(self, module: Any, name: str, arguments: Sequence[Any]) -> None:
+        self.module = module
+        self.function = ir.Function(module, ir.FunctionType(VOID, list(arguments)), name)
+        self.arguments: list[Value] = list(self.function.args)
+        self.build = ir.IRBuilder(self.function.append_basic_block())
+
+    def finish(self) -> Any:
+        """Ends the function and returns it."""
+        self.build.ret_void()
+        return self.function
+
+    # Control
+
+    @contextmanager
+    def loop(self, begin: Value, end: Value, carried: Sequence[Value] = (), step: int = 1) -> Iterator[Loop]:
+        """Writes a loop over `range(begin, end, step)`, all of them 64-bit integers, around what the block writes."""
+        build = self.build
+        before = build.block
+        head, body, after = (self.function.append_basic_block() for _ in range(3))
+        build.branch(head)
+        build.position_at_end(head)
+        index = build.phi(I64)
+        index.add_incoming(begin, before)
+        phis = []
+        for value in carried:
+            phi = build.phi(value.type)
+            phi.add_incoming(value, before)
+            phis.append(phi)
+        build.cbranch(build.icmp_signed("<", index, end), body, after)
+        build.position_at_end(body)
+        loop = Loop(index, phis)
+        yield loop
+        index.add_incoming(build.add(index, int64(step)), build.block)
+        for phi, value in zip(phis, loop.next, strict=True):
+            phi.add_incoming(value, build.block)
+        build.branch(head)
+        build.position_at_end(after)
+
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """Writes a branch that is taken where a condition holds."""
+        with self.build.if_then(condition):
+            yield
+
+    # Memory
+
+    def at(self, address: Value, offset: Value) -> Value:
+        """Returns an address so many bytes further on."""
+        return self.build.gep(address, [offset if isinstance(offset, ir.Value) else int64(offset)])
+
+    def load(self, kind: Any, address: Value, offset: Value = 0) -> Value:
+        """Reads a value, which may lie at any address."""
+        return self.build.load(self.build.bitcast(self.at(address, offset), kind.as_pointer()), align=1)
+
+    def store(self, value: Value, address: Value, offset: Value = 0) -> None:
+        """Writes a value, which may lie at any address."""
+        self.build.store(value, self.build.bitcast(self.at(address, offset), value.type.as_pointer()), align=1)
+
+    def load_address(self, address: Value, offset: Value = 0) -> Value:
+        """Reads an address."""
+        return self.build.inttoptr(self.load(I64, address, offset), ADDRESS)
+
+    # Arithmetic
+
+    def splat(self, value: Value) -> Value:
+        """Returns a vector of one value."""
+        kind = vector(value.type)
+        undefined = ir.Constant(kind, ir.Undefined)
+        first = self.build.insert_element(undefined, value, int32(0))
+        return self.build.shuffle_vector(first, undefined, ir.Constant(vector(I32), [0] * LANES))
+
+    def times(self, left: Value, right: Value) -> Value:
+        """Floats: a product."""
+        return self.build.fmul(left, right, flags=_CONTRACT)
+
+    def plus(self, left: Value, right: Value) -> Value:
+        """Floats: a sum."""
+        return self.build.fadd(left, right, flags=_CONTRACT)
+
+    def plus_product(self, sum_: Value, left: Value, right: Value) -> Value:
+        """Floats: `sum_ + left * right`, rounded once where the processor can."""
+        return self.plus(sum_, self.times(left, right))
+
+    def greater(self, left: Value, right: Value) -> Value:
+        """Floats: the greater of two."""
+        return self.build.select(self.build.fcmp_ordered(">", left, right), left, right)
+
+    def smaller(self, left: Value, right: Value) -> Value:
+        """Floats: the smaller of two."""
+        return self.build.select(self.build.fcmp_ordered("<", left, right), left, right)
+
+    def call_intrinsic(self, name: str, result: Any, arguments: Sequence[Value]) -> Value:
+        """Calls one of LLVM's own functions."""
+        function = self.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+        return self.build.call(function, list(arguments))
+
+    def unary(self, name: str, value: Value) -> Value:
+        """Calls a function such as `rint` on a float or a vector of 16."""
+        suffix = "v16f32" if isinstance(value.type, ir.VectorType) else "f32"
+        return self.call_intrinsic(f"llvm.{name}.{suffix}", value.type, [value])
+
+    def reduce(self, values: Value, combine: Callable[[Value, Value], Value]) -> Value:
+        """Combines a vector's lanes, always in the same order."""
+        kind = values.type
+        half = LANES // 2
+        while half:
+            lanes = [n + half if n < half else n for n in range(LANES)]
+            moved = self.build.shuffle_vector(values, ir.Constant(kind, ir.Undefined), ir.Constant(vector(I32), lanes))
+            values = combine(values, moved)
+            half //= 2
+        return self.build.extract_element(values, int32(0))
+
+    def from_bf16(self, values: Value) -> Value:
+        """Widens a vector of 16-bit integers that stand for bf16."""
+        shifted = self.build.shl(self.build.zext(values, vector(I32)), constant(I32, 16))
+        return self.build.bitcast(shifted, vector(F32))
+
+    def to_bf16(self, values: Value) -> Value:
+        """Rounds a vector of floats to bf16, as 16-bit integers: to the nearest, halves to even."""
+        build = self.build
+        bits = build.bitcast(values, vector(I32))
+        odd = build.and_(build.lshr(bits, constant(I32, 16)), constant(I32, 1))
+        rounded = build.add(bits, build.add(odd, constant(I32, 0x7FFF)))
+        return build.trunc(build.lshr(rounded, constant(I32, 16)), vector(I16))
+
+
+def int64(number: int) -> Value:
+    """Returns a constant."""
+    return ir.Constant(I64, number)
+
+
+def int32(number: int) -> Value:
+    """Returns a constant."""
+    return ir.Constant(I32, number)
+
+
+def float32(number: float) -> Value:
+    """Returns a constant."""
+    return ir.Constant(F32, number)
+
+
+def constant(lane: Any, number: float, lanes: int = LANES) -> Value:
+    """Returns a vector of one constant."""
+    return ir.Constant(vector(lane, lanes), [number] * lanes)

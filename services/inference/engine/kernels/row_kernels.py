@@ -1,0 +1,143 @@
+"""What a step does to one row of floats: norms, rounding, the activation between the MLP's linears."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from services.inference.engine.kernels.emitter import (
+    ADDRESS,
+    F32,
+    I8,
+    I32,
+    I64,
+    LANES,
+    Emitter,
+    constant,
+    float32,
+    int64,
+    vector,
+)
+from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS
+
+if TYPE_CHECKING:
+    from services.inference.engine.kernels.emitter import Value
+
+_STEP = 4 * LANES
+_PART_BITS = 7
+_MOST = 127 << _PART_BITS
+"""What a group's largest value becomes."""
+"""Bytes of a vector of floats."""
+
+
+def write_norm(module: Any) -> Any:
+    """Root mean square norm (Zhang and Sennrich 2019): `(in, weight, out, size, epsilon)`; `out` may be `in`."""
+    emitter = Emitter(module, "norm", [ADDRESS] * 3 + [I64, F32])
+    values, weight, out, size, epsilon = emitter.arguments
+    build = emitter.build
+    end = build.mul(size, int64(4))
+    with emitter.loop(int64(0), end, [constant(F32, 0.0)], step=_STEP) as part:
+        value = emitter.load(vector(F32), values, part.index)
+        part.next = [emitter.plus_product(part.carried[0], value, value)]
+    squares = emitter.reduce(part.carried[0], emitter.plus)
+    mean = build.fdiv(squares, build.uitofp(size, F32))
+    root = emitter.unary("sqrt", emitter.plus(mean, epsilon))
+    factor = emitter.splat(build.fdiv(float32(1.0), root))
+    with emitter.loop(int64(0), end, step=_STEP) as part:
+        normed = emitter.times(emitter.load(vector(F32), values, part.index), factor)
+        emitter.store(emitter.times(normed, emitter.load(vector(F32), weight, part.index)), out, part.index)
+    return emitter.finish()
+
+
+def write_add(module: Any) -> Any:
+    """Adds one row to another: `(to, what, size)`."""
+    emitter = Emitter(module, "add", [ADDRESS] * 2 + [I64])
+    to, what, size = emitter.arguments
+    with emitter.loop(int64(0), emitter.build.mul(size, int64(4)), step=_STEP) as part:
+        sum_ = emitter.plus(*(emitter.load(vector(F32), row, part.index) for row in (to, what)))
+        emitter.store(sum_, to, part.index)
+    return emitter.finish()
+
+
+def write_quantize(module: Any) -> Any:
+    """Rounds a row as `QuantizedRows` has it: `(in, values, scales, sums, groups)`."""
+    emitter = Emitter(module, "quantize", [ADDRESS] * 4 + [I64])
+    row, values, scales, sums, groups = emitter.arguments
+    build = emitter.build
+    with emitter.loop(int64(0), groups) as group:
+        begin = build.mul(group.index, int64(4 * GROUP))
+        halves = [emitter.load(vector(F32), emitter.at(row, begin), _STEP * half) for half in (0, 1)]
+        largest = emitter.reduce(emitter.greater(*(emitter.unary("fabs", h) for h in halves)), emitter.greater)
+        some = build.fcmp_ordered(">", largest, float32(0.0))
+        inverse = build.select(some, build.fdiv(float32(float(_MOST)), largest), float32(0.0))
+        rounded = [
+            build.fptosi(emitter.unary("rint", emitter.times(half, emitter.splat(inverse))), vector(I32))
+            for half in halves
+        ]
+        place = emitter.at(values, build.mul(group.index, int64(LEVELS * GROUP)))
+        for number, whole in enumerate(rounded):
+            bits = constant(I32, _PART_BITS)
+            upper = build.ashr(build.add(whole, constant(I32, 1 << (_PART_BITS - 1))), bits)
+            lower = build.sub(whole, build.shl(upper, bits))
+            emitter.store(build.trunc(upper, vector(I8)), place, LANES * number)
+            emitter.store(build.trunc(lower, vector(I8)), place, GROUP + LANES * number)
+        place = build.mul(group.index, int64(4))
+        emitter.store(emitter.times(largest, float32(1 / _MOST)), scales, place)
+        emitter.store(emitter.reduce(build.add(*rounded), build.add), sums, place)
+    return emitter.finish()
+
+
+def write_gate(module: Any, activation: str) -> Any:
+    """Lets through what the gate allows: `(pairs, out, first, last)`.
+
+    Of `pairs`, 16 floats of the gate alternate with the 16 they act on; `first` and `last` count such pairs.
+
+    Args:
+        module: What the function becomes a part of.
+        activation: `silu`, or `gelu_pytorch_tanh`.
+    """
+    emitter = Emitter(module, "gate", [ADDRESS] * 2 + [I64] * 2)
+    pairs, out, first, last = emitter.arguments
+    build = emitter.build
+    with emitter.loop(first, last) as pair:
+        begin = emitter.at(pairs, build.mul(pair.index, int64(2 * _STEP)))
+        gate, value = (emitter.load(vector(F32), begin, _STEP * n) for n in (0, 1))
+        if activation == "silu":
+            active = emitter.times(gate, _sigmoid(emitter, gate))
+        else:
+            cube = emitter.times(emitter.times(gate, gate), gate)
+            inner = emitter.plus_product(gate, cube, constant(F32, 0.044715))
+            # With the scale below: gelu(x) = x * (1 + tanh(u)) / 2 = x * sigmoid(2 u).
+            scaled = emitter.times(inner, constant(F32, 2 * math.sqrt(2 / math.pi)))
+            active = emitter.times(gate, _sigmoid(emitter, scaled))
+        emitter.store(emitter.times(active, value), out, build.mul(pair.index, int64(_STEP)))
+    return emitter.finish()
+
+
+def exponential(emitter: Emitter, values: Value) -> Value:
+    """Returns `exp` of a vector, off by at most two units in the last place; below -87 as at -87.
+
+    By `exp(x) = 2**n * exp(r)` with |r| <= ln(2) / 2, and Moshier's polynomial for `exp(r)` (Cephes, `expf`).
+    """
+    build = emitter.build
+    bounded = emitter.smaller(emitter.greater(values, constant(F32, -87.0)), constant(F32, 88.0))
+    whole = emitter.unary("rint", emitter.times(bounded, constant(F32, math.log2(math.e))))
+    rest = emitter.plus_product(bounded, whole, constant(F32, -0.693359375))
+    rest = emitter.plus_product(rest, whole, constant(F32, 2.12194440e-4))
+    series = constant(F32, 1.9875691500e-4)
+    for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1.0, 1.0):
+        series = emitter.plus_product(constant(F32, factor), series, rest)
+    power = build.shl(build.add(build.fptosi(whole, vector(I32)), constant(I32, 127)), constant(I32, 23))
+    return emitter.times(series, build.bitcast(power, vector(F32)))
+
+
+def hyperbolic_tangent(emitter: Emitter, values: Value) -> Value:
+    """Returns `tanh` of a vector: `2 sigmoid(2x) - 1`."""
+    sigmoid = _sigmoid(emitter, emitter.times(values, constant(F32, 2.0)))
+    return emitter.plus_product(constant(F32, -1.0), sigmoid, constant(F32, 2.0))
+
+
+def _sigmoid(emitter: Emitter, values: Value) -> Value:
+    negative = emitter.times(values, constant(F32, -1.0))
+    below = emitter.plus(exponential(emitter, negative), constant(F32, 1.0))
+    return emitter.build.fdiv(constant(F32, 1.0), below)

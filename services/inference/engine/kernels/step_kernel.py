@@ -1,0 +1,368 @@
+"""A whole decode step: one new token of each of several sequences, from its embedding to its logits.
+
+Every thread runs the function at once. Outputs of linears and heads of attention are shared out between them, and they
+wait for each other five times a layer; what is cheap (norms, sums, rounding) each computes for itself, into memory of
+its own, rather than wait once more.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum, auto
+from typing import TYPE_CHECKING, Any
+
+from services.inference.engine.kernels.attention_kernel import AttentionShape, write_attention
+from services.inference.engine.kernels.barrier import write_barrier
+from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, float32, int64
+from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, LinearKernel, PackedLinear, QuantizedRows
+from services.inference.engine.kernels.row_kernels import write_add, write_gate, write_norm, write_quantize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from services.inference.engine.kernels.emitter import Value
+    from services.inference.engine.kernels.processor import Processor
+
+
+class _Place(IntEnum):
+    """Which 64-bit integer of a table it is."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[Any]) -> int:
+        del name, start, last_values
+        return count
+
+
+class StepField(_Place):
+    """What a step works on; addresses but where a number is named. Floats have 32 bits, rows lie close together."""
+
+    THREADS = auto()
+    """Number."""
+    BARRIER = auto()
+    YIELD = auto()
+    """Of a function without arguments that lets other threads run."""
+    GENERATION = auto()
+    """Of a 64-bit integer: how many steps have begun."""
+    STATES = auto()
+    """Of a 64-bit integer for each thread, a cache line apart: whether it sleeps."""
+    STOP = auto()
+    """Number: other than 0 where there will be no further step."""
+    READ = auto()
+    """Of the C library's function."""
+    WRITE = auto()
+    """Of the C library's function."""
+    PIPE_OUT = auto()
+    """Number of the file that sleeping threads read from."""
+    PIPE_IN = auto()
+    """Number of the file that wakes them."""
+    BYTE = auto()
+    """Of what is read and written."""
+    ROWS = auto()
+    """Number of tokens."""
+    POSITIONS = auto()
+    """Of each token in its sequence: 64-bit integers."""
+    CACHES = auto()
+    """For each layer the address of each row's keys and values: shape `(2 KV, capacity, D)`, bf16."""
+    CACHE_HEAD_BYTES = auto()
+    """For each row the bytes from one head of its cache to the next: 64-bit integers."""
+    LAYERS = auto()
+    """`LayerField`s of each layer."""
+    WORKSPACES = auto()
+    """`WorkspaceField`s of each thread."""
+    HIDDEN = auto()
+    """The tokens' embeddings."""
+    QKV = auto()
+    ATTENDED = auto()
+    ATTENTION_OUT = auto()
+    PAIRS = auto()
+    ACTIVE = auto()
+    MLP_OUT = auto()
+    NORM = auto()
+    HEAD = auto()
+    HEAD_BITS = auto()
+    """Number."""
+    HEAD_BIAS = auto()
+    LOGITS = auto()
+    """Out: shape `(rows, vocabulary)`, the vocabulary made a multiple of 16."""
+
+
+class LayerField(_Place):
+    """Addresses of a layer's weights; floats but where they are packed."""
+
+    ATTENTION_NORM = auto()
+    QKV = auto()
+    QKV_BITS = auto()
+    QKV_BIAS = auto()
+    QUERY_NORM = auto()
+    KEY_NORM = auto()
+    OUT = auto()
+    OUT_BITS = auto()
+    OUT_BIAS = auto()
+    AFTER_ATTENTION_NORM = auto()
+    MLP_NORM = auto()
+    GATE_UP = auto()
+    """16 outputs of the gate alternate with 16 of what it lets through."""
+    GATE_UP_BITS = auto()
+    GATE_UP_BIAS = auto()
+    DOWN = auto()
+    DOWN_BITS = auto()
+    DOWN_BIAS = auto()
+    AFTER_MLP_NORM = auto()
+    COSINES = auto()
+    """Of each row's position, `head_size` to a row; the sines have the sign that half a turn of the head gives them."""
+    SINES = auto()
+    WINDOW = auto()
+    """Number of tokens that are attended to."""
+
+
+class WorkspaceField(_Place):
+    """Addresses of what one thread writes for itself."""
+
+    HIDDEN = auto()
+    """Floats, shape `(rows, hidden)`."""
+    ROW = auto()
+    """Floats, the largest input of a linear."""
+    VALUES = auto()
+    """8-bit integers, shape `(rows, largest input)`."""
+    SCALES = auto()
+    SUMS = auto()
+    QUERIES = auto()
+    """Floats, the query heads that share a head of keys."""
+    SCORES = auto()
+    """Floats, for each such head as many as the longest context, made a multiple of 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """What is fixed for a model. All sizes are multiples of 32, but the vocabulary, which is one of 16."""
+
+    attention: AttentionShape
+    layers: int
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    activation: str
+    epsilon: float
+    norms_after: bool
+
+    @property
+    def qkv(self) -> int:
+        """Outputs of queries, keys and values."""
+        return (self.attention.heads + 2 * self.attention.kv_heads) * self.attention.head_size
+
+    @property
+    def attended(self) -> int:
+        """What attention gives for one token."""
+        return self.attention.heads * self.attention.head_size
+
+
+def write_step(module: Any, shape: StepShape, processor: Processor) -> Any:
+    """Adds and returns the function `step`: `(table of StepFields, number of the thread)`."""
+    return _StepWriter(module, shape, processor).write()
+
+
+class _StepWriter:
+    def __init__(self, module: Any, shape: StepShape, processor: Processor) -> None:
+        self._shape = shape
+        self._linears = {bits: LinearKernel(module, processor, bits) for bits in (4, 8)}
+        self._norm = write_norm(module)
+        self._add = write_add(module)
+        self._quantize = write_quantize(module)
+        self._gate = write_gate(module, shape.activation)
+        self._barrier = write_barrier(module, x86=processor.x86)
+        self._attention = write_attention(module, shape.attention, self._norm)
+        self._emitter = Emitter(module, "step", [ADDRESS, I64])
+        self._table, self._thread = self._emitter.arguments
+
+    def write(self) -> Any:
+        emitter, shape = self._emitter, self._shape
+        build = emitter.build
+        self._threads = self._number(StepField.THREADS)
+        self._rows = self._number(StepField.ROWS)
+        workspaces = self._address(StepField.WORKSPACES)
+        own = build.mul(self._thread, int64(8 * len(WorkspaceField)))
+        self._own = {field: emitter.load_address(emitter.at(workspaces, own), 8 * field) for field in WorkspaceField}
+        hidden = self._address(StepField.HIDDEN)
+        size = build.mul(self._rows, int64(4 * shape.hidden))
+        self._copy(hidden, self._own[WorkspaceField.HIDDEN], size)
+        layers = self._address(StepField.LAYERS)
+        with emitter.loop(int64(0), int64(shape.layers)) as layer:
+            fields = emitter.at(layers, build.mul(layer.index, int64(8 * len(LayerField))))
+            self._write_attention(layer.index, fields)
+            self._write_mlp(fields)
+        self._quantize_hidden(self._address(StepField.NORM))
+        head = (self._address(StepField.HEAD), self._number(StepField.HEAD_BITS), self._address(StepField.HEAD_BIAS))
+        tiles = self._share(int64(shape.vocabulary // 16))
+        self._linear(head, shape.hidden, self._address(StepField.LOGITS), shape.vocabulary, tiles)
+        self._wait()
+        return emitter.finish()
+
+    def _write_attention(self, layer: Value, fields: Value) -> None:
+        shape = self._shape
+        self._quantize_hidden(self._layer_address(fields, LayerField.ATTENTION_NORM))
+        qkv = self._layer_linear(fields, LayerField.QKV)
+        self._linear(qkv, shape.hidden, self._address(StepField.QKV), shape.qkv, self._share(int64(shape.qkv // 16)))
+        self._wait()
+        self._attend(layer, fields)
+        self._wait()
+        out = self._address(StepField.ATTENTION_OUT)
+        attended = self._address(StepField.ATTENDED)
+        self._quantize_rows(attended, shape.attended)
+        linear = self._layer_linear(fields, LayerField.OUT)
+        self._linear(linear, shape.attended, out, shape.hidden, self._share(int64(shape.hidden // 16)))
+        self._wait()
+        self._add_to_hidden(out, self._layer_address(fields, LayerField.AFTER_ATTENTION_NORM))
+
+    def _write_mlp(self, fields: Value) -> None:
+        shape, emitter = self._shape, self._emitter
+        build = emitter.build
+        self._quantize_hidden(self._layer_address(fields, LayerField.MLP_NORM))
+        first, last = self._share(int64(shape.intermediate // 16))
+        tiles = build.mul(first, int64(2)), build.mul(last, int64(2))
+        pairs, active = self._address(StepField.PAIRS), self._address(StepField.ACTIVE)
+        self._linear(self._layer_linear(fields, LayerField.GATE_UP), shape.hidden, pairs, 2 * shape.intermediate, tiles)
+        with emitter.loop(int64(0), self._rows) as row:
+            of_row = (
+                emitter.at(buffer, build.mul(row.index, int64(4 * size)))
+                for buffer, size in ((pairs, 2 * shape.intermediate), (active, shape.intermediate))
+            )
+            build.call(self._gate, [*of_row, first, last])
+        self._wait()
+        self._quantize_rows(active, shape.intermediate)
+        out = self._address(StepField.MLP_OUT)
+        linear = self._layer_linear(fields, LayerField.DOWN)
+        self._linear(linear, shape.intermediate, out, shape.hidden, self._share(int64(shape.hidden // 16)))
+        self._wait()
+        self._add_to_hidden(out, self._layer_address(fields, LayerField.AFTER_MLP_NORM))
+
+    def _attend(self, layer: Value, fields: Value) -> None:
+        """Reads for this thread's share of the pairs of a row and a head of keys."""
+        emitter, shape = self._emitter, self._shape.attention
+        build = emitter.build
+        caches = self._address(StepField.CACHES)
+        positions, steps = self._address(StepField.POSITIONS), self._address(StepField.CACHE_HEAD_BYTES)
+        qkv, attended = self._address(StepField.QKV), self._address(StepField.ATTENDED)
+        window = self._layer_number(fields, LayerField.WINDOW)
+        norms = [self._layer_address(fields, field) for field in (LayerField.QUERY_NORM, LayerField.KEY_NORM)]
+        rotations = [self._layer_address(fields, field) for field in (LayerField.COSINES, LayerField.SINES)]
+        head_bytes = 4 * shape.head_size
+        with emitter.loop(*self._share(build.mul(self._rows, int64(shape.kv_heads)))) as item:
+            row = build.sdiv(item.index, int64(shape.kv_heads))
+            head = build.srem(item.index, int64(shape.kv_heads))
+            of_row = build.mul(row, int64(8))
+            position, step = (emitter.load(I64, table, of_row) for table in (positions, steps))
+            cache = emitter.load_address(caches, build.mul(build.add(build.mul(layer, self._rows), row), int64(8)))
+            keys = emitter.at(cache, build.mul(step, head))
+            begin = build.sub(build.add(position, int64(1)), window)
+            first = build.select(build.icmp_signed(">", begin, int64(0)), begin, int64(0))
+            inputs = emitter.at(qkv, build.mul(row, int64(4 * self._shape.qkv)))
+            own_heads = build.mul(head, int64(shape.shared_by * head_bytes))
+            place = emitter.at(inputs, build.mul(head, int64(head_bytes)))
+            arguments = [
+                emitter.at(inputs, own_heads),
+                emitter.at(place, shape.heads * head_bytes),
+                emitter.at(place, (shape.heads + shape.kv_heads) * head_bytes),
+                keys,
+                emitter.at(keys, build.mul(step, int64(shape.kv_heads))),
+                *(emitter.at(table, build.mul(row, int64(head_bytes))) for table in rotations),
+                *norms,
+                first,
+                position,
+                emitter.at(emitter.at(attended, build.mul(row, int64(4 * self._shape.attended))), own_heads),
+                self._own[WorkspaceField.QUERIES],
+                self._own[WorkspaceField.SCORES],
+            ]
+            build.call(self._attention, arguments)
+
+    def _linear(
+        self, linear: tuple[Value, Value, Value], inputs: int, out: Value, outputs: int, tiles: tuple[Value, Value]
+    ) -> None:
+        build = self._emitter.build
+        weights, bits, bias = linear
+        packed = PackedLinear(weights, bias, int64(inputs // GROUP))
+        own = (self._own[field] for field in (WorkspaceField.VALUES, WorkspaceField.SCALES, WorkspaceField.SUMS))
+        quantized = QuantizedRows(self._rows, *own)
+        with build.if_else(build.icmp_signed("==", bits, int64(4))) as branches:
+            for kernel, branch in zip((self._linears[4], self._linears[8]), branches, strict=True):
+                with branch:
+                    kernel.call(self._emitter, packed, quantized, (out, int64(4 * outputs)), tiles)
+
+    def _quantize_hidden(self, norm: Value) -> None:
+        hidden, size = self._own[WorkspaceField.HIDDEN], self._shape.hidden
+        with self._each_row(hidden, size) as (row, number):
+            self._norm_row(row, norm, self._own[WorkspaceField.ROW])
+            self._quantize_row(self._own[WorkspaceField.ROW], number, size)
+
+    def _quantize_rows(self, rows: Value, size: int) -> None:
+        with self._each_row(rows, size) as (row, number):
+            self._quantize_row(row, number, size)
+
+    def _quantize_row(self, row: Value, number: Value, size: int) -> None:
+        emitter = self._emitter
+        groups = size // GROUP
+        places = [
+            emitter.at(self._own[field], emitter.build.mul(number, int64(step)))
+            for field, step in (
+                (WorkspaceField.VALUES, LEVELS * size),
+                (WorkspaceField.SCALES, 4 * groups),
+                (WorkspaceField.SUMS, 4 * groups),
+            )
+        ]
+        emitter.build.call(self._quantize, [row, *places, int64(groups)])
+
+    def _add_to_hidden(self, what: Value, norm: Value) -> None:
+        shape, emitter = self._shape, self._emitter
+        with self._each_row(what, shape.hidden) as (row, number):
+            added = row
+            if shape.norms_after:
+                added = self._own[WorkspaceField.ROW]
+                self._norm_row(row, norm, added)
+            to = emitter.at(self._own[WorkspaceField.HIDDEN], emitter.build.mul(number, int64(4 * shape.hidden)))
+            emitter.build.call(self._add, [to, added, int64(shape.hidden)])
+
+    def _norm_row(self, row: Value, weight: Value, out: Value) -> None:
+        shape = self._shape
+        self._emitter.build.call(self._norm, [row, weight, out, int64(shape.hidden), float32(shape.epsilon)])
+
+    @contextmanager
+    def _each_row(self, rows: Value, size: int) -> Iterator[tuple[Value, Value]]:
+        emitter = self._emitter
+        with emitter.loop(int64(0), self._rows) as row:
+            yield emitter.at(rows, emitter.build.mul(row.index, int64(4 * size))), row.index
+
+    def _share(self, count: Value) -> tuple[Value, Value]:
+        """Returns which of `count` things are this thread's: the first, and the one after the last."""
+        build = self._emitter.build
+        following = build.add(self._thread, int64(1))
+        first, last = (build.sdiv(build.mul(count, n), self._threads) for n in (self._thread, following))
+        return first, last
+
+    def _wait(self) -> None:
+        arguments = [self._address(StepField.BARRIER), self._threads, self._address(StepField.YIELD)]
+        self._emitter.build.call(self._barrier, arguments)
+
+    def _copy(self, source: Value, target: Value, size: Value) -> None:
+        emitter = self._emitter
+        with emitter.loop(int64(0), size, step=8) as part:
+            emitter.store(emitter.load(I64, source, part.index), target, part.index)
+
+    def _layer_linear(self, fields: Value, weights: LayerField) -> tuple[Value, Value, Value]:
+        bits, bias = LayerField(weights + 1), LayerField(weights + 2)
+        return (
+            self._layer_address(fields, weights),
+            self._layer_number(fields, bits),
+            self._layer_address(fields, bias),
+        )
+
+    def _number(self, field: StepField) -> Value:
+        return self._emitter.load(I64, self._table, 8 * field)
+
+    def _address(self, field: StepField) -> Value:
+        return self._emitter.load_address(self._table, 8 * field)
+
+    def _layer_number(self, fields: Value, field: LayerField) -> Value:
+        return self._emitter.load(I64, fields, 8 * field)
+
+    def _layer_address(self, fields: Value, field: LayerField) -> Value:
+        return self._emitter.load_address(fields, 8 * field)

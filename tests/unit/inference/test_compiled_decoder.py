@@ -1,0 +1,224 @@
+"""The compiled decode step, held against the decoder it replaces, on the same weights in fp32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from llvmlite import binding
+from torch.nn import functional
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from services.inference.engine.block_weights import quantized
+from services.inference.engine.compiled_decoder import CachedRow, CompiledDecoder, can_compile
+from services.inference.engine.decoder import Decoder
+from services.inference.engine.decoder_config import read_config
+from services.inference.engine.decoder_weights import read_weights
+from services.inference.engine.kv_cache import kv_shape
+from services.inference.engine.kv_lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from services.inference.engine.block_weights import Bits
+    from services.inference.engine.decoder_config import DecoderConfig
+
+VOCABULARY = 203
+CONTEXT = 96
+SLIDING_AND_FULL = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+FAMILIES: dict[str, dict[str, object]] = {
+    "llama": {"tie_word_embeddings": False},
+    "qwen2": {},
+    "qwen3": {},
+    "gemma2": {**SLIDING_AND_FULL, "query_pre_attn_scalar": 32},
+    "gemma3_text": {**SLIDING_AND_FULL, "query_pre_attn_scalar": 24},
+}
+TOKENS = [5, 17, 3, 3, 88, 202, 41, 0, 9, 77, 150, 6, 5, 17]
+
+
+@dataclass(slots=True)
+class Made:
+    """A tiny model, its linears rounded to blocks: once as blocks, once as what those stand for."""
+
+    config: DecoderConfig
+    folder: Path
+    oracle: Decoder
+    bits: Bits
+
+    def compiled(self, *, threads: int = 2, features: str | None = None) -> CompiledDecoder:
+        weights = read_weights(self.folder, self.config, torch.float32, self.bits)
+        assert weights.blocks is not None
+        return CompiledDecoder(
+            self.config, weights, weights.blocks, threads=threads, context_tokens=CONTEXT, features=features
+        )
+
+
+@dataclass(slots=True)
+class PlainAttention:
+    """Attention of one sequence, a token at a time, as a textbook has it; keys and values rounded to bf16."""
+
+    config: DecoderConfig
+    kept: dict[int, list[torch.Tensor]] = field(default_factory=dict)
+
+    def attend(self, layer: int, qkv: torch.Tensor) -> torch.Tensor:
+        config = self.config
+        own = qkv[:, config.heads :].to(torch.bfloat16).float()
+        self.kept.setdefault(layer, []).append(own[0])
+        seen = self.kept[layer][-(config.windows[layer] or CONTEXT) :]
+        keys, values = torch.stack(seen, dim=1).split(config.kv_heads)
+        shared = config.heads // config.kv_heads
+        keys, values = keys.repeat_interleave(shared, dim=0), values.repeat_interleave(shared, dim=0)
+        scores = torch.einsum("hd,hld->hl", qkv[0, : config.heads], keys) * config.attention_scale
+        if config.attention_cap is not None:
+            scores = torch.tanh(scores / config.attention_cap) * config.attention_cap
+        return torch.einsum("hl,hld->hd", functional.softmax(scores, dim=-1), values).reshape(1, -1)
+
+
+ALL = [(name, bits) for name in FAMILIES for bits in (4, 8)]
+SOME = [("llama", 8), ("gemma3_text", 4)]
+
+
+@pytest.fixture(scope="module")
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    name, bits = request.param
+    return _make(tmp_path_factory.mktemp("model"), name, bits)
+
+
+def _make(folder: Path, name: str, bits: Bits) -> Made:
+    config = CONFIG_MAPPING[name](
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        pad_token_id=0,
+        **FAMILIES[name],
+    )
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    head = quantized(model.lm_head.weight.data, 8).dequantized()
+    for parameter_name, parameter in model.named_parameters():
+        if parameter_name.endswith("_proj.weight"):
+            parameter.data = quantized(parameter.data, bits).dequantized()
+    model.lm_head.weight.data = head
+    if config.tie_word_embeddings:
+        model.model.embed_tokens.weight.data = head
+    model.save_pretrained(folder)
+    read = read_config(config)
+    assert read is not None
+    assert can_compile(read)
+    return Made(read, folder, Decoder(read, read_weights(folder, read, torch.float32)), bits)
+
+
+@dataclass(slots=True)
+class Sequences:
+    """Sequences under way in a lane."""
+
+    config: DecoderConfig
+    count: int
+    lane: Lane = field(init=False)
+    lengths: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lane = Lane(kv_shape(self.config, torch.bfloat16, torch.device("cpu")), CONTEXT)
+        self.lane.resize(self.count)
+        for number in range(self.count):
+            self.lane.add(number)
+        self.lengths = [0] * self.count
+
+    def feed(self, decoder: CompiledDecoder, tokens: dict[int, int]) -> dict[int, torch.Tensor]:
+        rows = [CachedRow(self.lane.addresses(n), self.lane.head_bytes, self.lengths[n]) for n in tokens]
+        logits = decoder.forward(list(tokens.values()), rows).clone()
+        for number in tokens:
+            self.lengths[number] += 1
+        return dict(zip(tokens, logits, strict=True))
+
+
+@pytest.fixture(scope="module")
+def compiled(made: Made) -> Iterator[Callable[..., CompiledDecoder]]:
+    """Decoders of the model, each compiled once."""
+    decoders: dict[tuple[int, str | None], CompiledDecoder] = {}
+
+    def get(threads: int = 2, features: str | None = None) -> CompiledDecoder:
+        key = (threads, features)
+        if key not in decoders:
+            decoders[key] = made.compiled(threads=threads, features=features)
+        return decoders[key]
+
+    yield get
+    for decoder in decoders.values():
+        decoder.close()
+
+
+@pytest.mark.parametrize("made", ALL, indirect=True, scope="module", ids=str)
+def test_it_computes_what_the_decoder_computes(made: Made, compiled: Callable[..., CompiledDecoder]):
+    decoder, sequences = compiled(), Sequences(made.config, 1)
+    attention = PlainAttention(made.config)
+    for position, token in enumerate(TOKENS):
+        got = sequences.feed(decoder, {0: token})[0]
+        wanted = made.oracle.forward(torch.tensor([token]), torch.tensor([position]), attention, torch.tensor([0]))[0]
+        # Inputs of linears are rounded to 15 bits.
+        torch.testing.assert_close(got, wanted, rtol=2e-3, atol=2e-3 * float(wanted.abs().max()))
+        assert int(got.argmax()) == int(wanted.argmax())
+
+
+@pytest.mark.parametrize("made", ALL, indirect=True, scope="module", ids=str)
+def test_whoever_shares_the_step_changes_not_a_bit(made: Made, compiled: Callable[..., CompiledDecoder]):
+    decoder = compiled()
+    alone, together = Sequences(made.config, 1), Sequences(made.config, 23)
+    for step, token in enumerate(TOKENS):
+        wanted = alone.feed(decoder, {0: token})[0]
+        others = {n: (token + n) % VOCABULARY for n in range(1 + (7 * step) % 23)}
+        others.pop(5, None)
+        assert torch.equal(together.feed(decoder, {**others, 5: token})[5], wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("made", SOME, indirect=True, scope="module", ids=str)
+def test_however_many_threads_share_the_work_it_is_the_same(
+    made: Made, compiled: Callable[..., CompiledDecoder], threads: int
+):
+    two, other = compiled(), compiled(threads=threads)
+    one, another = Sequences(made.config, 3), Sequences(made.config, 3)
+    for token in TOKENS[:4]:
+        tokens = {0: token, 1: 7, 2: 9}
+        wanted, got = one.feed(two, tokens), another.feed(other, tokens)
+        assert all(torch.equal(got[n], wanted[n]) for n in tokens)
+
+
+@pytest.mark.skipif("x86_64" not in binding.get_default_triple(), reason="names features of x86-64")
+@pytest.mark.parametrize("made", SOME, indirect=True, scope="module", ids=str)
+@pytest.mark.parametrize("features", ["+avx2,+fma,+f16c", "+sse2"])
+def test_older_processors_compute_the_same(made: Made, compiled: Callable[..., CompiledDecoder], features: str):
+    own, older = compiled(), compiled(features=features)
+    one, another = Sequences(made.config, 9), Sequences(made.config, 9)
+    for token in TOKENS[:4]:
+        tokens = {n: (token + n) % VOCABULARY for n in range(9)}
+        wanted, got = one.feed(own, tokens), another.feed(older, tokens)
+        for number in tokens:
+            # Not every processor rounds a product and a sum once.
+            torch.testing.assert_close(got[number], wanted[number], rtol=1e-3, atol=1e-2)
+
+
+def test_it_can_be_closed_twice(tmp_path: Path):
+    decoder = _make(tmp_path, "llama", 8).compiled()
+    decoder.close()
+    decoder.close()
+
+
+@pytest.mark.parametrize("made", SOME[:1], indirect=True, scope="module", ids=str)
+def test_idle_threads_sleep_and_wake_again(made: Made, compiled: Callable[..., CompiledDecoder]):
+    decoder, sequences = compiled(threads=3), Sequences(made.config, 1)
+    before = sequences.feed(decoder, {0: TOKENS[0]})[0]
+    while not all(decoder.asleep):
+        pass
+    again = Sequences(made.config, 1)
+    assert torch.equal(again.feed(decoder, {0: TOKENS[0]})[0], before)
