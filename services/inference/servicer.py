@@ -51,7 +51,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                 raise ContextTooLong.of(n_prompt, engine.model.context_tokens)
             sampling = resolve_sampling(request.sampling, engine.model, n_prompt, self._max_tokens_limit)
             async with self._admission.run(deadline):
-                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived, untokenized)
+                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived, untokenized=untokenized)
                 # Closed by us, so that the model stops now and not when the garbage collector finds it.
                 async with aclosing(engine.generate(job)) as events:
                     try:

@@ -96,6 +96,8 @@ def _chosen(client: RemoteClient, entries: list[dict[str, Any]], wanted: str | N
     if wanted is None:
         if len(entries) == 1:
             return entries[0]
+        if not entries:
+            raise StartupError(f"The server at {client.address.base} has no model.")
         raise StartupError(f"The server at {client.address.base} has several models; set {variable} to one: {names}.")
     found = next((e for e in entries if wanted == e["id"] or wanted in (e.get("aliases") or ())), None)
     if found is None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 CHECK_SECONDS = 5.0
+"""How often the server is asked whether it is there."""
+
 _CHECKS_UNTIL_LOST = 2
 
 _ROOM_ENDED = "length"
@@ -81,17 +83,15 @@ class RemoteEngine:
     Args:
         model: The model.
         client: Asks its server; closed with the engine.
-        check_seconds: How often the server is asked whether it is there.
     """
 
-    def __init__(self, model: RemoteModel, client: RemoteClient, *, check_seconds: float = CHECK_SECONDS) -> None:
+    def __init__(self, model: RemoteModel, client: RemoteClient) -> None:
         self._name = model.name
         self._model = model.info
         self._prompts: Prompts = (
             EstimatedPrompts() if model.tokenizer is None else TokenizedPrompts(model.tokenizer(client, model.name))
         )
         self._client = client
-        self._check_seconds = check_seconds
         self._running: set[RemoteReply] = set()
         self._throughput = Throughput()
 
@@ -135,7 +135,7 @@ class RemoteEngine:
         """As `Reachable.changes`. It is out of reach once it has not answered twice in a row."""
         reachable, failed = True, 0
         while True:
-            await asyncio.sleep(self._check_seconds)
+            await asyncio.sleep(CHECK_SECONDS)
             failed = 0 if await self._client.answers() else failed + 1
             if reachable != (failed < _CHECKS_UNTIL_LOST):
                 reachable = not reachable

@@ -102,7 +102,8 @@ class EstimatedPrompts:
     """Estimated from the text: a token for every 3 ASCII letters and spaces, for every 2 bytes of other scripts, and
     for every digit or sign, and 8 for each message's share of the template.
 
-    More than most tokenizers need, so that a prompt is rather found too long than cut by the server unseen.
+    More than most tokenizers need, so that a prompt is rather found too long than cut by the server unseen. It is no
+    bound: a model for English alone can need more for other scripts.
     """  # noqa: D205 - one sentence, as long as it is
 
     async def tokenize(self, prompt: Prompt) -> UntokenizedPrompt:
