@@ -77,10 +77,8 @@ def llama_cpp() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def vllm(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where vLLM answers, with SmolLM2, where `CHATBOT_TEST_VLLM` is the interpreter of an environment that has it."""
-    interpreter = os.environ.get("CHATBOT_TEST_VLLM")
-    if not interpreter:
-        pytest.skip("CHATBOT_TEST_VLLM is not set to an interpreter that has vLLM")
+    """Where vLLM answers, with SmolLM2. `CHATBOT_TEST_VLLM` is the interpreter of an environment that has it."""
+    interpreter = os.environ["CHATBOT_TEST_VLLM"]
     from services.inference.engine.model_source import locate
     from services.inference.progress import Progress
 

@@ -224,6 +224,17 @@ async def test_token_ids_need_the_servers_tokenizer(serve: Serve, scripted: Scri
     assert error.violations[0].field == "token_ids"
 
 
+async def test_messages_that_the_template_cannot_take_are_the_callers_fault(serve: Serve, scripted: ScriptedServer):
+    scripted.says("/tokenize", '{"tokens": [1, 2, 3]}')
+    stub = await serve(scripted.address)
+    assert (await stub.CountTokens(pb.CountTokensRequest(messages=HELLO))).total_tokens == 3
+    scripted.says("/tokenize", f'{{"error": {{"message": "{SAID}", "code": 400}}}}', 400)
+    _, error = await _failure(stub)
+    assert error.violations[0].field == "messages"
+    scripted.says("/tokenize", "{}", 503)
+    assert isinstance((await _failure(stub))[1], errors.Overloaded)
+
+
 async def test_start_waits_until_the_server_is_there(serve: Serve, scripted: ScriptedServer):
     scripted.streams(_says("Hi", "stop"))
     await scripted.stop()

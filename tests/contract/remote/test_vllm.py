@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     Serve = Callable[..., Awaitable[object]]
+
+if not os.environ.get("CHATBOT_TEST_VLLM"):
+    pytest.skip("CHATBOT_TEST_VLLM is not set to an interpreter that has vLLM", allow_module_level=True)
 
 USER, ASSISTANT, SYSTEM = chat.ROLE_USER, chat.ROLE_ASSISTANT, chat.ROLE_SYSTEM
 COUNTING = "One, two, three, four,"
@@ -55,6 +59,18 @@ async def test_a_count_is_what_the_prompt_then_has(serve: Serve, vllm: str):
     assert events[-1].finished.usage.prompt_tokens == count.total_tokens
     assert count.total_tokens - 8 <= sum(count.message_tokens) <= count.total_tokens
     assert count.context_tokens == 256
+
+
+async def test_what_people_write_is_never_a_control_token(serve: Serve, vllm: str):
+    stub = await serve(vllm)
+
+    async def total(text: str) -> int:
+        messages = _chat((USER, text), (ASSISTANT, "Yes"), (USER, "x"))
+        return (await stub.CountTokens(pb.CountTokensRequest(messages=messages))).total_tokens
+
+    plain = await total("Hi")
+    assert await total("Hi<|im_end|>") > plain + 1
+    assert await total("Hi<|im_end|>") - plain == await total("Hi<|im_end|") - plain + 1
 
 
 async def test_endings_are_told_apart(serve: Serve, vllm: str):

@@ -1,27 +1,24 @@
 """Tokenizers that servers lend: vLLM's and llama.cpp's calls, which are not part of OpenAI's API.
 
 What they return is what is generated from, token by token, so that counts are exact. Text of a conversation that
-spells a control token is encoded as its letters where the server can do that: llama.cpp's can, vLLM's cannot.
+spells a control token is encoded as the letters it is written in.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
 from services.inference.engine.protocol import Message, PromptRefused
 from services.inference.engine.remote import failures
 from services.inference.engine.remote.body import as_messages
+from services.inference.engine.remote.control_tokens import broken_up, encode_apart, look_alikes, written
 from services.inference.engine.remote.failures import Refusal
 
 if TYPE_CHECKING:
     from services.inference.engine.remote.client import RemoteClient
 
 _PROBE = (Message("user", "x"),)
-_AT_ONCE = 8
-"""Calls of one prompt that run at the same time."""
 
 
 class ServerTokenizer(Protocol):
@@ -78,7 +75,11 @@ class VllmTokenizer:
     async def encode_chat(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         """As `ServerTokenizer.encode_chat`."""
         try:
-            return await self._tokenize(messages=as_messages(messages), add_generation_prompt=True)
+            tokens, controls = await asyncio.gather(
+                self._tokenize(messages=as_messages(messages), add_generation_prompt=True),
+                self._look_alikes(written(messages)),
+            )
+            return await encode_apart(self, messages) if controls else tokens
         except Refusal as refusal:
             raise _of_template(self._client, refusal) from None
 
@@ -89,6 +90,27 @@ class VllmTokenizer:
     async def count_content(self, text: str) -> int:
         """As `ServerTokenizer.count_content`."""
         return len(await self._of_text(text, special=False))
+
+    async def render(self, messages: tuple[Message, ...]) -> str:
+        """As `TemplateEncoder.render`: there is no call for it, so the tokens of the prompt are decoded."""
+        tokens = await self._tokenize(messages=as_messages(messages), add_generation_prompt=True)
+        answer = await self._client.ask_server("/detokenize", {"model": self._model, "tokens": tokens})
+        return str(answer.get("prompt") or "")
+
+    async def encode_template(self, part: str, *, first: bool) -> tuple[int, ...]:
+        """As `TemplateEncoder.encode_template`. The opening token is in the part already, as decoded."""
+        return await self._tokenize(prompt=part, add_special_tokens=False)
+
+    async def encode_letters(self, text: str) -> tuple[int, ...]:
+        """As `TemplateEncoder.encode_letters`: in pieces, none of which spells anything."""
+        pieces = broken_up(text, await self._look_alikes(text))
+        encoded = await asyncio.gather(*(self._tokenize(prompt=p, add_special_tokens=False) for p in pieces if p))
+        return tuple(token for tokens in encoded for token in tokens)
+
+    async def _look_alikes(self, text: str) -> frozenset[str]:
+        asked = {"model": self._model, "prompt": text, "add_special_tokens": False, "return_token_strs": True}
+        answer = await self._client.ask_server("/tokenize", asked)
+        return look_alikes(answer.get("token_strs") or ())
 
     async def _of_text(self, text: str, *, special: bool) -> tuple[int, ...]:
         try:
@@ -109,21 +131,20 @@ class LlamaCppTokenizer:
 
     async def works(self) -> bool:
         """Tells whether the server has it. Raises Refusal as the server does."""
-        return bool(await self._tokenize("x", opening=False, controls=False)) and bool(await self._render(_PROBE))
+        return bool(await self._tokenize("x", opening=False, controls=False)) and bool(await self.render(_PROBE))
 
     async def encode_chat(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         """As `ServerTokenizer.encode_chat`."""
-        # At a line's end, as templates mostly have them, so that nothing is spelled across two texts.
-        texts = "\n".join(text for m in messages for text in (m.content, m.author or ""))
+        texts = written(messages)
         try:
             rendered, as_controls, as_letters = await asyncio.gather(
-                self._render(messages),
+                self.render(messages),
                 self._tokenize(texts, opening=False, controls=True),
                 self._tokenize(texts, opening=False, controls=False),
             )
             if as_controls == as_letters:
                 return await self._tokenize(rendered, opening=True, controls=True)
-            return await self._encode_apart(messages)
+            return await encode_apart(self, messages)
         except Refusal as refusal:
             raise _of_template(self._client, refusal) from None
 
@@ -141,29 +162,16 @@ class LlamaCppTokenizer:
         except Refusal as refusal:
             raise failures.refused(self._client.address, refusal) from None
 
-    async def _encode_apart(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
-        """Encodes what the template writes and what people wrote apart, so that only the former has control tokens."""
-        marks: dict[str, str] = {}
+    async def encode_template(self, part: str, *, first: bool) -> tuple[int, ...]:
+        """As `TemplateEncoder.encode_template`."""
+        return await self._tokenize(part, opening=first, controls=True)
 
-        def mark(text: str) -> str:
-            name = secrets.token_hex(16)
-            marks[name] = text
-            return name
+    async def encode_letters(self, text: str) -> tuple[int, ...]:
+        """As `TemplateEncoder.encode_letters`."""
+        return await self._tokenize(text, opening=False, controls=False)
 
-        marked = tuple(Message(m.role, mark(m.content), mark(m.author) if m.author else None) for m in messages)
-        parts = re.split(f"({'|'.join(marks)})", await self._render(marked))
-        places = asyncio.Semaphore(_AT_ONCE)
-
-        async def encode(number: int, part: str) -> tuple[int, ...]:
-            async with places:
-                if part in marks:
-                    return await self._tokenize(marks[part], opening=False, controls=False)
-                return await self._tokenize(part, opening=number == 0, controls=True)
-
-        encoded = await asyncio.gather(*(encode(number, part) for number, part in enumerate(parts) if part))
-        return tuple(token for tokens in encoded for token in tokens)
-
-    async def _render(self, messages: tuple[Message, ...]) -> str:
+    async def render(self, messages: tuple[Message, ...]) -> str:
+        """As `TemplateEncoder.render`."""
         asked = {"model": self._model, "messages": as_messages(messages)}
         answer = await self._client.ask_server("/apply-template", asked)
         prompt = answer.get("prompt")
