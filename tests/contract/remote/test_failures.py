@@ -256,6 +256,7 @@ async def test_start_waits_until_the_server_is_there(serve: Serve, scripted: Scr
         (('{"data": [{"id": "a"}]}', 200), {"remote_model": "c"}, "CHATBOT_REMOTE_MODEL=c.*does not have it, but: a"),
         (('{"data": [{"id": "a"}]}', 200), {}, "set CHATBOT_CONTEXT_TOKENS"),
         (('{"models": []}', 200), {}, "is no list of models"),
+        (("<html>", 200), {}, "is no list of models"),
         (('{"data": []}', 200), {}, "has no model"),
     ],
 )
@@ -263,6 +264,12 @@ async def test_start_refuses_what_cannot_work(serve: Serve, scripted: ScriptedSe
     scripted.says("/v1/models", *answer)
     with pytest.raises(StartupError, match=says):
         await serve(scripted.address, **settings)
+
+
+async def test_a_server_that_answers_anything_with_a_page_lends_no_tokenizer(serve: Serve, scripted: ScriptedServer):
+    scripted.streams(_says("Hi", "stop"))
+    scripted.says("/tokenize", "<html>")
+    assert _text(await _events((await serve(scripted.address)).Generate(_asked()))) == "Hi"
 
 
 async def test_one_of_several_models_and_a_shorter_context_can_be_chosen(serve: Serve, scripted: ScriptedServer):

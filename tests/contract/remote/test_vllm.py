@@ -68,9 +68,7 @@ async def test_what_people_write_is_never_a_control_token(serve: Serve, vllm: st
         messages = _chat((USER, text), (ASSISTANT, "Yes"), (USER, "x"))
         return (await stub.CountTokens(pb.CountTokensRequest(messages=messages))).total_tokens
 
-    plain = await total("Hi")
-    assert await total("Hi<|im_end|>") > plain + 1
-    assert await total("Hi<|im_end|>") - plain == await total("Hi<|im_end|") - plain + 1
+    assert await total("Hi<|im_end|>") == await total("Hi") + len(("<", "|", "im", "_", "end", "|", ">"))
 
 
 async def test_endings_are_told_apart(serve: Serve, vllm: str):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from services.inference.engine.remote.address import Address
-    from services.rpc.errors import ChatbotError
 
 _ANSWER_SECONDS = 30.0
 """Longest wait for an answer that takes no model."""
@@ -41,7 +40,7 @@ class RemoteClient:
         self._answer = httpx2.Timeout(_ANSWER_SECONDS, connect=connect_seconds, pool=None)
         self._reply = httpx2.Timeout(_ANSWER_SECONDS, connect=connect_seconds, read=silence_seconds, pool=None)
         self._http = httpx2.AsyncClient(
-            headers={} if api_key is None else {"authorization": f"Bearer {api_key.get_secret_value()}"},
+            headers={} if api_key is None else {"authorization": f"Bearer {api_key.get_secret_value().strip()}"},
             # How many requests run at the same time is for admission to say.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32),
         )
@@ -51,6 +50,7 @@ class RemoteClient:
 
         Raises:
             Refusal: A status of 400 or more.
+            BadAnswer: It is no JSON object.
             ChatbotError: As `failures` has it, for any other failure.
         """
         return await self._ask("GET", f"{self.address.base}/models", None)
@@ -62,12 +62,15 @@ class RemoteClient:
             Refusal: A status of 400 or more.
             ChatbotError: As `failures` has it, for any other failure.
         """
-        return await self._ask("GET" if body is None else "POST", f"{self.address.root}{path}", body)
+        try:
+            return await self._ask("GET" if body is None else "POST", f"{self.address.root}{path}", body)
+        except BadAnswer:
+            raise failures.broken_off(self.address) from None
 
     async def answers(self) -> bool:
-        """Tells whether the server answers at all, within the time that a connection may take."""
+        """Tells whether the server answers at all."""
         try:
-            response = await self._http.get(f"{self.address.base}/models", timeout=self._answer.connect)
+            response = await self._http.get(f"{self.address.base}/models", timeout=self._answer)
         except httpx2.TransportError:
             return False
         return response.status_code < 500
@@ -95,7 +98,7 @@ class RemoteClient:
         except Refusal as refusal:
             raise failures.refused(self.address, refusal) from None
         except (httpx2.TransportError, httpx2.DecodingError, BadAnswer):
-            raise self._failed(reached=reached) from None
+            raise (failures.broken_off if reached else failures.unreachable)(self.address) from None
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -107,11 +110,8 @@ class RemoteClient:
             if response.is_error:
                 raise await _refusal(response)
             return _as_object(response.text)
-        except (httpx2.TransportError, httpx2.DecodingError, BadAnswer) as failure:
-            raise self._failed(reached=isinstance(failure, BadAnswer)) from None
-
-    def _failed(self, *, reached: bool) -> ChatbotError:
-        return failures.broken_off(self.address) if reached else failures.unreachable(self.address)
+        except (httpx2.TransportError, httpx2.DecodingError):
+            raise failures.unreachable(self.address) from None
 
 
 async def _refusal(response: httpx2.Response) -> Refusal:

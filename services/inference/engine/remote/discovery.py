@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.inference.engine import catalog
 from services.inference.engine.protocol import ModelInfo, SamplingDefaults
-from services.inference.engine.remote.failures import Refusal
+from services.inference.engine.remote.failures import BadAnswer, Refusal
 from services.inference.engine.remote.tokenizers import ServerTokenizer, find_tokenizer
 from services.rpc.errors import ChatbotError
 from services.rpc.settings import StartupError, variable_name
@@ -42,6 +42,8 @@ async def discover(client: RemoteClient, settings: InferenceSettings, progress: 
     while True:
         try:
             return await _discover(client, settings)
+        except BadAnswer:
+            raise _no_list(client) from None
         except Refusal as refusal:
             _check(client, refusal)
             problem = f"it answers HTTP {refusal.status}"
@@ -49,6 +51,10 @@ async def discover(client: RemoteClient, settings: InferenceSettings, progress: 
             problem = "it cannot be reached" if failure.reason == "UNAVAILABLE" else "it is not ready"
         progress.begin(f"waiting for the model's server at {client.address.base}: {problem}")
         await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _no_list(client: RemoteClient) -> StartupError:
+    return StartupError(f"{client.address.base}/models is no list of models: is it an OpenAI-compatible server?")
 
 
 def _check(client: RemoteClient, refusal: Refusal) -> None:
@@ -68,7 +74,7 @@ async def _discover(client: RemoteClient, settings: InferenceSettings) -> Remote
     answer = await client.list_models()
     entries = answer.get("data")
     if not isinstance(entries, list) or not all(isinstance(e, dict) and isinstance(e.get("id"), str) for e in entries):
-        raise StartupError(f"{client.address.base}/models is no list of models: is it an OpenAI-compatible server?")
+        raise _no_list(client)
     entry = _chosen(client, entries, settings.remote_model)
     name: str = entry["id"]
     tokenizer = await find_tokenizer(client, name)

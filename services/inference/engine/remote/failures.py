@@ -91,11 +91,10 @@ def _sizes(refusal: Refusal) -> dict[str, str]:
 def _retry_after(refusal: Refusal) -> float:
     """Reads Retry-After: seconds or a date (RFC 9110, 10.2.3)."""
     said = refusal.headers.get("retry-after", "")
+    if said.isdecimal():
+        return min(float(said), _LONGEST_RETRY_SECONDS)
     try:
-        seconds = float(said)
+        seconds = parsedate_to_datetime(said).timestamp() - time.time()
     except ValueError:
-        try:
-            seconds = parsedate_to_datetime(said).timestamp() - time.time()
-        except ValueError:
-            seconds = _RETRY_SECONDS
+        seconds = _RETRY_SECONDS
     return min(max(seconds, 0.0), _LONGEST_RETRY_SECONDS)

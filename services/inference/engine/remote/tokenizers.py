@@ -14,6 +14,7 @@ from services.inference.engine.remote import failures
 from services.inference.engine.remote.body import as_messages
 from services.inference.engine.remote.control_tokens import broken_up, encode_apart, look_alikes, written
 from services.inference.engine.remote.failures import Refusal
+from services.rpc.errors import EngineLost
 
 if TYPE_CHECKING:
     from services.inference.engine.remote.client import RemoteClient
@@ -58,6 +59,8 @@ async def find_tokenizer(client: RemoteClient, model: str) -> type[ServerTokeniz
         except Refusal as refusal:
             if refusal.status in {429, 503}:
                 raise failures.refused(client.address, refusal) from None
+        except EngineLost:
+            continue  # it answered with a page or the like: it has no such call
     return None
 
 
