@@ -155,6 +155,13 @@ async def test_a_reply_that_is_complete_but_for_its_goodbye_is_complete(serve: S
     assert events[-1].finished.finish_reason == chat.FINISH_REASON_EOS
 
 
+async def test_a_server_that_counts_wrongly_does_not_mix_up_the_events(serve: Serve, scripted: ScriptedServer):
+    none = {"usage": {"prompt_tokens": 9, "completion_tokens": 0}}
+    scripted.streams({**_says("a"), **none}, {**_says("b"), **none}, _says("", "stop"))
+    events = await _events((await serve(scripted.address)).Generate(_asked()))
+    assert [e.WhichOneof("event") for e in events] == ["started", "delta", "delta", "finished"]
+
+
 async def test_an_error_in_the_stream_is_that_error(serve: Serve, scripted: ScriptedServer):
     scripted.streams(_says("Half of"), {"error": {"message": SAID, "code": 500}})
     text, error = await _failure(await serve(scripted.address))

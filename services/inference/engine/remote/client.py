@@ -71,7 +71,7 @@ class RemoteClient:
         """Tells whether the server answers at all."""
         try:
             response = await self._http.get(f"{self.address.base}/models", timeout=self._answer)
-        except httpx2.TransportError:
+        except httpx2.HTTPError:
             return False
         return response.status_code < 500
 

@@ -168,7 +168,7 @@ class RemoteEngine:
                 delta = reply.feed(chunk)
                 self._throughput.note(max(0, reply.generated - before))
                 ended = chunk.finish_reason or ended
-                if not started and (reply.generated or ended):
+                if not started and (reply.generated or delta is not None or ended):
                     started = True
                     yield reply.started()
                 if delta is not None:
