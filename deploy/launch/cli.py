@@ -25,7 +25,7 @@ usage: python run.py [--model MODEL]         set up, start the services, open th
        python run.py test [PYTEST ARGUMENTS] run the tests
        python run.py lock                    choose the versions of all packages anew
 
-MODEL is a model hub id such as google/gemma-3-1b-it, a folder, or a .gguf file.
+MODEL is a model hub id such as google/gemma-3-1b-it, a folder, a .gguf file, or the address of a server that has it.
 Without it CHATBOT_MODEL decides, and without that the small model that comes along.
 """
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import structlog
 
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
 from services.inference.admission import Admission
+from services.inference.engine.protocol import Reachable
 from services.inference.progress import Progress
 from services.inference.servicer import InferenceServicer
+from services.inference.settings import is_address
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     import grpc
 
@@ -30,7 +33,11 @@ _log = structlog.get_logger()
 _PROGRESS_SECONDS = 1.0
 
 
-def _load_native(settings: InferenceSettings, progress: Progress) -> Engine:
+def _load_engine(settings: InferenceSettings, progress: Progress) -> Engine:
+    if is_address(settings.model):
+        from services.inference.engine.remote import load_remote_engine  # noqa: PLC0415 - only where it is asked for
+
+        return load_remote_engine(settings, progress)
     # Imported on the loading thread, while health is answered already, and torch, which takes seconds, only once
     # there is a model for it.
     from services.inference.engine.model_source import locate  # noqa: PLC0415 - see above
@@ -53,7 +60,7 @@ class InferenceService:
     full_names = (inference_service_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,)
     port_variable = variable_name("inference_grpc_port")
 
-    def __init__(self, settings: InferenceSettings, load_engine: LoadEngine = _load_native) -> None:
+    def __init__(self, settings: InferenceSettings, load_engine: LoadEngine = _load_engine) -> None:
         self.port = settings.inference_grpc_port
         self._settings = settings
         self._load_engine = load_engine
@@ -95,6 +102,14 @@ class InferenceService:
             raise RuntimeError("start has not returned")
         await self._servicer.engine.died()
         return "the engine died; the log says where"
+
+    async def availability(self) -> AsyncGenerator[bool, None]:
+        """Yields whether the model can be reached, each time that changes."""
+        engine: object = self._servicer.engine
+        if isinstance(engine, Reachable):
+            async with aclosing(engine.changes()) as changes:
+                async for reachable in changes:
+                    yield reachable
 
     async def _load(self, progress: Progress) -> Engine:
         loop = asyncio.get_running_loop()

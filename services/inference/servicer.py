@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from services.inference.admission import Admission
-    from services.inference.engine.protocol import Engine, Prompt
+    from services.inference.engine.protocol import Engine, Prompt, UntokenizedPrompt
     from services.rpc.interceptor import Context
 
 _LOADING_RETRY_SECONDS = 2.0
@@ -44,17 +44,19 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         check_sampling(request.sampling)
         asked = generate_prompt(request, engine.model)
         async with self._admission.enter():
-            tokens = asked if isinstance(asked, tuple) else await _tokens(engine, asked)
-            if len(tokens) >= engine.model.context_tokens:
-                raise ContextTooLong.of(len(tokens), engine.model.context_tokens)
-            sampling = resolve_sampling(request.sampling, engine.model, len(tokens), self._max_tokens_limit)
+            prompt = asked if isinstance(asked, tuple) else await _tokenized(engine, asked)
+            tokens, untokenized = (prompt, None) if isinstance(prompt, tuple) else ((), prompt)
+            n_prompt = len(tokens) if untokenized is None else untokenized.estimated_tokens
+            if n_prompt >= engine.model.context_tokens:
+                raise ContextTooLong.of(n_prompt, engine.model.context_tokens)
+            sampling = resolve_sampling(request.sampling, engine.model, n_prompt, self._max_tokens_limit)
             async with self._admission.run(deadline):
-                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived)
+                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived, untokenized=untokenized)
                 # Closed by us, so that the model stops now and not when the garbage collector finds it.
                 async with aclosing(engine.generate(job)) as events:
                     try:
                         async for event in events:
-                            yield generate_response(event, engine.model, len(tokens), sampling)
+                            yield generate_response(event, engine.model, n_prompt, sampling)
                     except EngineDied:
                         raise EngineLost(
                             "The model stopped working while it answered.", retry_after=_LOST_RETRY_SECONDS
@@ -99,11 +101,11 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         return self.engine
 
 
-async def _tokens(engine: Engine, prompt: Prompt) -> tuple[int, ...]:
+async def _tokenized(engine: Engine, prompt: Prompt) -> tuple[int, ...] | UntokenizedPrompt:
     try:
-        tokens = await engine.tokenize(prompt)
+        tokenized = await engine.tokenize(prompt)
     except PromptRefused as refusal:
         raise invalid_field("messages", str(refusal)) from None
-    if not tokens:
+    if tokenized == ():
         raise invalid_field("text", "must have at least one token")
-    return tokens
+    return tokenized

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from services.rpc.settings import CommonSettings, Port
+from services.rpc.settings import CommonSettings, Port, Seconds
 
 EMBEDDED_MODEL = "embedded"
 """Value of `model` that stands for the model that is installed with the package."""
@@ -22,8 +22,9 @@ class InferenceSettings(CommonSettings):
         EMBEDDED_MODEL,
         min_length=1,
         description="The model: a Hugging Face hub id such as `google/gemma-3-1b-it`, a local folder, a `.gguf` "
-        "file, or `embedded` for the small English one that is installed along (SmolLM2-135M-Instruct). Gated "
-        "models also need a token in `HF_TOKEN`.",
+        "file, the address of an OpenAI-compatible server that has it (`http://host:8000/v1`), or `embedded` for the "
+        "small English one that is installed along (SmolLM2-135M-Instruct). Gated models also need a token in "
+        "`HF_TOKEN`.",
     )
     weights: Literal["auto", "bf16", "fp32", "int8", "int4", "bnb-int8", "bnb-nf4"] = Field(
         "auto",
@@ -61,3 +62,24 @@ class InferenceSettings(CommonSettings):
     threads: Annotated[int, Field(ge=1)] | None = Field(
         None, description="CPU threads that the model computes with. Default: one per CPU of this process, up to 16."
     )
+    remote_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Where `CHATBOT_MODEL` is a server's address: which of its models. Default: the only one it has.",
+    )
+    remote_api_key: SecretStr | None = Field(
+        None, description="Where `CHATBOT_MODEL` is a server's address: the key that the server asks for, if it does."
+    )
+    remote_connect_seconds: Seconds = Field(
+        5.0, description="Where `CHATBOT_MODEL` is a server's address: longest wait for a connection to it."
+    )
+    remote_silence_seconds: Seconds = Field(
+        300.0,
+        description="Where `CHATBOT_MODEL` is a server's address: longest wait for its next byte, a long prompt's "
+        "reading included, until it is taken for lost.",
+    )
+
+
+def is_address(model: str) -> bool:
+    """Tells whether a value of `model` is the address of a server."""
+    return model.startswith(("http://", "https://"))

@@ -26,7 +26,7 @@ from services.rpc.log import configure_logging, where
 from services.rpc.settings import CommonSettings, StartupError, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
 _log = structlog.get_logger()
 
@@ -75,6 +75,14 @@ class Losable(Protocol):
         """Returns, once that has happened, why. Awaited from when `Service.start` has returned."""
 
 
+@runtime_checkable
+class Intermittent(Protocol):
+    """A service that stands on something that may be out of reach for a while."""
+
+    def availability(self) -> AsyncGenerator[bool, None]:
+        """Yields whether the service can serve, each time that changes. Read from when `Service.start` has returned."""
+
+
 class ServiceLost(Exception):
     """A service stopped working by itself. The message says why."""
 
@@ -87,6 +95,7 @@ class Server:
         self._settings = settings
         self._health = health.aio.HealthServicer()
         self._outcomes = OutcomeInterceptor()
+        self._following: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(
             interceptors=[self._outcomes],
             options=[
@@ -133,10 +142,14 @@ class Server:
         """Makes the service ready and turns the health SERVING."""
         await self._service.start()
         await self._set_health(serving=True)
+        if isinstance(self._service, Intermittent):
+            self._following = asyncio.create_task(self._follow(self._service))
         _log.info("serving", address=f"{self._settings.bind_host}:{self.port}")
 
     async def stop(self, grace: float) -> None:
         """Drains and stops: calls under way get `grace` seconds."""
+        if self._following is not None:
+            self._following.cancel()
         await self._set_health(serving=False)
         if grace > 0:
             await asyncio.sleep(min(_NOT_SERVING_NOTICE_SECONDS, grace))
@@ -148,6 +161,11 @@ class Server:
         await draining
         idle.cancel()
         await self._service.stop()
+
+    async def _follow(self, service: Intermittent) -> None:
+        async with contextlib.aclosing(service.availability()) as changes:
+            async for available in changes:
+                await self._set_health(serving=available)
 
     async def _set_health(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

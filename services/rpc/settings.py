@@ -79,7 +79,7 @@ def load_settings(kind: type[SettingsT]) -> SettingsT:
         field = str(problem["loc"][0]) if problem["loc"] else ""
         expected = problem["msg"].removeprefix("Value error, ")
         where = variable_name(field) if field else "The settings"
-        value = "" if field.endswith("token") or "password" in field or not field else f"={problem['input']!s}"
+        value = "" if field.endswith(("token", "key")) or "password" in field or not field else f"={problem['input']!s}"
         raise StartupError(f"{where}{value}: {expected[:1].lower()}{expected[1:]}.") from None
 
 

@@ -74,7 +74,8 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CountTokens(self, request, context):
-        """Counts tokens exactly as `Generate` would, without generating.
+        """Counts tokens exactly as `Generate` would, without generating; an estimate where the model is on a server that
+        lends no tokenizer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

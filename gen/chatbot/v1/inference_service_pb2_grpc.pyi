@@ -42,7 +42,9 @@ class InferenceServiceStub:
     loaded.
     """
     CountTokens: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.CountTokensRequest, _inference_service_pb2.CountTokensResponse]
-    """Counts tokens exactly as `Generate` would, without generating."""
+    """Counts tokens exactly as `Generate` would, without generating; an estimate where the model is on a server that
+    lends no tokenizer.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]
     """Describes the model that is loaded."""
     GetLoad: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.GetLoadRequest, _inference_service_pb2.GetLoadResponse]
@@ -62,7 +64,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     loaded.
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.CountTokensRequest, _inference_service_pb2.CountTokensResponse]  # type: ignore[assignment]
-    """Counts tokens exactly as `Generate` would, without generating."""
+    """Counts tokens exactly as `Generate` would, without generating; an estimate where the model is on a server that
+    lends no tokenizer.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes the model that is loaded."""
     GetLoad: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetLoadRequest, _inference_service_pb2.GetLoadResponse]  # type: ignore[assignment]
@@ -91,7 +95,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.CountTokensRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.CountTokensResponse, _abc.Awaitable[_inference_service_pb2.CountTokensResponse]]:
-        """Counts tokens exactly as `Generate` would, without generating."""
+        """Counts tokens exactly as `Generate` would, without generating; an estimate where the model is on a server that
+        lends no tokenizer.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -52,6 +52,15 @@ class TextPrompt:
 
 
 Prompt = ChatPrompt | TextPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class UntokenizedPrompt:
+    """A prompt for a server that does not tell its tokens."""
+
+    prompt: Prompt
+    estimated_tokens: int
+    """How many it probably has at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class EngineRequest:
     """One reply to generate."""
 
     prompt: tuple[int, ...]
-    """Token ids: 1 to `ModelInfo.context_tokens` - 1 of them."""
+    """Token ids: 1 to `ModelInfo.context_tokens` - 1 of them; none where the prompt is `untokenized`."""
     sampling: SamplingParams
     cache_key: str = ""
     """A prefix computed for one key is never reused for another."""
@@ -109,6 +118,8 @@ class EngineRequest:
     """When the reply must have ended, on the clock of `time.monotonic`."""
     arrived: float = 0.0
     """When the request came, on the same clock."""
+    untokenized: UntokenizedPrompt | None = None
+    """The prompt, for the engine whose `tokenize` gave it like this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,7 @@ class TokenLogprob:
     """How probable one token was: before temperature, penalties and filters."""
 
     token_id: int
+    """-1 where the server that generates does not tell."""
     token: bytes
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
@@ -170,14 +182,17 @@ class ModelInfo:
     """A model, as a user would want it described."""
 
     id: str
-    weights: Weights
-    device: Device
+    weights: str
+    """As `Weights`, or what the server that holds them says; empty where it says nothing."""
+    device: Device | Literal["remote"]
     context_tokens: int
     """Most tokens that prompt and reply can have together."""
     vocabulary_size: int
     """Token ids are below this."""
     parameters: int
+    """0 where not known."""
     architecture: str
+    """Empty where not known."""
     description: str = ""
     languages: tuple[str, ...] = ()
     """BCP 47; empty where not declared."""
@@ -193,6 +208,7 @@ class Load:
     kv_tokens_used: int
     """Tokens in the KV caches of running requests."""
     kv_tokens_capacity: int
+    """0 where not known."""
     tokens_per_second: float
     """Tokens generated a second, over the last ten seconds."""
 
@@ -206,14 +222,20 @@ class PromptRefused(Exception):
 
 
 class Engine(Protocol):
-    """Generates replies with one model. Its methods are called on the event loop and never block it."""
+    """Generates replies with one model. Its methods are called on the event loop and never block it.
+
+    Those of an engine that asks a server elsewhere also raise what `services.rpc.errors` has for it: the server is busy
+    or cannot be reached, or has lost this one reply.
+    """
 
     @property
     def model(self) -> ModelInfo:
         """The model."""
 
-    async def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+    async def tokenize(self, prompt: Prompt) -> tuple[int, ...] | UntokenizedPrompt:
         """Returns the tokens of a prompt, its chat template applied and the reply's opening added.
+
+        Where the tokens cannot be known, returns the prompt with an estimate of their number.
 
         Raises:
             PromptRefused: The model's chat template cannot take these messages.
@@ -241,3 +263,11 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stops the engine and gives its memory back."""
+
+
+@runtime_checkable
+class Reachable(Protocol):
+    """An engine whose model is elsewhere, so that it may be out of reach for a while and come back."""
+
+    def changes(self) -> AsyncGenerator[bool, None]:
+        """Yields False when the model goes out of reach and True when it is back. Begins with it in reach."""
