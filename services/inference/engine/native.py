@@ -213,7 +213,7 @@ class NativeEngine:
             return False
         sequence.take_up(cached)
         request = sequence.request
-        self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, self._runner.device)
+        self._samplers[sequence.number] = Sampler(request.sampling, request.prompt)
         self._note_load()
         self._post.put(sequence.mailbox, Started(sequence.cached, sequence.queue_seconds))
         return True
