@@ -7,8 +7,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
-from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused
-from services.inference.requests import count_prompt, generate_prompt, resolve_sampling
+from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused, SchemaRefused
+from services.inference.requests import SCHEMA_FIELD, count_prompt, generate_prompt, json_schema, resolve_sampling
 from services.inference.responses import generate_response, model_message
 from services.rpc.deadlines import time_left
 from services.rpc.errors import ContextTooLong, EngineLost, ModelLoading, invalid_field
@@ -43,18 +43,23 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         deadline = None if left is None else arrived + left
         check_sampling(request.sampling)
         asked = generate_prompt(request, engine.model)
+        schema = json_schema(request)
         async with self._admission.enter():
+            if schema is not None:
+                await _check_schema(engine, schema)
             tokens = asked if isinstance(asked, tuple) else await _tokens(engine, asked)
             if len(tokens) >= engine.model.context_tokens:
                 raise ContextTooLong.of(len(tokens), engine.model.context_tokens)
             sampling = resolve_sampling(request.sampling, engine.model, len(tokens), self._max_tokens_limit)
             async with self._admission.run(deadline):
-                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived)
+                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived, schema)
                 # Closed by us, so that the model stops now and not when the garbage collector finds it.
                 async with aclosing(engine.generate(job)) as events:
                     try:
                         async for event in events:
                             yield generate_response(event, engine.model, len(tokens), sampling)
+                    except SchemaRefused as refusal:
+                        raise invalid_field(SCHEMA_FIELD, str(refusal)) from None
                     except EngineDied:
                         raise EngineLost(
                             "The model stopped working while it answered.", retry_after=_LOST_RETRY_SECONDS
@@ -97,6 +102,13 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         if self.engine is None:
             raise ModelLoading("The model is still being loaded.", retry_after=_LOADING_RETRY_SECONDS)
         return self.engine
+
+
+async def _check_schema(engine: Engine, schema: str) -> None:
+    try:
+        await engine.check_schema(schema)
+    except SchemaRefused as refusal:
+        raise invalid_field(SCHEMA_FIELD, str(refusal)) from None
 
 
 async def _tokens(engine: Engine, prompt: Prompt) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Chooses the next token of every reply of a step at once, each by its own rules.
 
-Order: penalties, then the best or a draw. A reply's token is the same whoever shares
+Order: penalties, the form the reply must have, then the best or a draw. A reply's token is the same whoever shares
 its step.
 """
 
@@ -15,8 +15,10 @@ import torch
 
 from services.inference.engine.drawing import draw
 from services.inference.engine.penalties import Penalties, are_asked_for, penalize
+from services.inference.engine.token_mask import forbid_others
 
 if TYPE_CHECKING:
+    from services.inference.engine.grammar import Matcher
     from services.inference.engine.protocol import SamplingParams
 
 _GREEDY_BELOW = 1e-4
@@ -45,11 +47,13 @@ class Sampler:
     Args:
         params: How.
         prompt: The prompt's tokens; the repetition penalty counts them as seen.
+        matcher: The form that the reply must have; None for free text. Told of every token.
     """
 
-    def __init__(self, params: SamplingParams, prompt: tuple[int, ...]) -> None:
+    def __init__(self, params: SamplingParams, prompt: tuple[int, ...], matcher: Matcher | None = None) -> None:
         self.params = params
         self.penalties = Penalties(params, prompt) if are_asked_for(params) else None
+        self.matcher = matcher
         self._drawn = 0
 
     @property
@@ -70,6 +74,8 @@ class Sampler:
         """Takes the chosen token into account."""
         if self.penalties is not None:
             self.penalties.note(token)
+        if self.matcher is not None:
+            self.matcher.advance(token)
 
 
 @torch.inference_mode()
@@ -95,11 +101,13 @@ def choose_all(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
 
 def _choose(samplers: list[Sampler], logits: torch.Tensor) -> torch.Tensor:
     penalized = [(n, s.penalties) for n, s in enumerate(samplers) if s.penalties is not None]
+    formed = [(n, s.matcher) for n, s in enumerate(samplers) if s.matcher is not None]
     # In fp32 for the draw's sake, and because the largest is found several times faster there than in bf16.
     work = logits.float()
-    if work is logits and penalized:
+    if work is logits and (penalized or formed):
         work = logits.clone()
     penalize(work, penalized)
+    forbid_others(work, formed)
     drawing = [n for n, s in enumerate(samplers) if not s.is_greedy]
     if not drawing:
         return work.max(dim=-1).indices
