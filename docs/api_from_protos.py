@@ -29,11 +29,6 @@ Enum = descriptor_pb2.EnumDescriptorProto
 # The order a reader meets them in: the front door first.
 FILES = ("chat_service", "memory_service", "inference_service", "chat_message")
 
-NOT_IMPLEMENTED = {
-    "`InferenceService.Generate` with `response_format`": "replies that satisfy a JSON Schema",
-}
-"""Calls and fields that the protocol has and this version answers with UNIMPLEMENTED `NOT_IMPLEMENTED`."""
-
 
 class Comments:
     """The comments of one proto file, by the path of what they stand above."""
@@ -56,12 +51,6 @@ def page() -> str:
         "",
         "The protocol `chatbot.v1`, written from `protos/` by `make docs`. Clients speak to `ChatService`, the",
         "gateway; the other two are what it speaks to.",
-        "",
-        "## Not in this version",
-        "",
-        "These answer UNIMPLEMENTED with the reason `NOT_IMPLEMENTED`:",
-        "",
-        *(f"- {what}: {meaning}" for what, meaning in NOT_IMPLEMENTED.items()),
         "",
         "## Errors",
         "",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import chat_message_pb2, inference_service_pb2
 from services.inference.engine.protocol import ChatPrompt, Message, Prompt, Role, SamplingParams, TextPrompt
-from services.rpc.errors import NotImplementedYet, invalid_field
+from services.rpc.errors import invalid_field
 
 if TYPE_CHECKING:
     from services.inference.engine.protocol import ModelInfo
 
 MAX_PROMPT_CHARACTERS = 4_000_000
 """More text than the longest contexts hold is refused before it is tokenized."""
+
+MAX_SCHEMA_CHARACTERS = 100_000
+"""What takes longer to compile than a tenth of a second is larger."""
+
+SCHEMA_FIELD = "response_format.json_schema"
+"""Where a request has its schema."""
 
 _SEED_BITS = 32
 
@@ -57,10 +64,7 @@ def generate_prompt(request: inference_service_pb2.GenerateRequest, model: Model
 
     Raises:
         InvalidArgument: It is missing, empty or malformed.
-        NotImplementedYet: The request asks for a response format.
     """
-    if request.response_format.WhichOneof("format") is not None:
-        raise NotImplementedYet("response_format is not supported by this version.")
     kind = request.WhichOneof("input")
     if kind == "token_ids":
         return _token_ids(request.token_ids, model)
@@ -69,6 +73,26 @@ def generate_prompt(request: inference_service_pb2.GenerateRequest, model: Model
     if kind == "text":
         return _text(request.text)
     raise invalid_field("input", "must be set: messages, text or token_ids")
+
+
+def json_schema(request: inference_service_pb2.GenerateRequest) -> str | None:
+    """Returns the text of the JSON Schema that the reply must satisfy; None where it is free text.
+
+    Raises:
+        InvalidArgument: It is no JSON object, or too large.
+    """
+    if request.response_format.WhichOneof("format") is None:
+        return None
+    schema = request.response_format.json_schema
+    if len(schema) > MAX_SCHEMA_CHARACTERS:
+        raise invalid_field(SCHEMA_FIELD, f"must have at most {MAX_SCHEMA_CHARACTERS} characters")
+    try:
+        read = json.loads(schema)
+    except (ValueError, RecursionError):
+        raise invalid_field(SCHEMA_FIELD, "must be JSON") from None
+    if not isinstance(read, dict):
+        raise invalid_field(SCHEMA_FIELD, "must be a JSON object")
+    return schema
 
 
 def count_prompt(request: inference_service_pb2.CountTokensRequest) -> Prompt:

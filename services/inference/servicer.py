@@ -7,8 +7,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
-from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused
-from services.inference.requests import count_prompt, generate_prompt, resolve_sampling
+from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused, SchemaRefused
+from services.inference.requests import SCHEMA_FIELD, count_prompt, generate_prompt, json_schema, resolve_sampling
 from services.inference.responses import generate_response, model_message
 from services.rpc.deadlines import time_left
 from services.rpc.errors import ContextTooLong, EngineLost, ModelLoading, invalid_field
@@ -43,7 +43,10 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         deadline = None if left is None else arrived + left
         check_sampling(request.sampling)
         asked = generate_prompt(request, engine.model)
+        schema = json_schema(request)
         async with self._admission.enter():
+            if schema is not None:
+                await _check_schema(engine, schema)
             prompt = asked if isinstance(asked, tuple) else await _tokenized(engine, asked)
             tokens, untokenized = (prompt, None) if isinstance(prompt, tuple) else ((), prompt)
             n_prompt = len(tokens) if untokenized is None else untokenized.estimated_tokens
@@ -51,12 +54,22 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                 raise ContextTooLong.of(n_prompt, engine.model.context_tokens)
             sampling = resolve_sampling(request.sampling, engine.model, n_prompt, self._max_tokens_limit)
             async with self._admission.run(deadline):
-                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived, untokenized=untokenized)
+                job = EngineRequest(
+                    tokens,
+                    sampling,
+                    request.cache_key,
+                    deadline,
+                    arrived,
+                    untokenized=untokenized,
+                    json_schema=schema,
+                )
                 # Closed by us, so that the model stops now and not when the garbage collector finds it.
                 async with aclosing(engine.generate(job)) as events:
                     try:
                         async for event in events:
                             yield generate_response(event, engine.model, n_prompt, sampling)
+                    except SchemaRefused as refusal:
+                        raise invalid_field(SCHEMA_FIELD, str(refusal)) from None
                     except EngineDied:
                         raise EngineLost(
                             "The model stopped working while it answered.", retry_after=_LOST_RETRY_SECONDS
@@ -99,6 +112,13 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         if self.engine is None:
             raise ModelLoading("The model is still being loaded.", retry_after=_LOADING_RETRY_SECONDS)
         return self.engine
+
+
+async def _check_schema(engine: Engine, schema: str) -> None:
+    try:
+        await engine.check_schema(schema)
+    except SchemaRefused as refusal:
+        raise invalid_field(SCHEMA_FIELD, str(refusal)) from None
 
 
 async def _tokenized(engine: Engine, prompt: Prompt) -> tuple[int, ...] | UntokenizedPrompt:

@@ -20,6 +20,7 @@ from services.inference.engine.protocol import (
     Prompt,
     PromptCount,
     PromptRefused,
+    SchemaRefused,
     Started,
     TokenLogprob,
 )
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
 REFUSED_TEXT = "refuse me"
-"""A prompt that holds this is one that the chat template cannot take."""
+"""A prompt that holds this is one that the chat template cannot take; a schema, one that no reply can be held to."""
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 
@@ -97,6 +98,11 @@ class FakeEngine:
         if not isinstance(prompt, ChatPrompt):
             return PromptCount(total)
         return PromptCount(total, tuple(1 + len(self._encode(m.content)) for m in prompt.messages))
+
+    async def check_schema(self, schema: str) -> None:
+        """As `Engine.check_schema`. The reply is the scripted one all the same."""
+        if REFUSED_TEXT in schema:
+            raise SchemaRefused("is not supported")
 
     def text_of(self, tokens: tuple[int, ...]) -> str:
         """Returns the text that tokens of this engine stand for."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 
-from services.inference.engine.protocol import Delta, EngineDied, Event, Finished, Started, TokenLogprob
+from services.inference.engine.protocol import Delta, Event, Finished, Started, TokenLogprob
 
 
 class Post:
@@ -50,7 +50,7 @@ class Mailbox:
         self._token_count = 0
         self._logprobs: list[TokenLogprob] = []
         self._finished: Finished | None = None
-        self._lost = False
+        self._failure: Exception | None = None
 
     def add(self, event: Event) -> None:
         """Adds an event, without waking the reader. Never blocks."""
@@ -64,17 +64,17 @@ class Mailbox:
             else:
                 self._finished = event
 
-    def lose(self) -> None:
-        """Tells the reader that no more will come because the engine has died."""
+    def fail(self, failure: Exception) -> None:
+        """Tells the reader that no more will come, and why."""
         with self._lock:
-            self._lost = True
+            self._failure = failure
         _wake(self.loop, [self])
 
     async def get(self) -> Event:
         """Returns the next event, waiting for it.
 
         Raises:
-            EngineDied: There is none and the engine has died.
+            Exception: There is none, and `fail` was told why.
         """
         while True:
             self._arrived.clear()
@@ -94,8 +94,8 @@ class Mailbox:
                 return delta
             if self._finished is not None:
                 return self._finished
-            if self._lost:
-                raise EngineDied
+            if self._failure is not None:
+                raise self._failure
             return None
 
     def wake(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.inference.engine.grammar import Grammars
 from services.inference.engine.loader import LoadedModel, load_model
 from services.inference.engine.mailbox import Mailbox, Post
 from services.inference.engine.protocol import (
@@ -28,6 +29,7 @@ from services.inference.engine.protocol import (
     ModelInfo,
     Prompt,
     PromptCount,
+    SchemaRefused,
     Started,
     TokenLogprob,
 )
@@ -55,12 +57,14 @@ def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progres
     Raises:
         StartupError: The model cannot be loaded; the message says what to do.
     """
-    return NativeEngine(
+    engine = NativeEngine(
         load_model(settings, folder, progress),
         max_running=settings.max_running_requests,
         prefix_cache_tokens=settings.prefix_cache_tokens,
         kv_cache_tokens=settings.kv_cache_tokens,
     )
+    engine.grammars.read_ahead()
+    return engine
 
 
 class NativeEngine:
@@ -74,6 +78,8 @@ class NativeEngine:
         self._tokenizer = loaded.tokenizer
         self._vocabulary = loaded.tokenizer.vocabulary
         self._end_tokens = loaded.end_tokens
+        self.grammars = Grammars(loaded.tokenizer.as_json, loaded.end_tokens)
+        """What makes replies satisfy a JSON Schema."""
         self._kv_capacity = limits.kv_cache_tokens
         # One thread: the tokenizer serves one call at a time.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
@@ -113,9 +119,14 @@ class NativeEngine:
             return self._tokenizer.encode_chat(prompt.messages)
         return self._tokenizer.encode_text(prompt.text)
 
+    async def check_schema(self, schema: str) -> None:
+        """As `Engine.check_schema`."""
+        await self.grammars.matcher(schema)
+
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
         """As `Engine.generate`."""
-        sequence = Sequence(request, Mailbox(), self._vocabulary)
+        matcher = None if request.json_schema is None else await self.grammars.matcher(request.json_schema)
+        sequence = Sequence(request, Mailbox(), self._vocabulary, matcher)
         with self._changed:
             if self._dead or self._closing:
                 raise EngineDied
@@ -146,6 +157,7 @@ class NativeEngine:
             self._changed.notify()
         await asyncio.to_thread(self._thread.join)
         self._encoder.shutdown(wait=False)
+        self.grammars.close()
 
     # What follows runs on the engine's thread.
 
@@ -177,7 +189,7 @@ class NativeEngine:
             self._inbox.clear()
             self._busy = (0, 0)
         for sequence in left:
-            sequence.mailbox.lose()
+            sequence.mailbox.fail(EngineDied())
 
     def _step(self) -> None:
         began = time.monotonic()
@@ -214,12 +226,16 @@ class NativeEngine:
             return False
         sequence.take_up(cached)
         request = sequence.request
-        self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, self._runner.device)
+        self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, sequence.matcher)
         self._note_load()
         self._post.put(sequence.mailbox, Started(sequence.cached, sequence.queue_seconds))
         return True
 
     def _advance(self, sequence: Sequence, choice: Choice) -> None:
+        if sequence.has_lost_its_way:
+            self._release(sequence)
+            sequence.mailbox.fail(SchemaRefused("takes too much work to follow"))
+            return
         sequence.append(choice.token)
         if choice.token in self._end_tokens:
             self._finish(sequence, FinishReason.EOS)
@@ -229,6 +245,8 @@ class NativeEngine:
             self._post.put(sequence.mailbox, delta)
         if sequence.reply.stop is not None:
             self._finish(sequence, FinishReason.STOP_STRING)
+        elif sequence.is_whole:
+            self._finish(sequence, FinishReason.EOS)
         elif len(sequence.tokens) >= self._model.context_tokens:
             self._finish(sequence, FinishReason.CONTEXT_FULL)
         elif sequence.generated >= sequence.request.sampling.max_tokens:

@@ -120,6 +120,9 @@ class EngineRequest:
     """When the request came, on the same clock."""
     untokenized: UntokenizedPrompt | None = None
     """The prompt, for the engine whose `tokenize` gave it like this."""
+    json_schema: str | None = None
+    """The text of the JSON Schema that the reply must satisfy, one that `Engine.check_schema` takes; None for free
+    text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,10 @@ class PromptRefused(Exception):
     """The model cannot take this prompt; the message says why in words for the caller."""
 
 
+class SchemaRefused(Exception):
+    """No reply can be held to this JSON Schema; the message says why in words for the caller."""
+
+
 class Engine(Protocol):
     """Generates replies with one model. Its methods are called on the event loop and never block it.
 
@@ -248,11 +255,19 @@ class Engine(Protocol):
             PromptRefused: As `tokenize`.
         """
 
+    async def check_schema(self, schema: str) -> None:
+        """Tells whether replies can be held to a JSON Schema, given as text.
+
+        Raises:
+            SchemaRefused: They cannot.
+        """
+
     def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
         """Yields `Started` once, `Delta`s, `Finished` once. Closing the generator stops the model within one step.
 
         Raises:
             EngineDied: The engine stopped working before the reply ended.
+            SchemaRefused: The reply went where following its schema takes more work than a step may take.
         """
 
     def load(self) -> Load:

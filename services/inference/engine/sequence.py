@@ -10,6 +10,7 @@ from services.inference.engine.protocol import Finished, FinishReason
 from services.inference.engine.reply import Reply
 
 if TYPE_CHECKING:
+    from services.inference.engine.grammar import Matcher
     from services.inference.engine.mailbox import Mailbox
     from services.inference.engine.protocol import EngineRequest
     from services.inference.engine.vocabulary import Vocabulary
@@ -24,10 +25,13 @@ class Sequence:
     may set.
     """
 
-    def __init__(self, request: EngineRequest, mailbox: Mailbox, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, request: EngineRequest, mailbox: Mailbox, vocabulary: Vocabulary, matcher: Matcher | None = None
+    ) -> None:
         self.number = next(_numbers)
         self.request = request
         self.mailbox = mailbox
+        self.matcher = matcher
         self.tokens = list(request.prompt)
         self.computed = 0
         self.cached = 0
@@ -46,6 +50,16 @@ class Sequence:
     def uncomputed(self) -> int:
         """Tokens that the model has still to read before the next can be chosen."""
         return len(self.tokens) - self.computed
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the form that the reply must have leaves nothing to add."""
+        return self.matcher is not None and self.matcher.complete
+
+    @property
+    def has_lost_its_way(self) -> bool:
+        """Whether the form that the reply must have can be followed no further."""
+        return self.matcher is not None and self.matcher.failed
 
     @property
     def queue_seconds(self) -> float:

@@ -6,6 +6,7 @@ Text of a conversation never steers the model: where a message spells one of the
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateError
@@ -37,6 +38,13 @@ class ChatTokenizer:
             if token.content in _TURN_ENDS and isinstance(template, str) and token.content in template:
                 ends.add(number)
         return frozenset(ends)
+
+    def as_json(self) -> str:
+        """Returns the tokenizer as its library writes it into `tokenizer.json`, without padding or truncation."""
+        plain = copy(self._tokenizer.backend_tokenizer)
+        plain.no_padding()
+        plain.no_truncation()
+        return plain.to_str()
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Returns the tokens of a text as it stands, after the model's opening token where it has one."""

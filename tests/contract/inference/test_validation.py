@@ -121,12 +121,6 @@ async def test_a_malformed_prompt_is_refused_by_its_field(serve: Serve, request_
     assert engine.requests == []
 
 
-async def test_a_response_format_is_not_implemented(serve: Serve):
-    stub = await serve(FakeEngine())
-    request = pb.GenerateRequest(text="a", response_format=pb.ResponseFormat(json_schema="{}"))
-    assert isinstance(await _refusal(stub.Generate(request)), errors.NotImplementedYet)
-
-
 async def test_a_refused_prompt_gives_its_place_back(serve: Serve):
     stub = await serve(FakeEngine(context_tokens=4), max_running_requests=1, max_queued_requests=0)
     for _ in range(3):

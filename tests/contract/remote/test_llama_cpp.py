@@ -182,6 +182,14 @@ async def test_logprobs_come_one_a_token_with_ids_and_alternatives(serve: Serve,
         assert p.logprob <= 0
 
 
+async def test_a_reply_keeps_to_its_schema(serve: Serve, llama_cpp: str):
+    stub = await serve(llama_cpp)
+    schema = json.dumps({"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]})
+    request = _asked("Answer:", max_tokens=60)
+    request.response_format.json_schema = schema
+    assert json.loads(_text(await _events(stub.Generate(request))))["city"] in {"Paris", "Rome"}
+
+
 async def test_the_second_turn_tells_what_was_cached(serve: Serve, llama_cpp: str):
     stub = await serve(llama_cpp)
     prompt = "The quick brown fox jumps over the lazy dog. " * 8

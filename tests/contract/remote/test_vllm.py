@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import urllib.request
 from typing import TYPE_CHECKING
@@ -94,6 +95,14 @@ async def test_logprobs_come_one_a_token_with_its_id(serve: Serve, vllm: str):
     assert b"".join(p.token for p in logprobs).decode() == _text(events)
     assert [len(p.top) for p in logprobs] == [2] * 4
     assert all(p.token_id >= 0 and p.logprob <= 0 for p in logprobs)
+
+
+async def test_a_reply_keeps_to_its_schema(serve: Serve, vllm: str):
+    stub = await serve(vllm)
+    schema = json.dumps({"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]})
+    request = _asked("Answer:", max_tokens=60)
+    request.response_format.json_schema = schema
+    assert json.loads(_text(await _events(stub.Generate(request))))["city"] in {"Paris", "Rome"}
 
 
 async def test_the_same_seed_gives_the_same_reply(serve: Serve, vllm: str):

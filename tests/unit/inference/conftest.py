@@ -91,7 +91,14 @@ def params() -> Callable[..., SamplingParams]:
 
 @pytest.fixture
 def ask(params: Callable[..., SamplingParams]) -> Callable[..., EngineRequest]:
-    def make(prompt: tuple[int, ...], *, cache_key: str = "", deadline: float | None = None, **sampling: object):
-        return EngineRequest(prompt, params(**sampling), cache_key=cache_key, deadline=deadline)
+    def make(
+        prompt: tuple[int, ...],
+        *,
+        cache_key: str = "",
+        deadline: float | None = None,
+        json_schema: str | None = None,
+        **sampling: object,
+    ):
+        return EngineRequest(prompt, params(**sampling), cache_key, deadline, json_schema=json_schema)
 
     return make

@@ -55,7 +55,7 @@ async def test_waiting_readers_are_woken_together_from_another_thread():
 async def test_a_lost_engine_is_told_after_what_had_arrived():
     mailbox = Mailbox()
     mailbox.add(Delta("half", 1))
-    mailbox.lose()
+    mailbox.fail(EngineDied())
     assert await mailbox.get() == Delta("half", 1)
     with pytest.raises(EngineDied):
         await mailbox.get()

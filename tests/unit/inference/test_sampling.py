@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from services.inference.engine.sampling import Sampler
+from services.inference.engine.sampling import Choice, Sampler, choose_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.inference.engine.protocol import SamplingParams
 
-CPU = torch.device("cpu")
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -8.0])
 DRAWS = 4000
 
 
+def _choose(sampler: Sampler, logits: torch.Tensor = LOGITS) -> Choice:
+    return choose_all([sampler], logits.unsqueeze(0))[0]
+
+
 def _drawn(params: SamplingParams, prompt: tuple[int, ...] = ()) -> Counter[int]:
-    sampler = Sampler(params, prompt, CPU)
-    return Counter(sampler.choose(LOGITS).token for _ in range(DRAWS))
+    sampler = Sampler(params, prompt)
+    return Counter(_choose(sampler).token for _ in range(DRAWS))
 
 
 def test_temperature_zero_is_the_most_probable_token(params: Callable[..., SamplingParams]):
@@ -73,25 +76,25 @@ def test_min_p_one_keeps_the_best(params: Callable[..., SamplingParams]):
 
 
 def test_repetition_penalty_divides_positive_and_multiplies_negative_logits(params: Callable[..., SamplingParams]):
-    sampler = Sampler(params(repetition_penalty=4.0, logprobs=5), (0, 3), CPU)
-    assert sampler.choose(LOGITS).token == 1  # 2 / 4 is below 1; chosen, it counts as seen
-    assert sampler.choose(LOGITS).token == 0  # 0.5 against 0.25
+    sampler = Sampler(params(repetition_penalty=4.0, logprobs=5), (0, 3))
+    assert _choose(sampler).token == 1  # 2 / 4 is below 1; chosen, it counts as seen
+    assert _choose(sampler).token == 0  # 0.5 against 0.25
 
 
 def test_frequency_penalty_grows_with_each_time(params: Callable[..., SamplingParams]):
-    sampler = Sampler(params(frequency_penalty=0.6), (), CPU)
-    assert [sampler.choose(LOGITS).token for _ in range(4)] == [0, 0, 1, 0]
+    sampler = Sampler(params(frequency_penalty=0.6), ())
+    assert [_choose(sampler).token for _ in range(4)] == [0, 0, 1, 0]
 
 
 def test_presence_penalty_counts_once_and_not_the_prompt(params: Callable[..., SamplingParams]):
-    sampler = Sampler(params(presence_penalty=1.5), (0,), CPU)
-    assert [sampler.choose(LOGITS).token for _ in range(3)] == [0, 1, 0]
+    sampler = Sampler(params(presence_penalty=1.5), (0,))
+    assert [_choose(sampler).token for _ in range(3)] == [0, 1, 0]
 
 
 def test_the_same_seed_draws_the_same(params: Callable[..., SamplingParams]):
     def draw(seed: int) -> list[int]:
-        sampler = Sampler(params(temperature=2.0, seed=seed), (), CPU)
-        return [sampler.choose(LOGITS).token for _ in range(40)]
+        sampler = Sampler(params(temperature=2.0, seed=seed), ())
+        return [_choose(sampler).token for _ in range(40)]
 
     assert draw(7) == draw(7)
     assert draw(7) != draw(8)
@@ -99,12 +102,12 @@ def test_the_same_seed_draws_the_same(params: Callable[..., SamplingParams]):
 
 @pytest.mark.parametrize("seed", [0, 2**64 - 1])
 def test_every_seed_of_the_protocol_is_taken(params: Callable[..., SamplingParams], seed: int):
-    assert Sampler(params(temperature=1.0, seed=seed), (), CPU).choose(LOGITS).token in range(5)
+    assert _choose(Sampler(params(temperature=1.0, seed=seed), ())).token in range(5)
 
 
 def test_logprobs_are_those_before_temperature_penalties_and_filters(params: Callable[..., SamplingParams]):
-    sampler = Sampler(params(temperature=0.1, top_k=1, repetition_penalty=3.0, logprobs=3), (0,), CPU)
-    choice = sampler.choose(LOGITS)
+    sampler = Sampler(params(temperature=0.1, top_k=1, repetition_penalty=3.0, logprobs=3), (0,))
+    choice = _choose(sampler)
     expected = torch.log_softmax(LOGITS, -1).tolist()
     assert choice.logprob == pytest.approx(expected[choice.token])
     assert [token for token, _ in choice.top] == [0, 1, 2]
@@ -112,7 +115,7 @@ def test_logprobs_are_those_before_temperature_penalties_and_filters(params: Cal
 
 
 def test_logprobs_zero_reports_the_chosen_token_only(params: Callable[..., SamplingParams]):
-    choice = Sampler(params(logprobs=0), (), CPU).choose(LOGITS)
+    choice = _choose(Sampler(params(logprobs=0), ()))
     assert choice.logprob is not None
     assert choice.top == ()
 
@@ -120,5 +123,5 @@ def test_logprobs_zero_reports_the_chosen_token_only(params: Callable[..., Sampl
 @pytest.mark.parametrize("temperature", [1e-45, 1e-30, 1e-4, 5.0])
 def test_no_temperature_overflows(params: Callable[..., SamplingParams], temperature: float):
     huge = torch.tensor([1e30, 9e29, -1e30])
-    sampler = Sampler(params(temperature=temperature, frequency_penalty=2.0), (), CPU)
-    assert sampler.choose(huge).token == 0
+    sampler = Sampler(params(temperature=temperature, frequency_penalty=2.0), ())
+    assert _choose(sampler, huge).token == 0

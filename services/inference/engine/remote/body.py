@@ -8,6 +8,7 @@ sent: servers cut them off without saying that they did, so the reply is watched
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.protocol import ChatPrompt
@@ -65,6 +66,11 @@ def _extras(context_tokens: int, request: EngineRequest) -> dict[str, Any]:
         # llama.cpp's penalties else forget what is more than 64 tokens ago.
         "repeat_last_n": context_tokens,
     }
+    if request.json_schema is not None:
+        schema = json.loads(request.json_schema)
+        extras["response_format"] = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+        # llama.cpp's `/completions` knows it by this name only.
+        extras["json_schema"] = schema
     if request.cache_key:
         # What the key is made of is nobody else's business.
         extras["cache_salt"] = hashlib.sha256(request.cache_key.encode()).hexdigest()

@@ -110,6 +110,9 @@ class RemoteEngine:
         with _logged():
             return await self._prompts.count(prompt)
 
+    async def check_schema(self, schema: str) -> None:
+        """As `Engine.check_schema`: takes any: the server knows, and refuses when it is asked to generate."""
+
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
         """As `Engine.generate`. `Started` comes with the first token: only then do servers tell what was cached."""
         reply = RemoteReply(request, self._model.context_tokens)
