@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
+from services.inference.caller import caller_of
 from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused
 from services.inference.requests import count_prompt, generate_prompt, resolve_sampling
 from services.inference.responses import generate_response, model_message
@@ -43,13 +44,14 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         deadline = None if left is None else arrived + left
         check_sampling(request.sampling)
         asked = generate_prompt(request, engine.model)
-        async with self._admission.enter():
+        caller = caller_of(request, context)
+        async with self._admission.enter(caller):
             tokens = asked if isinstance(asked, tuple) else await _tokens(engine, asked)
             if len(tokens) >= engine.model.context_tokens:
                 raise ContextTooLong.of(len(tokens), engine.model.context_tokens)
             sampling = resolve_sampling(request.sampling, engine.model, len(tokens), self._max_tokens_limit)
-            async with self._admission.run(deadline):
-                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived)
+            async with self._admission.run(caller, deadline):
+                job = EngineRequest(tokens, sampling, request.cache_key, deadline, arrived, caller)
                 # Closed by us, so that the model stops now and not when the garbage collector finds it.
                 async with aclosing(engine.generate(job)) as events:
                     try:
@@ -86,7 +88,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         load = self._loaded().load()
         return inference_service_pb2.GetLoadResponse(
             running_requests=load.running,
-            queued_requests=self._admission.queued,
+            queued_requests=self._admission.queued + load.queued,
             max_running_requests=self._admission.max_running,
             kv_tokens_used=load.kv_tokens_used,
             kv_tokens_capacity=load.kv_tokens_capacity,

@@ -82,7 +82,7 @@ class NativeEngine:
         self._post = Post()
         self._throughput = Throughput()
         self._step_seconds = 0.0
-        self._busy = (0, 0)
+        self._busy = (0, 0, 0)
         # Between the event loop and the engine's thread:
         self._changed = threading.Condition()
         self._inbox: deque[Sequence] = deque()
@@ -132,8 +132,9 @@ class NativeEngine:
 
     def load(self) -> Load:
         """As `Engine.load`."""
-        running, kv_tokens = self._busy
-        return Load(running, kv_tokens, self._kv_capacity, self._throughput.tokens_per_second())
+        running, kv_tokens, waiting = self._busy
+        queued = waiting + len(self._inbox)
+        return Load(running, kv_tokens, self._kv_capacity, self._throughput.tokens_per_second(), queued)
 
     async def died(self) -> None:
         """As `Engine.died`."""
@@ -166,15 +167,17 @@ class NativeEngine:
         with self._changed:
             while not (self._closing or self._inbox or self._scheduler.all):
                 self._changed.wait()
-            while self._inbox:
-                self._scheduler.add(self._inbox.popleft())
+            if self._inbox:
+                while self._inbox:
+                    self._scheduler.add(self._inbox.popleft())
+                self._note_load()
             return not self._closing
 
     def _lose_all(self) -> None:
         with self._changed:
             left = (*self._scheduler.all, *self._inbox)
             self._inbox.clear()
-            self._busy = (0, 0)
+            self._busy = (0, 0, 0)
         for sequence in left:
             sequence.mailbox.lose()
 
@@ -182,6 +185,8 @@ class NativeEngine:
         began = time.monotonic()
         self._end_overdue(began)
         self._scheduler.admit(self._start)
+        # Before anyone is told that it runs.
+        self._note_load()
         self._post.deliver()
         works = self._scheduler.schedule()
         logits = self._runner.run(works)
@@ -214,7 +219,6 @@ class NativeEngine:
         sequence.take_up(cached)
         request = sequence.request
         self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, self._runner.device)
-        self._note_load()
         self._post.put(sequence.mailbox, Started(sequence.cached, sequence.queue_seconds))
         return True
 
@@ -258,4 +262,5 @@ class NativeEngine:
 
     def _note_load(self) -> None:
         running = self._scheduler.running
-        self._busy = (len(running), sum(sequence.computed for sequence in running))
+        kv_tokens = sum(sequence.computed for sequence in running)
+        self._busy = (len(running), kv_tokens, self._scheduler.waiting)

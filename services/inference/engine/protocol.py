@@ -109,6 +109,8 @@ class EngineRequest:
     """When the reply must have ended, on the clock of `time.monotonic`."""
     arrived: float = 0.0
     """When the request came, on the same clock."""
+    caller: str = ""
+    """Whose it is, by an opaque name: those of different callers that wait take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,8 @@ class Load:
     kv_tokens_capacity: int
     tokens_per_second: float
     """Tokens generated a second, over the last ten seconds."""
+    queued: int = 0
+    """Requests that it was given and has not taken up."""
 
 
 class EngineDied(Exception):

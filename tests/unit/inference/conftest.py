@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,18 @@ from services.inference.settings import InferenceSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from transformers import PreTrainedModel
+
     from services.inference.engine.loader import LoadedModel
     from services.inference.engine.native import NativeEngine
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A model as the engine holds it, and as transformers does."""
+
+    loaded: LoadedModel
+    oracle: PreTrainedModel
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +68,54 @@ def greedy(settings: InferenceSettings) -> Callable[[tuple[int, ...], int], list
         return output[0, len(prompt) :].tolist()
 
     return generate
+
+
+@pytest.fixture(scope="session")
+def make_tiny(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
+    """Makes tiny models with random weights; ids of tokens are below 64, and none ends a reply."""
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    from services.inference.engine.decoder_config import read_config
+    from services.inference.engine.decoder_model import load_decoder
+    from services.inference.engine.loader import LoadedModel
+    from services.inference.engine.model_source import ModelFolder
+    from services.inference.engine.protocol import ModelInfo
+
+    def make(family: str, **changed: object) -> Tiny:
+        plain: dict[str, object] = {
+            "vocab_size": 64,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "max_position_embeddings": 256,
+            "eos_token_id": None,
+            "bos_token_id": None,
+            "pad_token_id": 0,
+        }
+        config = CONFIG_MAPPING[family](**{**plain, **changed})
+        torch.manual_seed(3)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        folder = tmp_path_factory.mktemp("tiny")
+        model.save_pretrained(folder)
+        read = read_config(config)
+        assert read is not None
+        decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32")
+        context = config.max_position_embeddings
+        info = ModelInfo("tiny", "fp32", "cpu", context, 64, decoder.parameters, config.model_type)
+        return Tiny(LoadedModel(decoder, loaded.tokenizer, info, frozenset()), model)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(make_tiny: Callable[..., Tiny]) -> LoadedModel:
+    return make_tiny("llama").loaded
 
 
 @pytest.fixture
