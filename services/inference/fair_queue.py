@@ -7,6 +7,7 @@ asks for.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -35,6 +36,9 @@ class FairQueue(Generic[Item]):
 
     def __init__(self) -> None:
         self._callers: dict[str, _Caller[Item]] = {}
+        # Of those, which have something that waits, and which have nothing here any more.
+        self._lined_up: dict[str, _Caller[Item]] = {}
+        self._idle: dict[str, _Caller[Item]] = {}
         self._waiting = 0
         self._now = 0
 
@@ -45,7 +49,7 @@ class FairQueue(Generic[Item]):
     @property
     def waiting_callers(self) -> int:
         """Callers of which something waits."""
-        return sum(1 for caller in self._callers.values() if caller.waiting)
+        return len(self._lined_up)
 
     def waiting_of(self, name: str) -> int:
         """Returns how many items of a caller wait."""
@@ -54,7 +58,7 @@ class FairQueue(Generic[Item]):
 
     def items(self) -> list[Item]:
         """Returns all that wait, in no order in particular."""
-        return [item for caller in self._callers.values() for item in caller.waiting]
+        return [item for caller in self._lined_up.values() for item in caller.waiting]
 
     def add(self, name: str, item: Item) -> None:
         """Puts an item behind those of its caller that wait already."""
@@ -63,6 +67,7 @@ class FairQueue(Generic[Item]):
             caller.since = self._tick()
         caller.waiting[item] = None
         self._waiting += 1
+        self._sort_in(name)
 
     def remove(self, name: str, item: Item) -> bool:
         """Takes out an item that gave up waiting; False where it does not wait."""
@@ -71,13 +76,13 @@ class FairQueue(Generic[Item]):
             return False
         del caller.waiting[item]
         self._waiting -= 1
-        self._forget()
+        self._sort_in(name)
         return True
 
     def first(self) -> Item | None:
         """Returns the item that is next; None where none waits. The same until one is added, removed or taken."""
-        caller = self._next()
-        return None if caller is None else next(iter(caller.waiting))
+        name = self._next()
+        return None if name is None else next(iter(self._callers[name].waiting))
 
     def take(self) -> Item:
         """Gives the next item a place.
@@ -85,39 +90,44 @@ class FairQueue(Generic[Item]):
         Raises:
             IndexError: None waits.
         """
-        caller = self._next()
-        if caller is None:
+        name = self._next()
+        if name is None:
             raise IndexError("nothing waits")
+        caller = self._callers[name]
         item = next(iter(caller.waiting))
         del caller.waiting[item]
         self._waiting -= 1
         caller.held += 1
         caller.served = caller.since = self._tick()
-        self._forget()
+        self._sort_in(name)
         return item
 
     def release(self, name: str) -> None:
         """Takes a place back from a caller that holds one."""
         self._callers[name].held -= 1
-        self._forget()
+        self._sort_in(name)
 
-    def _next(self) -> _Caller[Item] | None:
+    def _next(self) -> str | None:
+        # The one that waits longest is always among those that may.
         oldest = self._oldest()
-        if oldest is None:
-            return None
-        # The one that waits longest is always among them.
-        may = (c for c in self._callers.values() if c.waiting and c.served <= oldest)
-        return min(may, key=lambda c: (c.held, c.since))
+        may = (name for name, caller in self._lined_up.items() if caller.served <= oldest)
+        return min(may, key=lambda name: (self._lined_up[name].held, self._lined_up[name].since), default=None)
 
-    def _oldest(self) -> int | None:
-        return min((c.since for c in self._callers.values() if c.waiting), default=None)
+    def _oldest(self) -> float:
+        return min((caller.since for caller in self._lined_up.values()), default=math.inf)
 
-    def _forget(self) -> None:
-        """Drops callers of which nothing matters any more; a turn does, while somebody waits since before it."""
-        oldest = self._oldest()
-        for name, caller in list(self._callers.items()):
-            if not caller.waiting and not caller.held and (oldest is None or caller.served <= oldest):
-                del self._callers[name]
+    def _sort_in(self, name: str) -> None:
+        """Notes what a caller has here, and drops those whose last turn nobody waits since before."""
+        caller = self._callers[name]
+        for place, belongs in ((self._lined_up, caller.waiting), (self._idle, not caller.waiting and not caller.held)):
+            if belongs:
+                place[name] = caller
+            else:
+                place.pop(name, None)
+        if self._idle:
+            oldest = self._oldest()
+            for gone in [name for name, idle in self._idle.items() if idle.served <= oldest]:
+                del self._idle[gone], self._callers[gone]
 
     def _tick(self) -> int:
         self._now += 1
