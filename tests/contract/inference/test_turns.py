@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -98,6 +99,23 @@ async def test_cancelling_in_the_queue_frees_the_place_at_once(serve: Serve):
     load = await _until(stub, running=0, queued=0)
     assert load.kv_tokens_used == 0
     assert len(engine.requests) == 1
+
+
+async def test_the_wait_at_the_door_is_part_of_the_time_in_the_queue(serve: Serve):
+    engine = FakeEngine(("a", "b"), pause_after=1)
+    stub = await serve(engine, max_running_requests=1)
+    running = asyncio.ensure_future(_events(_ask(stub, "a")))
+    await _until(stub, running=1, queued=0)
+    queued = asyncio.ensure_future(_events(_ask(stub, "b")))
+    await _until(stub, running=1, queued=1)
+    waits_since = time.monotonic()
+    await _until(stub, running=1, queued=1)
+    waited = time.monotonic() - waits_since
+    engine.resume.set()
+    _, events = await asyncio.gather(running, queued)
+    told = events[0].started.queue_time
+    assert told.ToMicroseconds() >= int(waited * 1e6)
+    assert events[-1].finished.timings.queue_time == told
 
 
 async def test_load_is_back_to_nothing_after_cancels_and_deadlines_of_any_kind(serve: Serve):

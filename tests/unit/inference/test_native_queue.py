@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -114,7 +115,7 @@ async def test_the_kv_cache_holds_the_tokens_that_load_says(tiny: LoadedModel, a
 
 def test_throughput_is_that_of_the_last_ten_seconds(monkeypatch: pytest.MonkeyPatch):
     now = 50.0
-    monkeypatch.setattr(throughput.time, "monotonic", lambda: now)
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(monotonic=lambda: now))
     rate = Throughput()
     rate.note(30)
     now = 55.0
