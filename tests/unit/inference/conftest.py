@@ -14,6 +14,7 @@ from services.inference.settings import InferenceSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    import torch
     from transformers import PreTrainedModel
 
     from services.inference.engine.loader import LoadedModel
@@ -26,6 +27,67 @@ class Tiny:
 
     loaded: LoadedModel
     oracle: PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What transformers' greedy `generate` says after a prompt, in fp32."""
+
+    prompt: tuple[int, ...]
+    tokens: list[int]
+    logits: torch.Tensor
+    """Of shape `(len(tokens), vocabulary)`."""
+
+
+class Agreement:
+    """Compares replies with their references, token for token.
+
+    A reply may part from its reference where the two tokens are a near tie: where the reference's own logits of them
+    differ by less than fp32 noise. That is counted, and is to be asserted.
+    """
+
+    near_tie = 1e-4
+
+    def __init__(self) -> None:
+        self.compared = 0
+        self.near_ties = 0
+
+    def check(self, tokens: list[int], reference: Reference) -> None:
+        self.compared += 1
+        if tokens == reference.tokens:
+            return
+        pairs = enumerate(zip(tokens, reference.tokens, strict=False))
+        parting = next((n for n, (token, expected) in pairs if token != expected), None)
+        assert parting is not None, f"{len(tokens)} tokens, not {len(reference.tokens)}"
+        logits = reference.logits[parting]
+        margin = float(logits[reference.tokens[parting]] - logits[tokens[parting]])
+        assert margin < self.near_tie, f"token {parting} is another, by {margin} of a logit"
+        self.near_ties += 1
+
+
+@pytest.fixture
+def agreement() -> Agreement:
+    return Agreement()
+
+
+@pytest.fixture(scope="session")
+def refer() -> Callable[..., Reference]:
+    """Asks a model of transformers."""
+    import torch
+
+    def generate(model: PreTrainedModel, prompt: tuple[int, ...], most: int) -> Reference:
+        with torch.inference_mode():
+            output = model.generate(
+                torch.tensor([prompt]),
+                attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
+                max_new_tokens=most,
+                do_sample=False,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        return Reference(prompt, output.sequences[0, len(prompt) :].tolist(), torch.cat(output.logits))
+
+    return generate
 
 
 @pytest.fixture(scope="session")
@@ -46,28 +108,22 @@ def loaded(settings: InferenceSettings) -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def greedy(settings: InferenceSettings) -> Callable[[tuple[int, ...], int], list[int]]:
-    """What transformers' own `generate` says after a prompt, with the same weights."""
-    import torch
-
+def embedded_oracle(settings: InferenceSettings) -> PreTrainedModel:
+    """The embedded model as transformers runs it."""
     from services.inference.engine.model_source import locate
     from services.inference.engine.transformers_model import load_transformers_model
     from services.inference.progress import Progress
 
     folder = locate(settings.model, settings.data_dir, Progress())
-    model = load_transformers_model(folder, "fp32", "cpu", prequantized=False)
+    return load_transformers_model(folder, "fp32", "cpu", prequantized=False)
 
-    def generate(prompt: tuple[int, ...], most: int) -> list[int]:
-        with torch.inference_mode():
-            output = model.generate(
-                torch.tensor([prompt]),
-                attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
-                max_new_tokens=most,
-                do_sample=False,
-            )
-        return output[0, len(prompt) :].tolist()
 
-    return generate
+@pytest.fixture(scope="session")
+def greedy(
+    embedded_oracle: PreTrainedModel, refer: Callable[..., Reference]
+) -> Callable[[tuple[int, ...], int], list[int]]:
+    """What transformers' own `generate` says after a prompt, with the same weights."""
+    return lambda prompt, most: refer(embedded_oracle, prompt, most).tokens
 
 
 @pytest.fixture(scope="session")
