@@ -190,7 +190,7 @@ class ChatTurns:
         ended: FinishReason = FINISH_REASON_CANCELLED
         stored: ChatMessage | None = None
         try:
-            stream = self._inference.generate(request, turn.conversation, caller.time_left())
+            stream = self._inference.generate(request, turn.user_id, turn.conversation, caller.time_left())
             async with aclosing(stream) as events:
                 async for event in events:
                     if event.HasField("started"):

@@ -11,7 +11,7 @@ from chatbot.v1 import inference_service_pb2 as inference_pb
 from chatbot.v1.inference_service_pb2_grpc import InferenceServiceStub
 from chatbot.v1.memory_service_pb2_grpc import MemoryServiceStub
 from services.rpc import errors
-from services.rpc.channel import PIN_HEADER, open_channel
+from services.rpc.channel import CALLER_HEADER, PIN_HEADER, open_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -92,18 +92,20 @@ class InferencePeer:
         return (await self._call(self._stub.CountTokens, request, time_left)).total_tokens
 
     async def generate(
-        self, request: inference_pb.GenerateRequest, conversation: str, time_left: float | None
+        self, request: inference_pb.GenerateRequest, user_id: str, conversation: str, time_left: float | None
     ) -> AsyncGenerator[inference_pb.GenerateResponse, None]:
         """Streams a reply; closing the iterator stops the model.
 
-        The conversation decides which replica it goes to, so that its KV cache is found again.
+        The conversation decides which replica it goes to, so that its KV cache is found again; whose it is, whose
+        turn it is where requests wait. The service learns neither: both are hashed.
 
         Raises:
             ChatbotError: What the service answered; EngineLost or InferenceUnavailable where it broke off.
         """
         # A resource name is ASCII, but whose form is checked elsewhere; a header must be, so it is hashed.
         pin = hashlib.sha256(conversation.encode()).hexdigest()
-        call = self._stub.Generate(request, timeout=time_left, metadata=((PIN_HEADER, pin),))
+        user = hashlib.sha256(b"caller\0" + user_id.encode()).hexdigest()
+        call = self._stub.Generate(request, timeout=time_left, metadata=((PIN_HEADER, pin), (CALLER_HEADER, user)))
         try:
             async for event in call:
                 yield event

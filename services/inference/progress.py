@@ -6,7 +6,7 @@ import threading
 
 
 class Progress:
-    """The step that is under way and how far it is. Written on one thread, read on another."""
+    """The step that is under way and how far it is. Written on any thread, read on another."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -19,20 +19,15 @@ class Progress:
         with self._lock:
             self._step, self._done, self._total = step, 0, 0
 
-    def grow(self, by: int) -> None:
-        """Adds bytes to the total of the step under way."""
+    def reach(self, done: int, total: int) -> None:
+        """Notes how many bytes of how many are done of the step under way; a total of 0 is not known."""
         with self._lock:
-            self._total += by
-
-    def advance(self, by: int) -> None:
-        """Adds bytes to what is done of the step under way."""
-        with self._lock:
-            self._done += by
+            self._done, self._total = done, total
 
     def describe(self) -> str:
-        """Returns the step, with the share that is done where that is known."""
+        """Returns the step, with what is done of it where that is known."""
         with self._lock:
-            if self._total <= 0:
-                return self._step
-            share = min(100, 100 * self._done // self._total)
-            return f"{self._step}: {share} % of {self._total / 1e6:.0f} MB"
+            if self._total > 0:
+                share = min(100, 100 * self._done // self._total)
+                return f"{self._step}: {share} % of {self._total / 1e6:.0f} MB"
+            return f"{self._step}: {self._done / 1e6:.0f} MB" if self._done else self._step

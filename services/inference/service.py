@@ -65,7 +65,10 @@ class InferenceService:
         self._settings = settings
         self._load_engine = load_engine
         self._servicer = InferenceServicer(
-            Admission(settings.max_running_requests, settings.max_queued_requests), settings.max_tokens_limit
+            Admission(
+                settings.max_running_requests, settings.max_queued_requests, settings.max_queued_requests_per_caller
+            ),
+            settings.max_tokens_limit,
         )
 
     def register(self, server: grpc.aio.Server) -> None:

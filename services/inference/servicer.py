@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
+from services.inference.caller import caller_of
 from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused, SchemaRefused
 from services.inference.requests import SCHEMA_FIELD, count_prompt, generate_prompt, json_schema, resolve_sampling
 from services.inference.responses import generate_response, model_message
@@ -44,7 +45,8 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         check_sampling(request.sampling)
         asked = generate_prompt(request, engine.model)
         schema = json_schema(request)
-        async with self._admission.enter():
+        caller = caller_of(request, context)
+        async with self._admission.enter(caller):
             if schema is not None:
                 await _check_schema(engine, schema)
             prompt = asked if isinstance(asked, tuple) else await _tokenized(engine, asked)
@@ -53,7 +55,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             if n_prompt >= engine.model.context_tokens:
                 raise ContextTooLong.of(n_prompt, engine.model.context_tokens)
             sampling = resolve_sampling(request.sampling, engine.model, n_prompt, self._max_tokens_limit)
-            async with self._admission.run(deadline):
+            async with self._admission.run(caller, deadline):
                 job = EngineRequest(
                     tokens,
                     sampling,
@@ -62,6 +64,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                     arrived,
                     untokenized=untokenized,
                     json_schema=schema,
+                    caller=caller,
                 )
                 # Closed by us, so that the model stops now and not when the garbage collector finds it.
                 async with aclosing(engine.generate(job)) as events:
@@ -101,7 +104,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         load = self._loaded().load()
         return inference_service_pb2.GetLoadResponse(
             running_requests=load.running,
-            queued_requests=self._admission.queued,
+            queued_requests=self._admission.queued + load.queued,
             max_running_requests=self._admission.max_running,
             kv_tokens_used=load.kv_tokens_used,
             kv_tokens_capacity=load.kv_tokens_capacity,

@@ -44,9 +44,14 @@ class InferenceSettings(CommonSettings):
     max_tokens_limit: Count = Field(
         4096, description="Most tokens that one reply can have, whatever a request asks for."
     )
-    max_running_requests: Count = Field(8, description="Most replies that are generated at the same time.")
+    max_running_requests: Count = Field(64, description="Most replies that are generated at the same time.")
     max_queued_requests: Annotated[int, Field(ge=0)] = Field(
-        64, description="Most requests that wait for a place among the running ones; more are refused."
+        256, description="Most requests that wait for a place among the running ones; more are refused."
+    )
+    max_queued_requests_per_caller: Annotated[int, Field(ge=0)] = Field(
+        64,
+        description="Most of them that may be of one caller, for instance one user of the gateway. Callers take turns, "
+        "so one that asks much keeps nobody else waiting for all of it.",
     )
     kv_cache_tokens: Count | None = Field(
         None,

@@ -13,6 +13,9 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 PIN_HEADER = "x-conversation"
 """Request header that `pin_by_header` hashes."""
 
+CALLER_HEADER = "x-caller"
+"""Request header of `Generate`: an opaque name of whoever a reply is for. Callers take turns where places are few."""
+
 _RETRY_POLICY = {
     "maxAttempts": 4,
     "initialBackoff": "0.05s",

@@ -66,8 +66,12 @@ class InferenceServiceServicer:
 
         A stream that ends with status OK has always sent `finished`. Cancelling the call stops the model within
         one step. Errors: INVALID_ARGUMENT `CONTEXT_LENGTH_EXCEEDED` (metadata `n_prompt`, `n_context`) before any
-        event; RESOURCE_EXHAUSTED `OVERLOADED` with a RetryInfo; UNAVAILABLE `MODEL_LOADING` until the model is
-        loaded.
+        event; RESOURCE_EXHAUSTED `OVERLOADED` with a RetryInfo, where as many requests wait as may, or as may of one
+        caller; DEADLINE_EXCEEDED where the deadline passed before the model took the request up; UNAVAILABLE
+        `MODEL_LOADING` until the model is loaded.
+
+        Where requests have to wait, callers take turns. A caller is who the metadata `x-caller` says, an opaque name that
+        is neither logged nor kept; without it, who has the same `cache_key`, or else calls from the same address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

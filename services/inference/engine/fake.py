@@ -113,12 +113,13 @@ class FakeEngine:
         self.requests.append(request)
         key = len(self.requests)
         began = time.monotonic()
+        queued = max(0.0, began - request.arrived)
         self._running[key] = len(request.prompt)
         stops = StopStrings(request.sampling.stop)
         generated = 0
         reason, stop = FinishReason.EOS, ""
         try:
-            yield Started(0, max(0.0, began - request.arrived))
+            yield Started(0, queued)
             for piece in self._pieces(request):
                 if generated == self._die_after:
                     self._death.set()
@@ -146,7 +147,7 @@ class FakeEngine:
                 yield Delta(held, 0)
             del self._running[key]
             seconds = time.monotonic() - began
-            yield Finished(reason, len(request.prompt), 0, generated, 0.0, 0.0, seconds, stop)
+            yield Finished(reason, len(request.prompt), 0, generated, queued, 0.0, seconds, stop)
         finally:
             self._running.pop(key, None)
 

@@ -29,6 +29,9 @@ _UNFINISHED_KEPT_SECONDS = 3600.0
 """What an interrupted conversion left is removed when it is older than any conversion takes."""
 
 
+_CHUNK_BYTES = 4 * 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class GgufSource:
     """What a folder was converted from, and how big what came out was."""
@@ -64,13 +67,13 @@ def converted(
     if known is not None:
         return known
     progress.begin(f"checking {file.name}")
-    digest = _digest(file)
+    digest = _digest(file, progress)
     folder = models / f"{file.stem}-{digest[:16]}"
     source = _read_source(folder)
     if source is not None and source.digest == digest and source.weights_bytes == _weights_bytes(folder):
         _write_source(folder, _describe(file, digest, source.languages, source.weights_bytes))
         return folder
-    progress.begin(f"converting {file.name} (once)")
+    progress.begin(f"converting {file.name}, {file.stat().st_size / 1e6:.0f} MB (once)")
     try:
         _convert_beside(file, folder, digest, convert or _convert_by_transformers)
     except OSError as failure:
@@ -134,9 +137,14 @@ def _describe(file: Path, digest: str, languages: list[str], weights_bytes: int)
     return GgufSource(str(file.resolve()), size, mtime_ns, digest, languages, weights_bytes)
 
 
-def _digest(file: Path) -> str:
+def _digest(file: Path, progress: Progress) -> str:
+    size = file.stat().st_size
+    digest = hashlib.sha256()
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        while chunk := opened.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            progress.reach(opened.tell(), size)
+    return digest.hexdigest()
 
 
 def _weights_bytes(folder: Path) -> int:

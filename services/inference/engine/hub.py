@@ -67,19 +67,37 @@ def download(model: str, progress: Progress) -> Path:
 
 
 def _bar(progress: Progress) -> type[tqdm]:
+    """Returns the class of bars for a download to draw: they draw nothing, and tell `progress` of its bytes."""
+    bars: list[Bar] = []
+
     class Bar(tqdm):  # type: ignore[misc]  # its base has no types
-        """Draws nothing: reports bytes to `progress`."""
+        """One of several that the hub's client makes over the same bytes; it sets totals as it learns of files."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self._counts_bytes = kwargs.get("unit") == "B"
+            self.done = int(kwargs.get("initial") or 0)
+            self._total: int | None = None
+            if kwargs.get("unit") == "B":
+                bars.append(self)
             kwargs.pop("name", None)
             super().__init__(*args, **{**kwargs, "disable": True})
-            if self._counts_bytes:
-                progress.grow(int(kwargs.get("total") or 0))
-                progress.advance(int(kwargs.get("initial") or 0))
+
+        @property
+        def total(self) -> int | None:
+            """Bytes that there are, as far as is known."""
+            return self._total
+
+        @total.setter
+        def total(self, total: int | None) -> None:
+            self._total = total
+            _tell()
 
         def update(self, n: float | None = 1) -> None:
-            if self._counts_bytes:
-                progress.advance(int(n or 0))
+            self.done += int(n or 0)
+            _tell()
+
+    def _tell() -> None:
+        if bars:
+            farthest = max(bars, key=lambda bar: bar.done)
+            progress.reach(farthest.done, farthest.total or 0)
 
     return Bar

@@ -88,7 +88,7 @@ class NativeEngine:
         self._post = Post()
         self._throughput = Throughput()
         self._step_seconds = 0.0
-        self._busy = (0, 0)
+        self._busy = (0, 0, 0)
         # Between the event loop and the engine's thread:
         self._changed = threading.Condition()
         self._inbox: deque[Sequence] = deque()
@@ -143,8 +143,9 @@ class NativeEngine:
 
     def load(self) -> Load:
         """As `Engine.load`."""
-        running, kv_tokens = self._busy
-        return Load(running, kv_tokens, self._kv_capacity, self._throughput.tokens_per_second())
+        running, kv_tokens, waiting = self._busy
+        queued = waiting + len(self._inbox)
+        return Load(running, kv_tokens, self._kv_capacity, self._throughput.tokens_per_second(), queued)
 
     async def died(self) -> None:
         """As `Engine.died`."""
@@ -179,15 +180,17 @@ class NativeEngine:
         with self._changed:
             while not (self._closing or self._inbox or self._scheduler.all):
                 self._changed.wait()
-            while self._inbox:
-                self._scheduler.add(self._inbox.popleft())
+            if self._inbox:
+                while self._inbox:
+                    self._scheduler.add(self._inbox.popleft())
+                self._note_load()
             return not self._closing
 
     def _lose_all(self) -> None:
         with self._changed:
             left = (*self._scheduler.all, *self._inbox)
             self._inbox.clear()
-            self._busy = (0, 0)
+            self._busy = (0, 0, 0)
         for sequence in left:
             sequence.mailbox.fail(EngineDied())
 
@@ -195,6 +198,8 @@ class NativeEngine:
         began = time.monotonic()
         self._end_overdue(began)
         self._scheduler.admit(self._start)
+        # Before anyone is told that it runs.
+        self._note_load()
         self._post.deliver()
         works = self._scheduler.schedule()
         logits = self._runner.run(works)
@@ -227,7 +232,6 @@ class NativeEngine:
         sequence.take_up(cached)
         request = sequence.request
         self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, sequence.matcher)
-        self._note_load()
         self._post.put(sequence.mailbox, Started(sequence.cached, sequence.queue_seconds))
         return True
 
@@ -277,4 +281,5 @@ class NativeEngine:
 
     def _note_load(self) -> None:
         running = self._scheduler.running
-        self._busy = (len(running), sum(sequence.computed for sequence in running))
+        kv_tokens = sum(sequence.computed for sequence in running)
+        self._busy = (len(running), kv_tokens, self._scheduler.waiting)

@@ -123,6 +123,8 @@ class EngineRequest:
     json_schema: str | None = None
     """The text of the JSON Schema that the reply must satisfy, one that `Engine.check_schema` takes; None for free
     text."""
+    caller: str = ""
+    """Whose it is, by an opaque name: those of different callers that wait take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,8 @@ class Load:
     """0 where not known."""
     tokens_per_second: float
     """Tokens generated a second, over the last ten seconds."""
+    queued: int = 0
+    """Requests that it was given and has not taken up."""
 
 
 class EngineDied(Exception):

@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.inference.fair_queue import FairQueue
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,7 +33,7 @@ class Work:
 
 
 class Scheduler:
-    """Waiting and running sequences, oldest first.
+    """Waiting sequences, whose callers take turns, and running ones, oldest first.
 
     Every step gives each reply under way its one token; prompts share what `PREFILL_TOKENS_PER_STEP` allows, each
     step beginning with the one that got least lately.
@@ -39,7 +41,7 @@ class Scheduler:
 
     def __init__(self, max_running: int) -> None:
         self._max_running = max_running
-        self._waiting: deque[Sequence] = deque()
+        self._waiting: FairQueue[Sequence] = FairQueue()
         self._running: list[Sequence] = []
         self._prefilling: deque[Sequence] = deque()
 
@@ -49,31 +51,43 @@ class Scheduler:
         return tuple(self._running)
 
     @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
     def all(self) -> tuple[Sequence, ...]:
         """The batch and those that wait."""
-        return (*self._running, *self._waiting)
+        return (*self._running, *self._waiting.items())
 
     def add(self, sequence: Sequence) -> None:
-        """Puts a sequence at the end of those that wait."""
-        self._waiting.append(sequence)
+        """Has a sequence wait, behind those of its caller."""
+        self._waiting.add(sequence.request.caller, sequence)
 
     def admit(self, start: Callable[[Sequence], bool]) -> None:
         """Moves waiting sequences into the batch while it has room.
 
         Args:
-            start: Told of each; False where it cannot run yet. Then those behind it wait too: a long one is not
-                overtaken for ever.
+            start: Told of each; False where it cannot run yet. Then all others wait too, but for callers that hold
+                less and have not had their turn since: a long one is not overtaken for ever.
         """
-        while self._waiting and len(self._running) < self._max_running and start(self._waiting[0]):
-            sequence = self._waiting.popleft()
+        while len(self._running) < self._max_running:
+            sequence = self._waiting.first()
+            if sequence is None or not start(sequence):
+                return
+            self._waiting.take()
             self._running.append(sequence)
             self._prefilling.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Forgets a sequence, wherever it is."""
-        for queue in (self._waiting, self._running, self._prefilling):
-            if sequence in queue:
-                queue.remove(sequence)
+        if self._waiting.remove(sequence.request.caller, sequence):
+            return
+        if sequence in self._running:
+            self._running.remove(sequence)
+            self._waiting.release(sequence.request.caller)
+        if sequence in self._prefilling:
+            self._prefilling.remove(sequence)
 
     def schedule(self) -> list[Work]:
         """Returns the next step's work; empty where nothing runs."""
