@@ -63,7 +63,12 @@ def test_a_folder_loads_in_every_kind_of_weights_on_a_cpu(tiny: Path, weights: s
     assert (info.id, info.weights, info.context_tokens) == ("tiny", weights, 64)
 
 
+def test_a_model_without_a_4_bit_file_gets_8_bits_on_a_cpu(tiny: Path):
+    assert _load(tiny).info.weights == "int8"
+
+
 def test_weights_in_blocks_are_for_models_of_the_right_sizes(tiny: Path):
+    _set(tiny, "config.json", '"silu"', '"relu"')
     assert _load(tiny).info.weights == "bf16"
     with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=int4 is for models of the Llama, Qwen and Gemma"):
         _load(tiny, weights="int4")
