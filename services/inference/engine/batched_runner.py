@@ -38,7 +38,7 @@ class BatchedRunner:
 
     Args:
         decoder: The model.
-        compiled: The same model, which replies' single tokens are computed by; None: by the decoder as well.
+        compiled: The same model, by which all steps are computed in which replies get tokens; None: by the decoder.
         max_running: Most sequences at the same time.
         context_tokens: Longest sequence.
         kv_cache_tokens: Most tokens of running sequences that there is memory for.
@@ -94,56 +94,52 @@ class BatchedRunner:
         placed = [_Placed(n, work, *self._cache.place(work.sequence.number)) for n, work in enumerate(works)]
         decoding = sorted((p for p in placed if _is_one_token(p.work)), key=lambda p: (p.lane.capacity, p.row))
         prefilling = [p for p in placed if not _is_one_token(p.work)]
-        compiled = decoding if self._compiled is not None else []
-        ordered = [*([] if compiled else decoding), *prefilling]
-        logits = self._merged(compiled, self._run_compiled(compiled), ordered, self._run_decoder(ordered))
+        ordered = [*decoding, *prefilling]
+        if self._compiled is not None and decoding:
+            logits = self._run_compiled(self._compiled, ordered)
+        else:
+            logits = self._run_decoder(decoding, prefilling)
         for work in works:
             self._cache.note_length(work.sequence.number, work.end)
-        return logits
+        # Logits in the works' own order.
+        indexes = [p.index for p in ordered if p.work.completes]
+        order = sorted(range(len(indexes)), key=indexes.__getitem__)
+        return logits if order == list(range(len(order))) else logits[order]
 
     def shut_down(self) -> None:
         """As `Runner.shut_down`."""
         if self._compiled is not None:
             self._compiled.close()
 
-    def _run_compiled(self, decoding: list[_Placed]) -> torch.Tensor | None:
-        if self._compiled is None or not decoding:
-            return None
+    @staticmethod
+    def _run_compiled(compiled: CompiledDecoder, ordered: list[_Placed]) -> torch.Tensor:
+        tokens: list[int] = []
+        rows: list[CachedRow] = []
+        for p in ordered:
+            addresses, head_bytes = p.lane.addresses(p.row), p.lane.head_bytes
+            p.lane.written(p.row, p.work.end)
+            tokens += p.work.sequence.tokens[p.work.begin : p.work.end]
+            rows += [CachedRow(addresses, head_bytes, position) for position in range(p.work.begin, p.work.end)]
+        wanted = _last_of_completed(ordered)
         parts = []
-        for begin in range(0, len(decoding), MOST_ROWS):
-            part = decoding[begin : begin + MOST_ROWS]
-            tokens = [p.work.sequence.tokens[p.work.begin] for p in part]
-            rows = [CachedRow(p.lane.addresses(p.row), p.lane.head_bytes, p.work.begin) for p in part]
-            for p in part:
-                p.lane.written(p.row, p.work.end)
-            logits = self._compiled.forward(tokens, rows)
+        for begin in range(0, len(tokens), MOST_ROWS):
+            end = begin + MOST_ROWS
+            inner = [row - begin for row in wanted if begin <= row < end]
+            logits = compiled.forward(tokens[begin:end], rows[begin:end], inner)
             # What the next call would overwrite is copied.
-            parts.append(logits if len(decoding) <= MOST_ROWS else logits.clone())
+            parts.append(logits if len(tokens) <= MOST_ROWS else logits.clone())
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _run_decoder(self, ordered: list[_Placed]) -> torch.Tensor | None:
-        if not ordered:
-            return None
-        decoding = [p for p in ordered if _is_one_token(p.work)]
+    def _run_decoder(self, decoding: list[_Placed], prefilling: list[_Placed]) -> torch.Tensor:
+        ordered = [*decoding, *prefilling]
         ids = [token for p in ordered for token in p.work.sequence.tokens[p.work.begin : p.work.end]]
         positions = [position for p in ordered for position in range(p.work.begin, p.work.end)]
         return self._decoder.forward(
             torch.tensor(ids, device=self.device),
             torch.tensor(positions, device=self.device),
-            StepAttention((*self._decode_parts(decoding), *self._prefill_parts(ordered[len(decoding) :]))),
+            StepAttention((*self._decode_parts(decoding), *self._prefill_parts(prefilling))),
             torch.tensor(_last_of_completed(ordered), dtype=torch.long, device=self.device),
         )
-
-    @staticmethod
-    def _merged(
-        compiled: list[_Placed], first: torch.Tensor | None, ordered: list[_Placed], second: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Returns the logits of completed works in the works' own order."""
-        rows = [p.index for p in compiled] + [p.index for p in ordered if p.work.completes]
-        both = [logits for logits in (first, second) if logits is not None]
-        logits = both[0] if len(both) == 1 else torch.cat([part.float() for part in both])
-        order = sorted(range(len(rows)), key=rows.__getitem__)
-        return logits if order == list(range(len(rows))) else logits[order]
 
     def _decode_parts(self, decoding: list[_Placed]) -> list[tuple[int, DecodeAttention]]:
         parts = []

@@ -18,6 +18,7 @@ import structlog
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.loader import LoadedModel, load_model
 from services.inference.engine.mailbox import Mailbox, Post
+from services.inference.engine.prefill_budget import PrefillBudget
 from services.inference.engine.protocol import (
     ChatPrompt,
     EngineDied,
@@ -83,7 +84,8 @@ class NativeEngine:
         self._kv_capacity = limits.kv_cache_tokens
         # One thread: the tokenizer serves one call at a time.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
-        self._scheduler = Scheduler(max_running)
+        self._budget = PrefillBudget()
+        self._scheduler = Scheduler(max_running, self._budget)
         self._samplers: dict[int, Sampler] = {}
         self._post = Post()
         self._throughput = Throughput()
@@ -213,6 +215,9 @@ class NativeEngine:
         self._post.deliver()
         if works:
             self._step_seconds = time.monotonic() - began
+            replies = sum(work.begin >= len(work.sequence.request.prompt) for work in works)
+            tokens = sum(work.end - work.begin for work in works)
+            self._budget.note(replies, tokens - replies, self._step_seconds)
             self._throughput.note(len(ready))
 
     def _end_overdue(self, now: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from services.inference.engine import scheduler
+from services.inference.engine import prefill_budget
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_config import read_config
 from services.inference.engine.decoder_model import load_decoder
@@ -120,7 +120,7 @@ async def test_each_alone_gets_what_transformers_generates(slim: LoadedModel, fa
 async def test_together_and_with_prompts_read_in_pieces_each_gets_what_transformers_generates(
     slim: LoadedModel, family: PreTrainedModel, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scheduler, "PREFILL_TOKENS_PER_STEP", 5)
+    monkeypatch.setattr(prefill_budget, "MOST_TOKENS", 5)
     engine = NativeEngine(slim, max_running=6, prefix_cache_tokens=0)
     prompts = [_prompt(length, seed) for seed in range(7) for length in LENGTHS]
     # Of different lengths, so that rows are given back in the middle of the batch.
