@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from services.inference.engine.sequence import Sequence
 
 
+_MANY_TOKENS = 128
+"""Prompt tokens that the decoder reads faster than the compiled step, which has read the weights anyway."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Placed:
     """Work, and where its sequence's keys and values are."""
@@ -38,7 +42,7 @@ class BatchedRunner:
 
     Args:
         decoder: The model.
-        compiled: The same model, by which all steps are computed in which replies get tokens; None: by the decoder.
+        compiled: The same model, for replies' tokens and few of prompts beside them; None: the decoder computes all.
         max_running: Most sequences at the same time.
         context_tokens: Longest sequence.
         kv_cache_tokens: Most tokens of running sequences that there is memory for.
@@ -95,16 +99,21 @@ class BatchedRunner:
         decoding = sorted((p for p in placed if _is_one_token(p.work)), key=lambda p: (p.lane.capacity, p.row))
         prefilling = [p for p in placed if not _is_one_token(p.work)]
         ordered = [*decoding, *prefilling]
-        if self._compiled is not None and decoding:
-            logits = self._run_compiled(self._compiled, ordered)
-        else:
-            logits = self._run_decoder(decoding, prefilling)
+        logits = self._run(decoding, prefilling)
         for work in works:
             self._cache.note_length(work.sequence.number, work.end)
         # Logits in the works' own order.
         indexes = [p.index for p in ordered if p.work.completes]
         order = sorted(range(len(indexes)), key=indexes.__getitem__)
         return logits if order == list(range(len(order))) else logits[order]
+
+    def _run(self, decoding: list[_Placed], prefilling: list[_Placed]) -> torch.Tensor:
+        if self._compiled is None or not decoding:
+            return self._run_decoder(decoding, prefilling)
+        if sum(p.work.end - p.work.begin for p in prefilling) < _MANY_TOKENS:
+            return self._run_compiled(self._compiled, [*decoding, *prefilling])
+        both = self._run_compiled(self._compiled, decoding), self._run_decoder([], prefilling)
+        return torch.cat([logits.float() for logits in both])
 
     def shut_down(self) -> None:
         """As `Runner.shut_down`."""

@@ -12,9 +12,11 @@ MOST_TOKENS = 512
 _LEAST_TOKENS = 8
 _FIRST_TOKENS = 16
 """Before anything has been measured."""
-_LENGTHENED_BY = 1.0
-"""A step with prompt tokens may take so much longer, as a share of one without, while no more prompts wait than replies
-are under way. Where more wait, it may take more in proportion: more gain by it than lose."""
+_LENGTHENED_BY = 0.75
+"""A step with prompt tokens may take so much longer, as a share of one without."""
+_CROWD = 4
+"""How much more a prompt that waits behind another counts than a reply that falters: many that arrive together are read
+together, as if none of them were under way already."""
 _WEIGHT = 0.3
 """Of the latest step in the means."""
 
@@ -37,7 +39,7 @@ class PrefillBudget:
             return MOST_TOKENS
         if self._step_seconds is None or self._token_seconds is None:
             return min(_FIRST_TOKENS, MOST_TOKENS)
-        seconds = _LENGTHENED_BY * self._step_seconds * max(1.0, prompts / replies)
+        seconds = _LENGTHENED_BY * self._step_seconds * max(1.0, _CROWD * (prompts - 1) / replies)
         return min(max(int(seconds / self._token_seconds), _LEAST_TOKENS), MOST_TOKENS)
 
     def note(self, replies: int, prompt_tokens: int, seconds: float) -> None:
