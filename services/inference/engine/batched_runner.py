@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from services.inference.engine.compiled_decoder import CompiledDecoder
     from services.inference.engine.decoder import Decoder
     from services.inference.engine.kv_lane import Lane
+    from services.inference.engine.prefix_cache import Key
+    from services.inference.engine.protocol import EngineRequest
     from services.inference.engine.scheduler import Work
     from services.inference.engine.sequence import Sequence
 
@@ -77,7 +79,8 @@ class BatchedRunner:
         most = min(len(request.prompt) + request.sampling.max_tokens, self._context)
         if not self._cache.reserve(sequence.number, most):
             return None
-        prefix = self._prefixes.find(request.cache_key, request.prompt)
+        found = [self._prefixes.find(key, request.prompt) for key in _keys(request)]
+        prefix = max((p for p in found if p is not None), key=lambda p: p.length, default=None)
         if prefix is None:
             return 0
         self._cache.copy_in(sequence.number, prefix.cache, prefix.length)
@@ -85,10 +88,16 @@ class BatchedRunner:
 
     def close(self, sequence: Sequence) -> None:
         """As `Runner.close`."""
-        key = sequence.request.cache_key
-        if self._cache.holds(sequence.number) and self._prefixes.takes(key, sequence.computed):
-            self._prefixes.keep(key, tuple(sequence.tokens[: sequence.computed]), self._cache.copy_out(sequence.number))
+        if self._cache.holds(sequence.number):
+            conversation, system = _keys(sequence.request)
+            self._keep(conversation, sequence, sequence.computed)
+            self._keep(system, sequence, min(sequence.request.system_tokens, sequence.computed))
         self._cache.release(sequence.number)
+
+    def _keep(self, key: Key, sequence: Sequence, length: int) -> None:
+        tokens = tuple(sequence.tokens[:length])
+        if self._prefixes.takes(key, length) and not self._prefixes.holds(key, tokens):
+            self._prefixes.keep(key, tokens, self._cache.copy_out(sequence.number, length))
 
     @torch.inference_mode()
     def run(self, works: list[Work]) -> torch.Tensor:
@@ -166,6 +175,10 @@ class BatchedRunner:
             )
             for p in prefilling
         ]
+
+
+def _keys(request: EngineRequest) -> tuple[Key, Key]:
+    return ("conversation", request.cache_key), ("system", request.system_key)
 
 
 def _is_one_token(work: Work) -> bool:

@@ -210,10 +210,14 @@ def ask(params: Callable[..., SamplingParams]) -> Callable[..., EngineRequest]:
         prompt: tuple[int, ...],
         *,
         cache_key: str = "",
+        system_key: str = "",
+        system_tokens: int = 0,
         deadline: float | None = None,
         json_schema: str | None = None,
         **sampling: object,
     ):
-        return EngineRequest(prompt, params(**sampling), cache_key, deadline, json_schema=json_schema)
+        return EngineRequest(
+            prompt, params(**sampling), cache_key, system_key, system_tokens, deadline=deadline, json_schema=json_schema
+        )
 
     return make
