@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _MANY_TOKENS = 128
-"""Prompt tokens that the decoder reads faster than the compiled step, which has read the weights anyway."""
+"""Prompt tokens from which on the decoder is the faster one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,12 @@ class BatchedRunner:
         return logits if order == list(range(len(order))) else logits[order]
 
     def _run(self, decoding: list[_Placed], prefilling: list[_Placed]) -> torch.Tensor:
-        if self._compiled is None or not decoding:
+        if self._compiled is None:
             return self._run_decoder(decoding, prefilling)
         if sum(p.work.end - p.work.begin for p in prefilling) < _MANY_TOKENS:
             return self._run_compiled(self._compiled, [*decoding, *prefilling])
+        if not decoding:
+            return self._run_decoder([], prefilling)
         both = self._run_compiled(self._compiled, decoding), self._run_decoder([], prefilling)
         return torch.cat([logits.float() for logits in both])
 
