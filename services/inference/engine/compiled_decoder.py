@@ -82,7 +82,7 @@ class CompiledDecoder:
         self._pipe = os.pipe()
         self._states = torch.zeros((threads, LINE_BYTES // 8), dtype=torch.long)
         self._hidden = self._floats(MOST_ROWS, config.hidden_size)
-        self._logits = self._floats(MOST_ROWS, self._shape.vocabulary)
+        self._logits = self._floats(0, self._shape.vocabulary)
         self._cosines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
         self._sines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
         self._positions = self._integers(MOST_ROWS)
@@ -132,6 +132,10 @@ class CompiledDecoder:
         self._wanted[: len(wanted)] = torch.tensor(wanted, dtype=torch.long)
         self._table[StepField.ROWS] = count
         self._table[StepField.WANTED_ROWS] = len(wanted)
+        if len(self._logits) < len(wanted):
+            # Vocabularies are large, and few models have many replies under way.
+            self._logits = self._floats(min(2 * len(wanted), MOST_ROWS), self._shape.vocabulary)
+            self._table[StepField.LOGITS] = self._logits.data_ptr()
         self._code.lead(self._table.data_ptr())
         logits = self._logits[: len(wanted), : len(self._embedding)]
         cap = self._config.logits_cap
@@ -184,7 +188,6 @@ class CompiledDecoder:
             StepField.HEAD_BITS: blocks.head.bits,
             StepField.HEAD_BIAS: self._keep(blocks.head.bias),
             StepField.WANTED: self._wanted.data_ptr(),
-            StepField.LOGITS: self._logits.data_ptr(),
             StepField.LAYERS: self._keep(self._layer_table(weights, blocks)),
             StepField.WORKSPACES: self._keep(self._workspaces(threads, context_tokens)),
         }
