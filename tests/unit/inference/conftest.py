@@ -115,7 +115,7 @@ def embedded_oracle(settings: InferenceSettings) -> PreTrainedModel:
     from services.inference.progress import Progress
 
     folder = locate(settings.model, settings.data_dir, Progress())
-    return load_transformers_model(folder, "fp32", "cpu", prequantized=False)
+    return load_transformers_model(folder, "fp32", "cpu", prequantized=False, int8_threshold=0.0)
 
 
 @pytest.fixture(scope="session")
