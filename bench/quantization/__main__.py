@@ -1,4 +1,4 @@
-"""`python -m bench.quantization`: compares the forms of weights, each in processes of its own. `--help` lists options."""
+"""`python -m bench.quantization`: compares the forms of weights, each in a process of its own. See `--help`."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def main(words: list[str]) -> int:
                 except NotMeasured as reason:
                     run.missing[variant.name] = str(reason)
                     _tell(f"{variant.name} is not measured: {reason}")
-            keep()
+                keep()
     _tell(f"written: {options.out / name}.json and .md")
     return 0
 

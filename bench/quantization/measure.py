@@ -119,14 +119,21 @@ class _Replies:
             self._runner.close(sequence)
 
 
-async def measure(question: Question) -> Answer:
-    """Loads the model and measures it. Nothing of it waits; a mailbox asks for a loop to be there."""
-    settings = InferenceSettings(
-        model=question.folder,
-        weights=question.weights,
-        bnb_int8_threshold=question.threshold,
-        threads=question.threads,
-        device="cpu",
+async def _measure_in_loop(question: Question) -> Answer:
+    # Nothing waits; a mailbox asks for a loop to be there.
+    return measure(question)
+
+
+def measure(question: Question) -> Answer:
+    """Loads the model and measures it."""
+    settings = InferenceSettings.model_validate(
+        {
+            "model": question.folder,
+            "weights": question.weights,
+            "bnb_int8_threshold": question.threshold,
+            "threads": question.threads,
+            "device": "cpu",
+        }
     )
     folder = Path(question.folder)
     began = time.perf_counter()
@@ -193,10 +200,9 @@ def _weights(loaded: LoadedModel) -> tuple[int, int]:
     """Returns the bytes of all weights that are held, and of those that a decode step reads but for the embedding."""
     model = loaded.model
     if not isinstance(model, Decoder):
-        held = int(model.get_memory_footprint())
-        embedding = model.get_input_embeddings().weight
-        tied = embedding is model.get_output_embeddings().weight
-        return held, held if tied else held - embedding.nbytes
+        held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+        looked_up = 0 if model.config.tie_word_embeddings else model.get_parameter("model.embed_tokens.weight").nbytes
+        return held, held - looked_up
     embedding = model.weights.embedding
     head = 0 if not model.config.tied_head else embedding.numel()
     linears = (model.parameters - embedding.numel() + head) * embedding.itemsize
@@ -208,7 +214,7 @@ def _weights(loaded: LoadedModel) -> tuple[int, int]:
 def main(question: str) -> None:
     """Measures and prints."""
     asked = json.loads(question)
-    answer = asyncio.run(measure(Question(**{**asked, "streams": tuple(asked["streams"])})))
+    answer = asyncio.run(_measure_in_loop(Question(**{**asked, "streams": tuple(asked["streams"])})))
     sys.stdout.write(json.dumps(asdict(answer)) + "\n")
 
 

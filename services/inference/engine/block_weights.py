@@ -58,7 +58,8 @@ def quantized(weight: torch.Tensor, bits: Bits) -> Blocks:
     # In pieces, so that what is needed on the way is small beside the matrix.
     rows = max(1, _WEIGHTS_AT_ONCE // weight.shape[1])
     round_ = _rounded_to_8 if bits == 8 else _rounded_to_4
-    return joined([round_(split_last(part.float(), GROUP)) for part in weight.split(rows)])
+    parts = (weight[begin : begin + rows] for begin in range(0, len(weight), rows))
+    return joined([round_(split_last(part.float(), GROUP)) for part in parts])
 
 
 def _rounded_to_8(groups: torch.Tensor) -> Blocks:

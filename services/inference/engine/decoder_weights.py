@@ -84,7 +84,7 @@ def read_weights(
         OSError, ValueError, safetensors.SafetensorError: A file cannot be read.
     """
     with ExitStack() as stack:
-        return _Reader(folder, config, dtype, stack, block_bits, reach).read()
+        return _Reader(folder, config, dtype, stack, block_bits=block_bits, reach=reach).read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,7 @@ class _Reader:
         config: DecoderConfig,
         dtype: torch.dtype,
         stack: ExitStack,
+        *,
         block_bits: Bits | None,
         reach: Callable[[int, int], None] | None,
     ) -> None:
@@ -119,13 +120,14 @@ class _Reader:
     def read(self) -> DecoderWeights:
         hidden = self._config.hidden_size
         embedding = self._take("model.embed_tokens.weight", (-1, hidden))
+        head = embedding if self._config.tied_head else self._take("lm_head.weight", tuple(embedding.shape))
+        # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
+        head_blocks = block_linear(quantized(head, 8)) if self._block_bits is not None else None
         layers = [self._read_layer(f"model.layers.{n}.") for n in range(self._config.layers)]
         norm = self._take_norm("model.norm", hidden)
-        head = embedding if self._config.tied_head else self._take("lm_head.weight", tuple(embedding.shape))
         blocks = None
-        if self._block_bits is not None:
-            linears = tuple(linear for _, linear in layers if linear is not None)
-            blocks = DecoderBlocks(linears, block_linear(quantized(head, 8)))
+        if head_blocks is not None:
+            blocks = DecoderBlocks(tuple(linear for _, linear in layers if linear is not None), head_blocks)
         return DecoderWeights(
             embedding, tuple(layer for layer, _ in layers), norm, Linear(head), self._parameters, blocks
         )

@@ -35,9 +35,9 @@ def rewrite(file: Path, target: Path) -> None:
     writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
     for field in reader.fields.values():
         if field.name not in _WRITTEN_ANEW and not field.name.startswith("GGUF."):
-            kind = field.types[0]
-            element = field.types[-1] if kind == GGUFValueType.ARRAY else None
-            writer.add_key_value(field.name, field.contents(), kind, sub_type=element)
+            value_type = field.types[0]
+            element = field.types[-1] if value_type == GGUFValueType.ARRAY else None
+            writer.add_key_value(field.name, field.contents(), value_type, sub_type=element)
     readable = _PLAIN | set(GGML_BLOCK)
     for tensor in reader.tensors:
         kind, shape, size = tensor.tensor_type, tensor.data.shape, tensor.data.nbytes
