@@ -130,6 +130,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--reply", type=int, default=64, help="tokens of each reply that speed is measured with (64)")
     parser.add_argument("--rounds", type=int, default=5, help="repetitions of each speed (5)")
     parser.add_argument("--threads", type=int, default=machine.cores(), help="CPU threads (one per CPU)")
+    parser.add_argument("--step", choices=("quality", "speed"), help="measure only this (default: both)")
     parser.add_argument("--only", action="append", help="a form, by its beginning; repeat (default: all)")
     parser.add_argument("--out", type=Path, default=_HERE.parent / "results", help="folder for results")
     parser.add_argument("--label", default="", help="a word for the file's name")
@@ -169,7 +170,8 @@ def main(words: list[str]) -> int:
             result.write(options.out / f"{name}.json")
             (options.out / f"{name}.md").write_text(report.markdown(result), encoding="utf-8")
 
-        for number in range(options.rounds + 1):
+        steps = range(1 if options.step == "speed" else 0, 1 if options.step == "quality" else options.rounds + 1)
+        for number in steps:
             for variant in chosen:
                 if variant.name in run.missing:
                     continue
