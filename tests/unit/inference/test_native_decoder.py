@@ -17,6 +17,7 @@ from services.inference.engine.loader import LoadedModel
 from services.inference.engine.model_source import ModelFolder
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import Delta, Event, Finished, ModelInfo
+from services.inference.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ def slim(family: PreTrainedModel, loaded: LoadedModel, tmp_path_factory: pytest.
 def _loaded(folder: Path, config: PretrainedConfig, loaded: LoadedModel) -> LoadedModel:
     read = read_config(config)
     assert read is not None
-    decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32")
+    decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32", Progress())
     info = ModelInfo("tiny", "fp32", "cpu", CONTEXT, VOCABULARY, decoder.parameters, config.model_type)
     return LoadedModel(decoder, loaded.tokenizer, info, frozenset())
 
