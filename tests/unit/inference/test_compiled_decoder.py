@@ -232,9 +232,9 @@ def test_it_can_be_closed_twice(tmp_path: Path):
 
 @pytest.mark.parametrize("made", SOME[:1], indirect=True, scope="module", ids=str)
 def test_idle_threads_sleep_and_wake_again(made: Made, compiled: Callable[..., CompiledDecoder]):
-    decoder, sequences = compiled(threads=3), Sequences(made.config, 1)
-    before = sequences.feed(decoder, {0: TOKENS[0]})[0]
-    while not all(decoder.asleep):
-        pass
-    again = Sequences(made.config, 1)
-    assert torch.equal(again.feed(decoder, {0: TOKENS[0]})[0], before)
+    decoder = compiled(threads=4)
+    before = Sequences(made.config, 1).feed(decoder, {0: TOKENS[0]})[0]
+    for _ in range(200):
+        while not all(decoder.asleep):
+            pass
+        assert torch.equal(Sequences(made.config, 1).feed(decoder, {0: TOKENS[0]})[0], before)

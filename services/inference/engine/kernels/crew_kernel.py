@@ -36,10 +36,14 @@ def write_lead(module: Any, step: Any) -> None:
     build.atomic_rmw("add", generation, int64(1), "seq_cst")
     states = emitter.load_address(table, 8 * StepField.STATES)
     threads = emitter.load(I64, table, 8 * StepField.THREADS)
-    with emitter.loop(int64(1), threads) as thread:
+    # All are counted before any is woken: one that wakes and finds work is no longer asleep, and may have read the byte
+    # that was written for another.
+    with emitter.loop(int64(1), threads, [int64(0)]) as thread:
         before = build.atomic_rmw("xchg", _state(emitter, states, thread.index), _AWAKE, "seq_cst")
-        with emitter.when(build.icmp_signed("==", before, _ASLEEP)):
-            _transfer(emitter, table, StepField.WRITE, StepField.PIPE_IN)
+        asleep = build.zext(build.icmp_signed("==", before, _ASLEEP), I64)
+        thread.next = [build.add(thread.carried[0], asleep)]
+    with emitter.loop(int64(0), thread.carried[0]):
+        _transfer(emitter, table, StepField.WRITE, StepField.PIPE_IN)
     with emitter.when(build.icmp_signed("==", emitter.load(I64, table, 8 * StepField.STOP), int64(0))):
         build.call(step, [table, int64(0)])
     emitter.finish()
