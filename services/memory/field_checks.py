@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.rpc.errors import invalid_field
 
 if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
 MAX_TEXT_BYTES = 1_000_000
@@ -18,6 +19,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # 64-bit nanoseconds since 1970 reach from 1677-09-21 to 2262-04-11.
 _MIN_SECONDS = -9_214_560_000  # 1678-01-01
 _MAX_SECONDS = 9_214_646_400  # 2262-01-01
+_MAX_TTL_SECONDS = 36_525 * 86_400
 
 
 def user(field: str, value: str) -> str:
@@ -77,4 +79,11 @@ def time_ns(field: str, value: Timestamp) -> int:
     """Returns a time as nanoseconds since 1970."""
     if not (_MIN_SECONDS <= value.seconds < _MAX_SECONDS and 0 <= value.nanos < 1_000_000_000):
         raise invalid_field(field, "must be a time from the years 1678 to 2261")
+    return value.seconds * 1_000_000_000 + value.nanos
+
+
+def ttl_ns(field: str, value: Duration) -> int:
+    """Returns a stretch of time in nanoseconds: 1 second to 100 years."""
+    if not (1 <= value.seconds <= _MAX_TTL_SECONDS and 0 <= value.nanos < 1_000_000_000):
+        raise invalid_field(field, "must be from 1 second to 100 years")
     return value.seconds * 1_000_000_000 + value.nanos

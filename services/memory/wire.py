@@ -49,6 +49,7 @@ def conversation(stored: Conversation) -> memory_service_pb2.Conversation:
         last_sequence=stored.last_sequence,
         message_count=stored.message_count,
         window_start_sequence=stored.window_start_sequence,
+        expire_time=None if stored.expire_ns is None else timestamp(stored.expire_ns),
     )
 
 

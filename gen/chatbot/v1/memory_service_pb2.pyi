@@ -1,6 +1,7 @@
 import datetime
 
 from chatbot.v1 import chat_message_pb2 as _chat_message_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -22,7 +23,7 @@ LIST_ORDER_OLDEST_FIRST: ListOrder
 LIST_ORDER_NEWEST_FIRST: ListOrder
 
 class Conversation(_message.Message):
-    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence", "message_count")
+    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence", "message_count", "expire_time", "ttl")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +32,8 @@ class Conversation(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_START_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     system_prompt: str
@@ -39,7 +42,9 @@ class Conversation(_message.Message):
     last_sequence: int
     window_start_sequence: int
     message_count: int
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ..., message_count: _Optional[int] = ...) -> None: ...
+    expire_time: _timestamp_pb2.Timestamp
+    ttl: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ..., message_count: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CreateConversationRequest(_message.Message):
     __slots__ = ("user_id", "conversation", "request_id")

@@ -142,7 +142,8 @@ class MemoryServiceServicer:
     def AppendMessages(self, request, context):
         """Appends messages, all or none. Acknowledged when they are durable.
 
-        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+        `last_sequence`, `expected_last_sequence`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,8 @@ class MemoryServiceStub:
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.AppendMessagesRequest, _memory_service_pb2.AppendMessagesResponse]
     """Appends messages, all or none. Acknowledged when they are durable.
 
-    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+    `last_sequence`, `expected_last_sequence`).
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]
     """Lists a conversation's messages."""
@@ -87,7 +88,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     AppendMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.AppendMessagesRequest, _memory_service_pb2.AppendMessagesResponse]  # type: ignore[assignment]
     """Appends messages, all or none. Acknowledged when they are durable.
 
-    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+    `last_sequence`, `expected_last_sequence`).
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists a conversation's messages."""
@@ -156,7 +158,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_memory_service_pb2.AppendMessagesResponse, _abc.Awaitable[_memory_service_pb2.AppendMessagesResponse]]:
         """Appends messages, all or none. Acknowledged when they are durable.
 
-        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+        `last_sequence`, `expected_last_sequence`).
         """
 
     @_abc_1.abstractmethod

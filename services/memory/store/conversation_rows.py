@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, insert, select, tuple_, update
 
 from services.memory.conversation import Conversation, ConversationPage, Counts
-from services.memory.store import requests, vector_rows
+from services.memory.store import expiry_rows, requests, vector_rows
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations
@@ -35,6 +35,7 @@ _COLUMNS = (
     _c.last_sequence,
     _c.message_count,
     _c.window_start_sequence,
+    _c.expire_ns,
 )
 
 
@@ -48,9 +49,9 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
         lock: Whether no other transaction may change it until this one ends.
 
     Raises:
-        ConversationNotFound: There is none, or it is another user's.
+        ConversationNotFound: There is none, it has expired, or it is another user's.
     """
-    query = select(*_COLUMNS).where(_c.id == conversation_id, _c.user_id == user_id)
+    query = select(*_COLUMNS).where(_c.id == conversation_id, _c.user_id == user_id, expiry_rows.live())
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise ConversationNotFound("There is no such conversation.")
@@ -60,7 +61,7 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
 def page(connection: Connection, user_id: str, limit: int, after: ConversationCursor | None) -> ConversationPage:
     """Returns a user's conversations, the most recently written to first."""
     place = tuple_(_c.update_ns, _c.id)
-    query = select(_c.id, _c.size).where(_c.user_id == user_id)
+    query = select(_c.id, _c.size).where(_c.user_id == user_id, expiry_rows.live())
     if after is not None:
         query = query.where(place < (after.update_ns, after.id))
     found = connection.execute(query.order_by(_c.update_ns.desc(), _c.id.desc()).limit(limit + 1)).all()
@@ -72,7 +73,8 @@ def page(connection: Connection, user_id: str, limit: int, after: ConversationCu
 
 def every_id(connection: Connection, user_id: str) -> list[str]:
     """Returns the ids of all conversations of a user, the oldest first."""
-    return list(connection.execute(select(_c.id).where(_c.user_id == user_id).order_by(_c.create_ns, _c.id)).scalars())
+    mine = select(_c.id).where(_c.user_id == user_id, expiry_rows.live())
+    return list(connection.execute(mine.order_by(_c.create_ns, _c.id)).scalars())
 
 
 def create(connection: Connection, draft: ConversationDraft, request: WriteRequest) -> Conversation:
@@ -81,7 +83,7 @@ def create(connection: Connection, draft: ConversationDraft, request: WriteReque
     if done is not None:
         return owned(connection, request.user_id, done.conversation_id or "")
     now = time.time_ns()
-    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 0, 1)
+    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 0, 1, draft.expire_ns)
     _insert(connection, request.user_id, created)
     requests.remember(connection, request, Outcome(conversation_id=created.id))
     return created
@@ -99,6 +101,7 @@ def create_imported(connection: Connection, user_id: str, imported: ImportedConv
         len(imported.messages),
         sum(not message.superseded for message in imported.messages),
         imported.window_start_sequence,
+        imported.draft.expire_ns,
     )
     _insert(connection, user_id, created)
     return created
@@ -131,6 +134,7 @@ def change(
         now.last_sequence,
         now.message_count,
         window,
+        now.expire_ns if wanted.expiry is None else wanted.expiry.at_ns,
     )
     connection.execute(
         update(conversations)
@@ -141,6 +145,7 @@ def change(
             size=_size(changed),
             update_ns=changed.update_ns,
             window_start_sequence=changed.window_start_sequence,
+            expire_ns=changed.expire_ns,
         )
     )
     requests.remember(connection, request, Outcome(conversation_id=now.id))
@@ -181,7 +186,7 @@ def remove_all(connection: Connection, request: WriteRequest) -> Counts:
         mine = _c.user_id == request.user_id
         # Nothing but whole conversations is ever deleted, so the last sequence is the number of messages.
         counts = connection.execute(
-            select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine)
+            select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine, expiry_rows.live())
         ).one()
         done = Outcome(conversation_count=counts[0], message_count=counts[1])
         connection.execute(delete(conversations).where(mine))
@@ -203,6 +208,7 @@ def _insert(connection: Connection, user_id: str, created: Conversation) -> None
             last_sequence=created.last_sequence,
             message_count=created.message_count,
             window_start_sequence=created.window_start_sequence,
+            expire_ns=created.expire_ns,
         )
     )
 
@@ -226,4 +232,5 @@ def _conversation(row: Row[*tuple[Any, ...]]) -> Conversation:
         row.last_sequence,
         row.message_count,
         row.window_start_sequence,
+        row.expire_ns,
     )

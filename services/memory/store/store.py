@@ -96,7 +96,10 @@ class Store(Protocol):
         """Returns messages of a user without any vector, up to the id `up_to`, the newest first."""
 
     async def next_unembedded(self, limit: int) -> list[UnembeddedMessage]:
-        """Returns messages to embed: those without any vector before those to embed anew."""
+        """Returns messages that this replica is to embed: those without any vector before those to embed anew.
+
+        Where there are none: those of a replica that has died, and those that are no one's yet.
+        """
 
     async def count_unembedded(self) -> int:
         """Returns how many messages are to be embedded."""
@@ -106,6 +109,14 @@ class Store(Protocol):
 
     async def put_vectors(self, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
         """Stores half-float vectors by message id; those of messages that are gone meanwhile are dropped."""
+
+    async def remove_expired(self, unwritten_since_ns: int | None) -> int:
+        """Deletes some conversations that have expired, and returns how many; 0 where there are no more.
+
+        Args:
+            unwritten_since_ns: Conversations last written to before then have expired, too; None: only those past
+                their `expire_ns`, which nothing but this and `user_log` ever sees.
+        """
 
     async def page_token_key(self) -> bytes:
         """Returns the key that page tokens are made under: the same for all replicas, for good."""

@@ -123,7 +123,7 @@ async def test_an_append_that_expects_another_sequence_stores_nothing(desk, new_
     await desk.say(talk.id, "one")
     with pytest.raises(SequenceMismatch) as refusal:
         await desk.store.append_messages(Append(talk.id, HELLO, expected_last_sequence=0), new_write())
-    assert refusal.value.metadata == {"last_sequence": "1"}
+    assert refusal.value.metadata == {"last_sequence": "1", "expected_last_sequence": "0"}
     stored = await desk.store.append_messages(Append(talk.id, HELLO, expected_last_sequence=1), new_write())
     assert stored.messages[0].sequence == 2
 
