@@ -188,7 +188,8 @@ def remove_all(connection: Connection, request: WriteRequest) -> Counts:
         counts = connection.execute(
             select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine, expiry_rows.live())
         ).one()
-        done = Outcome(conversation_count=counts[0], message_count=counts[1])
+        # PostgreSQL adds whole numbers up to a decimal.
+        done = Outcome(conversation_count=counts[0], message_count=int(counts[1]))
         connection.execute(delete(conversations).where(mine))
         vector_rows.forget_user(connection, request.user_id)
         requests.remember(connection, request, done)

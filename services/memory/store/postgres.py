@@ -170,7 +170,8 @@ def _first_line(failure: DBAPIError) -> str:
     """Returns what the driver or the server says, which names hosts, users and tables, but no secret."""
     if getattr(failure.orig, "sqlstate", None) == "42501":  # insufficient_privilege
         return (
-            "its user may not make tables there: GRANT CREATE, USAGE ON SCHEMA public, or make it the database's owner"
+            "its user lacks rights there: GRANT CREATE, USAGE ON SCHEMA public, or make it the owner of the database "
+            "and of its tables"
         )
     text = " ".join(str(failure.orig).split("\n")[0].split())
     return text.rsplit("failed: ", 1)[-1] or type(failure.orig).__name__
