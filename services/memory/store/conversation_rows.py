@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 
 from services.memory.conversation import Conversation, ConversationPage, Counts
 from services.memory.store import expiry_rows, requests, vector_rows
@@ -38,6 +38,21 @@ _COLUMNS = (
     _c.expire_ns,
 )
 
+# Statements of every append are made once: to make one takes longer than to run it.
+_OWNED = select(*_COLUMNS).where(
+    _c.id == bindparam("wanted_id"), _c.user_id == bindparam("wanted_user"), expiry_rows.LIVE
+)
+_OWNED_LOCKED = _OWNED.with_for_update()
+_GROW = (
+    update(conversations)
+    .where(_c.id == bindparam("grown_id"))
+    .values(
+        last_sequence=bindparam("new_last_sequence"),
+        message_count=bindparam("new_message_count"),
+        update_ns=bindparam("new_update_ns"),
+    )
+)
+
 
 def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: bool = False) -> Conversation:
     """Returns the user's conversation.
@@ -51,8 +66,9 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
     Raises:
         ConversationNotFound: There is none, it has expired, or it is another user's.
     """
-    query = select(*_COLUMNS).where(_c.id == conversation_id, _c.user_id == user_id, expiry_rows.live())
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(
+        _OWNED_LOCKED if lock else _OWNED, {"wanted_id": conversation_id, "wanted_user": user_id}
+    ).one_or_none()
     if row is None:
         raise ConversationNotFound("There is no such conversation.")
     return _conversation(row)
@@ -61,7 +77,7 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
 def page(connection: Connection, user_id: str, limit: int, after: ConversationCursor | None) -> ConversationPage:
     """Returns a user's conversations, the most recently written to first."""
     place = tuple_(_c.update_ns, _c.id)
-    query = select(_c.id, _c.size).where(_c.user_id == user_id, expiry_rows.live())
+    query = select(_c.id, _c.size).where(_c.user_id == user_id, expiry_rows.LIVE)
     if after is not None:
         query = query.where(place < (after.update_ns, after.id))
     found = connection.execute(query.order_by(_c.update_ns.desc(), _c.id.desc()).limit(limit + 1)).all()
@@ -73,7 +89,7 @@ def page(connection: Connection, user_id: str, limit: int, after: ConversationCu
 
 def every_id(connection: Connection, user_id: str) -> list[str]:
     """Returns the ids of all conversations of a user, the oldest first."""
-    mine = select(_c.id).where(_c.user_id == user_id, expiry_rows.live())
+    mine = select(_c.id).where(_c.user_id == user_id, expiry_rows.LIVE)
     return list(connection.execute(mine.order_by(_c.create_ns, _c.id)).scalars())
 
 
@@ -155,13 +171,13 @@ def change(
 def grow(connection: Connection, conversation: Conversation, appended: int, superseded: int) -> None:
     """Notes how many messages were appended, and how many earlier ones that superseded."""
     connection.execute(
-        update(conversations)
-        .where(_c.id == conversation.id)
-        .values(
-            last_sequence=conversation.last_sequence + appended,
-            message_count=conversation.message_count + appended - superseded,
-            update_ns=_later(conversation.update_ns),
-        )
+        _GROW,
+        {
+            "grown_id": conversation.id,
+            "new_last_sequence": conversation.last_sequence + appended,
+            "new_message_count": conversation.message_count + appended - superseded,
+            "new_update_ns": _later(conversation.update_ns),
+        },
     )
 
 
@@ -186,7 +202,7 @@ def remove_all(connection: Connection, request: WriteRequest) -> Counts:
         mine = _c.user_id == request.user_id
         # Nothing but whole conversations is ever deleted, so the last sequence is the number of messages.
         counts = connection.execute(
-            select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine, expiry_rows.live())
+            select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine, expiry_rows.LIVE)
         ).one()
         # PostgreSQL adds whole numbers up to a decimal.
         done = Outcome(conversation_count=counts[0], message_count=int(counts[1]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import bindparam, delete, or_, select
 
 from services.memory.store import vector_rows
 from services.memory.store.tables import conversations
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 _c = conversations.c
 
 
-def live() -> ColumnElement[bool]:
-    """Returns the condition that a conversation has not expired."""
-    return or_(_c.expire_ns.is_(None), _c.expire_ns > time.time_ns())
+def _now_ns() -> int:
+    return time.time_ns()
+
+
+LIVE: ColumnElement[bool] = or_(_c.expire_ns.is_(None), _c.expire_ns > bindparam("now_ns", callable_=_now_ns))
+"""The condition that a conversation has not expired, at the moment it is asked."""
 
 
 def of_user(connection: Connection, user_id: str) -> list[str]:

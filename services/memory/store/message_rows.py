@@ -44,6 +44,10 @@ _COLUMNS = (
     _m.request_id,
 )
 
+# Statements of every append are made once: to make one takes longer than to run it.
+_INSERT = insert(messages).returning(_m.id, sort_by_parameter_order=True)
+_QUEUE = insert(unembedded)
+
 
 def append(connection: Connection, wanted: Append, request: WriteRequest, replica: str | None) -> Appended:
     """Appends messages, to be embedded by `replica`. A repeated request returns them as they are now.
@@ -148,9 +152,7 @@ def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int
     mine = (
         _m.id.in_(ids),
         ~_m.superseded,
-        _m.conversation_id.in_(
-            select(conversations.c.id).where(conversations.c.user_id == user_id, expiry_rows.live())
-        ),
+        _m.conversation_id.in_(select(conversations.c.id).where(conversations.c.user_id == user_id, expiry_rows.LIVE)),
     )
     size_of = {row.id: row.size for row in connection.execute(select(_m.id, _m.size).where(*mine))}
     live = [i for i in ids if i in size_of]
@@ -196,9 +198,7 @@ def _supersede(connection: Connection, user_id: str, conversation_id: str, from_
 def _insert(connection: Connection, user_id: str, stored: Sequence[Message], replica: str | None) -> None:
     if not stored:
         return
-    ids = connection.execute(
-        insert(messages).returning(_m.id, sort_by_parameter_order=True), [_values(message) for message in stored]
-    ).scalars()
+    ids = connection.execute(_INSERT, [_values(message) for message in stored]).scalars()
     # An empty reply has no meaning to find, and a superseded message must not be found.
     waiting = [
         {"message_id": i, "user_id": user_id, "awaited": True, "replica": replica}
@@ -206,7 +206,7 @@ def _insert(connection: Connection, user_id: str, stored: Sequence[Message], rep
         if message.content and not message.superseded
     ]
     if waiting:
-        connection.execute(insert(unembedded), waiting)
+        connection.execute(_QUEUE, waiting)
 
 
 def _values(message: Message) -> dict[str, object]:
