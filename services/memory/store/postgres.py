@@ -10,6 +10,7 @@ https://www.postgresql.org/docs/15/runtime-config-client.html
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ _ASK_SECONDS = 1.0
 
 _SESSION = (
     # A replica that hangs with a user's lock must not stop the others for good.
-    "SET lock_timeout = '5s'",
+    "SET lock_timeout = '2s'",
     "SET idle_in_transaction_session_timeout = '30s'",
 )
 
@@ -67,6 +68,11 @@ async def open_postgres_store(url: SecretStr, connections: int, wait_seconds: fl
         StartupError: The address is malformed, the server cannot be reached or refuses, is older than 15, or the
             database is no UTF-8 database of ours that this program may write to.
     """
+    if sys.platform == "win32":
+        # psycopg's asyncio face cannot use the event loop that is Windows' own, which the service runs on.
+        raise StartupError(
+            f"{VARIABLE}: PostgreSQL is not supported on Windows; run the memory service on Linux or macOS."
+        )
     address = parse_address(url)
     writers = max(1, min(_WRITERS, connections // 2))
     write_engine = create_engine(

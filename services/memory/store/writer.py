@@ -37,16 +37,16 @@ _MAX_WAITING = 10_000
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.05
 
-# serialization_failure, deadlock_detected, lock_not_available
-# (https://www.postgresql.org/docs/15/errcodes-appendix.html)
-_PASSING = frozenset({"40001", "40P01", "55P03"})
+# https://www.postgresql.org/docs/15/errcodes-appendix.html
+_LOCK_NOT_AVAILABLE = "55P03"
+_PASSING = frozenset({"40001", "40P01", _LOCK_NOT_AVAILABLE})  # serialization_failure, deadlock_detected
 
 
 def passes(failure: BaseException) -> bool:
     """Returns whether a failure is one that the same work, done again, may not meet."""
     return isinstance(failure, DBAPIError) and (
         failure.connection_invalidated
-        or getattr(failure.orig, "sqlstate", None) in _PASSING
+        or _sqlstate(failure) in _PASSING
         # The server is not there (yet): the driver's connection was never made.
         or (failure.statement is None and getattr(failure.orig, "pgconn", None) is not None)
     )
@@ -142,6 +142,9 @@ class Writer:
                 break
             except Exception as failure:
                 passing = passes(failure)
+                if len(batch) > 1 and _sqlstate(failure) == _LOCK_NOT_AVAILABLE:
+                    # Somebody is long at it for one of these users; the others need not wait for that.
+                    passing = False
                 if passing and attempt < _ATTEMPTS - 1:
                     await asyncio.sleep(_FIRST_PAUSE_SECONDS * 4**attempt * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
                     continue
@@ -172,6 +175,10 @@ class Writer:
         if self._scrub is not None and any(write.scrub for write in batch):
             self._scrub()
         return outcomes
+
+
+def _sqlstate(failure: BaseException) -> str | None:
+    return getattr(failure.orig, "sqlstate", None) if isinstance(failure, DBAPIError) else None
 
 
 def _unavailable() -> Unavailable:

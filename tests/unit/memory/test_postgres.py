@@ -20,6 +20,7 @@ from services.memory.conversation import ConversationDraft
 from services.memory.embedder import FakeEmbedder
 from services.memory.message import Append, MessageDraft, MessageQuery, Role
 from services.memory.store import open_postgres_store, replica_rows
+from services.memory.store.locks import lock_users
 from services.memory.store.migrate import newest_revision
 from services.memory.store.tables import metadata
 from services.rpc.errors import SequenceMismatch, Unavailable
@@ -286,6 +287,39 @@ async def test_a_dead_replica_is_forgotten_once_it_left_no_work(desk, postgres_u
     with desk.store._write_engine.begin() as connection:
         replica_rows.beat(connection, desk.store._replica, "0001")
     assert {row[0] for row in ask(postgres_url, "SELECT id FROM replicas")} == {"busy", desk.store._replica}
+
+
+async def test_a_replica_says_by_itself_that_it_lives(postgres_url, monkeypatch):
+    monkeypatch.setattr("services.memory.store.heartbeat._EVERY_SECONDS", 0.01)
+    store = await opened(postgres_url)
+    ask(postgres_url, "UPDATE replicas SET alive_until_ns = 1")
+    async with asyncio.timeout(30):
+        while ask(postgres_url, "SELECT alive_until_ns FROM replicas") == [(1,)]:
+            await asyncio.sleep(0.01)
+    await store.close()
+    assert ask(postgres_url, "SELECT alive_until_ns FROM replicas") == [(0,)]
+
+
+async def test_a_user_whose_lock_somebody_keeps_holds_nobody_else_up(postgres_url, new_write, monkeypatch):
+    monkeypatch.setattr("services.memory.store.postgres._SESSION", ("SET lock_timeout = '100ms'",))
+    store = await open_postgres_store(SecretStr(postgres_url), 2, 10)
+    assert len(store._writers) == 1
+    talks = {
+        user: await store.create_conversation(ConversationDraft("", ""), new_write(user)) for user in ("ann", "bob")
+    }
+
+    def say(user):
+        return store.append_messages(Append(talks[user].id, draft("hello")), new_write(user))
+
+    hanging = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(postgres_url))
+    with hanging.begin() as connection:
+        lock_users(connection, ["ann"])
+        outcomes = await asyncio.gather(*(say(user) for user in ("bob", "ann", "bob")), return_exceptions=True)
+    hanging.dispose()
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Appended", "Unavailable", "Appended"]
+    assert [m.sequence for m in (await say("ann")).messages] == [1]
+    assert [m.sequence for m in (await say("bob")).messages] == [3]
+    await store.close()
 
 
 async def test_reads_whose_callers_have_gone_leave_their_connections_behind(desk):
