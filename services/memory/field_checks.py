@@ -20,6 +20,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MIN_SECONDS = -9_214_560_000  # 1678-01-01
 _MAX_SECONDS = 9_214_646_400  # 2262-01-01
 _MAX_TTL_SECONDS = 36_525 * 86_400
+_MAX_LEASE_SECONDS = 600
 
 
 def user(field: str, value: str) -> str:
@@ -84,6 +85,16 @@ def time_ns(field: str, value: Timestamp) -> int:
 
 def ttl_ns(field: str, value: Duration) -> int:
     """Returns a stretch of time in nanoseconds: 1 second to 100 years."""
-    if not (1 <= value.seconds <= _MAX_TTL_SECONDS and 0 <= value.nanos < 1_000_000_000):
-        raise invalid_field(field, "must be from 1 second to 100 years")
-    return value.seconds * 1_000_000_000 + value.nanos
+    return _stretch_ns(field, value, _MAX_TTL_SECONDS, "100 years")
+
+
+def lease_ns(field: str, value: Duration) -> int:
+    """Returns a stretch of time in nanoseconds: 1 second to 10 minutes."""
+    return _stretch_ns(field, value, _MAX_LEASE_SECONDS, "10 minutes")
+
+
+def _stretch_ns(field: str, value: Duration, most_seconds: int, in_words: str) -> int:
+    total = value.seconds * 1_000_000_000 + value.nanos
+    if value.nanos < 0 or not 1_000_000_000 <= total <= most_seconds * 1_000_000_000:
+        raise invalid_field(field, f"must be from 1 second to {in_words}")
+    return total

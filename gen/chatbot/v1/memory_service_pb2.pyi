@@ -292,3 +292,33 @@ class DeleteUserDataResponse(_message.Message):
     conversation_count: int
     message_count: int
     def __init__(self, conversation_count: _Optional[int] = ..., message_count: _Optional[int] = ...) -> None: ...
+
+class HoldTurnRequest(_message.Message):
+    __slots__ = ("user_id", "conversation", "turn_id", "lease")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    TURN_ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    conversation: str
+    turn_id: str
+    lease: _duration_pb2.Duration
+    def __init__(self, user_id: _Optional[str] = ..., conversation: _Optional[str] = ..., turn_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class HoldTurnResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EndTurnRequest(_message.Message):
+    __slots__ = ("user_id", "conversation", "turn_id")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    TURN_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    conversation: str
+    turn_id: str
+    def __init__(self, user_id: _Optional[str] = ..., conversation: _Optional[str] = ..., turn_id: _Optional[str] = ...) -> None: ...
+
+class EndTurnResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

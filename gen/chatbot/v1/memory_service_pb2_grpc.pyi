@@ -64,6 +64,14 @@ class MemoryServiceStub:
     """Takes in what `ExportMessages` gave: a header, then records. All or none."""
     DeleteUserData: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteUserDataRequest, _memory_service_pb2.DeleteUserDataResponse]
     """Deletes everything of a user, for good."""
+    HoldTurn: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.HoldTurnRequest, _memory_service_pb2.HoldTurnResponse]
+    """Gives a conversation to one turn for a while, so that turns of several gateways do not interleave; repeated
+    by the same turn, it holds on for longer. Binds nobody who does not ask: `AppendMessages` takes no notice.
+
+    Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while another turn has it.
+    """
+    EndTurn: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]
+    """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
@@ -101,6 +109,14 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Takes in what `ExportMessages` gave: a header, then records. All or none."""
     DeleteUserData: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteUserDataRequest, _memory_service_pb2.DeleteUserDataResponse]  # type: ignore[assignment]
     """Deletes everything of a user, for good."""
+    HoldTurn: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.HoldTurnRequest, _memory_service_pb2.HoldTurnResponse]  # type: ignore[assignment]
+    """Gives a conversation to one turn for a while, so that turns of several gateways do not interleave; repeated
+    by the same turn, it holds on for longer. Binds nobody who does not ask: `AppendMessages` takes no notice.
+
+    Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while another turn has it.
+    """
+    EndTurn: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]  # type: ignore[assignment]
+    """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns every message and the search over them.
@@ -201,5 +217,25 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.DeleteUserDataResponse, _abc.Awaitable[_memory_service_pb2.DeleteUserDataResponse]]:
         """Deletes everything of a user, for good."""
+
+    @_abc_1.abstractmethod
+    def HoldTurn(
+        self,
+        request: _memory_service_pb2.HoldTurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.HoldTurnResponse, _abc.Awaitable[_memory_service_pb2.HoldTurnResponse]]:
+        """Gives a conversation to one turn for a while, so that turns of several gateways do not interleave; repeated
+        by the same turn, it holds on for longer. Binds nobody who does not ask: `AppendMessages` takes no notice.
+
+        Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while another turn has it.
+        """
+
+    @_abc_1.abstractmethod
+    def EndTurn(
+        self,
+        request: _memory_service_pb2.EndTurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.EndTurnResponse, _abc.Awaitable[_memory_service_pb2.EndTurnResponse]]:
+        """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from typing_extensions import override
 
-from services.memory.store import conversation_rows, expiry_rows, message_rows, replica_rows, vector_rows
+from services.memory.store import conversation_rows, expiry_rows, message_rows, replica_rows, turn_rows, vector_rows
 from services.memory.store.store import Store
 from services.memory.store.tables import service_keys
 from services.memory.store.writer import Writer
@@ -142,6 +142,21 @@ class SqlStore(Store):
     @override
     async def delete_user(self, request: WriteRequest) -> Counts:
         return await self._write(request.user_id, partial(conversation_rows.remove_all, request=request), scrub=True)
+
+    @override
+    async def hold_turn(self, user_id: str, conversation_id: str, turn_id: str, lease_ns: int) -> None:
+        await self._write(
+            user_id,
+            partial(
+                turn_rows.hold, user_id=user_id, conversation_id=conversation_id, turn_id=turn_id, lease_ns=lease_ns
+            ),
+        )
+
+    @override
+    async def end_turn(self, user_id: str, conversation_id: str, turn_id: str) -> None:
+        await self._write(
+            user_id, partial(turn_rows.end, user_id=user_id, conversation_id=conversation_id, turn_id=turn_id)
+        )
 
     @override
     async def user_log(self, user_id: str) -> UserLog | None:

@@ -83,6 +83,17 @@ class Store(Protocol):
     async def delete_user(self, request: WriteRequest) -> Counts:
         """Deletes everything of a user, from the database's files too, and tells how much it was."""
 
+    async def hold_turn(self, user_id: str, conversation_id: str, turn_id: str, lease_ns: int) -> None:
+        """Gives a conversation to a turn for so long, or for so much longer where the turn has it already.
+
+        Raises:
+            ConversationNotFound: There is none.
+            ConversationBusy: Another turn has it.
+        """
+
+    async def end_turn(self, user_id: str, conversation_id: str, turn_id: str) -> None:
+        """Takes the conversation back from a turn, if that has it. Raises ConversationNotFound."""
+
     async def user_log(self, user_id: str) -> UserLog | None:
         """Returns where the user's log of vectors stands; None where there never was a vector."""
 

@@ -98,6 +98,14 @@ users = Table(
     Column("deletion_counter", BigInteger, nullable=False),
 )
 
+turns = Table(
+    "turns",
+    metadata,
+    Column("conversation_id", Text, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("turn_id", Text, nullable=False),
+    Column("until_ns", BigInteger, nullable=False),
+)
+
 replicas = Table(
     "replicas",
     metadata,

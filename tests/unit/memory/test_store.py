@@ -28,6 +28,7 @@ from services.memory.message import (
 )
 from services.memory.resource_name import MessageName
 from services.rpc.errors import (
+    ConversationBusy,
     ConversationNotFound,
     InvalidArgument,
     MessageNotFound,
@@ -420,3 +421,38 @@ async def test_a_conversation_that_was_written_to_just_before_the_sweep_stays(de
     await desk.say(written.id, "new")
     assert await desk.store.remove_expired(since) == 1
     assert await desk.store.conversation_ids("ann") == [written.id]
+
+
+async def test_a_conversation_is_one_turn_s_until_that_ends_or_its_time_has_passed(desk, monkeypatch):
+    talk, elsewhere = await desk.conversation(), await desk.conversation()
+    one, other = str(uuid.uuid4()), str(uuid.uuid4())
+    minute = 60_000_000_000
+    await desk.store.hold_turn("ann", talk.id, one, minute)
+    await desk.store.hold_turn("ann", elsewhere.id, other, minute)
+    await desk.store.hold_turn("ann", talk.id, one, 2 * minute)
+    with pytest.raises(ConversationBusy) as refusal:
+        await desk.store.hold_turn("ann", talk.id, other, minute)
+    assert refusal.value.retry_after == 1.0
+    # A turn that has nothing ends nothing; one that has the conversation gives it back.
+    await desk.store.end_turn("ann", talk.id, other)
+    with pytest.raises(ConversationBusy):
+        await desk.store.hold_turn("ann", talk.id, other, minute)
+    later = time.time_ns() + 2 * minute
+    with monkeypatch.context() as patched:
+        patched.setattr("services.memory.store.turn_rows.time.time_ns", lambda: later)
+        await desk.store.hold_turn("ann", talk.id, other, minute)
+    await desk.store.end_turn("ann", talk.id, other)
+    await desk.store.hold_turn("ann", talk.id, one, minute)
+    # Whoever appends without a turn is not hindered, and a deletion takes the turn along.
+    await desk.say(talk.id, "by hand")
+    for call in (desk.store.hold_turn("bob", talk.id, one, minute), desk.store.end_turn("bob", talk.id, one)):
+        with pytest.raises(ConversationNotFound):
+            await call
+
+
+async def test_of_turns_that_want_a_conversation_at_once_one_gets_it(desk):
+    talk = await desk.conversation()
+    outcomes = await asyncio.gather(
+        *(desk.store.hold_turn("ann", talk.id, str(uuid.uuid4()), 10**10) for _ in range(10)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes].count(ConversationBusy) == 9

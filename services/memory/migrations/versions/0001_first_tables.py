@@ -84,6 +84,12 @@ def upgrade() -> None:
         sa.Column("deletion_counter", sa.BigInteger, nullable=False),
     )
     op.create_table(
+        "turns",
+        sa.Column("conversation_id", sa.Text, sa.ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("turn_id", sa.Text, nullable=False),
+        sa.Column("until_ns", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
         "replicas",
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("revision", sa.Text, nullable=False),
