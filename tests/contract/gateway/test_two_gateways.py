@@ -137,8 +137,8 @@ async def test_a_gateway_that_died_keeps_a_conversation_no_longer_than_its_lease
     monkeypatch.setattr("services.gateway.busy._RENEW_SECONDS", 3600.0)
     stream, conversation = await begun(house.chat, "Hi")
     later = time.time_ns() + 15_000_000_000
-    house.engine.resume.set()
-    say = chat_pb.ChatRequest(text="And now?", conversation=conversation)
     monkeypatch.setattr("services.memory.store.turn_rows.time.time_ns", lambda: later)
-    await drain(other.Chat(say, metadata=USER))
+    taken_up, _ = await begun(other, "And now?", conversation)
+    house.engine.resume.set()
+    await drain(taken_up)
     await drain(stream)
