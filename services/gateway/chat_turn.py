@@ -191,6 +191,7 @@ class ChatTurns:
             sampling=turn.sampling,
             # A prompt's beginning is found again by its own conversation and by no one else.
             cache_key=hashlib.sha256(f"{turn.user_id}\0{turn.conversation}".encode()).hexdigest(),
+            system_cache_key=turn.built.system_cache_key,
         )
         text: list[str] = []
         usage = Usage()

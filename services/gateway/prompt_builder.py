@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,8 @@ class BuiltPrompt:
     context_tokens: int
     window_moved: bool
     """Whether the window was cut, so that its new start has to be stored."""
+    system_cache_key: str
+    """Tells system messages apart: that of the deployment is everybody's, others are their user's own."""
 
 
 class PromptBuilder:
@@ -144,7 +147,9 @@ class PromptBuilder:
             next_sequence=next_sequence,
         )
         prompt_tokens = fixed_tokens + sum(window_tokens) + sum(r.tokens for r in recalled)
-        return BuiltPrompt(prompt, prompt_tokens, n_context, window_moved=cut > 0)
+        owner = user_id if conversation.system_prompt else ""
+        key = hashlib.sha256(f"{owner}\0{system}".encode()).hexdigest()
+        return BuiltPrompt(prompt, prompt_tokens, n_context, window_moved=cut > 0, system_cache_key=key)
 
     async def _window(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
 from services.inference.caller import caller_of
-from services.inference.engine.protocol import EngineDied, EngineRequest, PromptRefused, SchemaRefused
+from services.inference.engine.protocol import ChatPrompt, EngineDied, EngineRequest, PromptRefused, SchemaRefused
 from services.inference.requests import SCHEMA_FIELD, count_prompt, generate_prompt, json_schema, resolve_sampling
 from services.inference.responses import generate_response, model_message
 from services.rpc.deadlines import time_left
@@ -50,6 +50,9 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             if schema is not None:
                 await _check_schema(engine, schema)
             prompt = asked if isinstance(asked, tuple) else await _tokenized(engine, asked)
+            system_tokens = 0
+            if isinstance(asked, ChatPrompt) and request.system_cache_key:
+                system_tokens = await engine.system_tokens(asked)
             tokens, untokenized = (prompt, None) if isinstance(prompt, tuple) else ((), prompt)
             n_prompt = len(tokens) if untokenized is None else untokenized.estimated_tokens
             if n_prompt >= engine.model.context_tokens:
@@ -60,8 +63,10 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                     tokens,
                     sampling,
                     request.cache_key,
-                    deadline,
-                    arrived,
+                    request.system_cache_key,
+                    system_tokens,
+                    deadline=deadline,
+                    arrived=arrived,
                     untokenized=untokenized,
                     json_schema=schema,
                     caller=caller,

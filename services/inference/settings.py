@@ -33,6 +33,11 @@ class InferenceSettings(CommonSettings):
         "Anywhere: `bf16`, `fp32`, or bitsandbytes' 8 and 4 bits, `bnb-int8` and `bnb-nf4`. `auto`: `bnb-int8` on a "
         "GPU; on a CPU `int4` where the model comes in it, else `int8`, else `bf16`.",
     )
+    bnb_int8_threshold: Annotated[float, Field(ge=0)] = Field(
+        6.0,
+        description="With `bnb-int8`: inputs with a value beyond this are multiplied in 16 bits instead of 8. 0: none "
+        "are, which is faster and loses more.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs: `cpu`, `cuda`, or `auto`: a GPU where there is one."
     )

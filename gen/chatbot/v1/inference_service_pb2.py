@@ -26,7 +26,7 @@ from chatbot.v1 import chat_message_pb2 as chatbot_dot_v1_dot_chat__message__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"chatbot/v1/inference_service.proto\x12\nchatbot.v1\x1a\x1d\x63hatbot/v1/chat_message.proto\x1a\x1egoogle/protobuf/duration.proto\"9\n\x0c\x43hatMessages\x12)\n\x08messages\x18\x01 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"\xac\x03\n\x0eSamplingConfig\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x07\x88\x01\x01\x12\x17\n\nmax_tokens\x18\t \x01(\x05H\x08\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x15\n\x08logprobs\x18\x0b \x01(\x05H\t\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x07\n\x05_seedB\r\n\x0b_max_tokensB\x0b\n\t_logprobs\"1\n\x0eResponseFormat\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x42\x08\n\x06\x66ormat\"\xf9\x01\n\x0fGenerateRequest\x12,\n\x08messages\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ChatMessagesH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12)\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x14.chatbot.v1.TokenIdsH\x00\x12,\n\x08sampling\x18\x04 \x01(\x0b\x32\x1a.chatbot.v1.SamplingConfig\x12\x33\n\x0fresponse_format\x18\x05 \x01(\x0b\x32\x1a.chatbot.v1.ResponseFormat\x12\x11\n\tcache_key\x18\x06 \x01(\tB\x07\n\x05input\"g\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\x12%\n\x03top\x18\x04 \x03(\x0b\x32\x18.chatbot.v1.TokenLogprob\"\xf8\x04\n\x10GenerateResponse\x12\x37\n\x07started\x18\x01 \x01(\x0b\x32$.chatbot.v1.GenerateResponse.StartedH\x00\x12\x33\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\".chatbot.v1.GenerateResponse.DeltaH\x00\x12\x39\n\x08\x66inished\x18\x03 \x01(\x0b\x32%.chatbot.v1.GenerateResponse.FinishedH\x00\x1a\xbb\x01\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x08sampling\x18\x02 \x01(\x0b\x32\x1a.chatbot.v1.SamplingConfig\x12\x15\n\rprompt_tokens\x18\x03 \x01(\x05\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12-\n\nqueue_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x05\x1aV\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12*\n\x08logprobs\x18\x03 \x03(\x0b\x32\x18.chatbot.v1.TokenLogprob\x1a\x9b\x01\n\x08\x46inished\x12/\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x18.chatbot.v1.FinishReason\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.chatbot.v1.Usage\x12.\n\x07timings\x18\x03 \x01(\x0b\x32\x1d.chatbot.v1.GenerationTimings\x12\x0c\n\x04stop\x18\x04 \x01(\tB\x07\n\x05\x65vent\"[\n\x12\x43ountTokensRequest\x12,\n\x08messages\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ChatMessagesH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x07\n\x05input\"[\n\x13\x43ountTokensResponse\x12\x14\n\x0ctotal_tokens\x18\x01 \x01(\x05\x12\x16\n\x0emessage_tokens\x18\x02 \x03(\x05\x12\x16\n\x0e\x63ontext_tokens\x18\x03 \x01(\x05\"\xd4\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07weights\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x12\n\nparameters\x18\x07 \x01(\x03\x12\x14\n\x0c\x61rchitecture\x18\x08 \x01(\t\x12\x34\n\x10\x64\x65\x66\x61ult_sampling\x18\t \x01(\x0b\x32\x1a.chatbot.v1.SamplingConfig\"\x11\n\x0fGetModelRequest\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.chatbot.v1.Model\"\x10\n\x0eGetLoadRequest\"\xb1\x01\n\x0fGetLoadResponse\x12\x18\n\x10running_requests\x18\x01 \x01(\x05\x12\x17\n\x0fqueued_requests\x18\x02 \x01(\x05\x12\x1c\n\x14max_running_requests\x18\x03 \x01(\x05\x12\x16\n\x0ekv_tokens_used\x18\x04 \x01(\x03\x12\x1a\n\x12kv_tokens_capacity\x18\x05 \x01(\x03\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x01\x32\xb6\x02\n\x10InferenceService\x12G\n\x08Generate\x12\x1b.chatbot.v1.GenerateRequest\x1a\x1c.chatbot.v1.GenerateResponse0\x01\x12N\n\x0b\x43ountTokens\x12\x1e.chatbot.v1.CountTokensRequest\x1a\x1f.chatbot.v1.CountTokensResponse\x12\x45\n\x08GetModel\x12\x1b.chatbot.v1.GetModelRequest\x1a\x1c.chatbot.v1.GetModelResponse\x12\x42\n\x07GetLoad\x12\x1a.chatbot.v1.GetLoadRequest\x1a\x1b.chatbot.v1.GetLoadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"chatbot/v1/inference_service.proto\x12\nchatbot.v1\x1a\x1d\x63hatbot/v1/chat_message.proto\x1a\x1egoogle/protobuf/duration.proto\"9\n\x0c\x43hatMessages\x12)\n\x08messages\x18\x01 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"\xac\x03\n\x0eSamplingConfig\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x07\x88\x01\x01\x12\x17\n\nmax_tokens\x18\t \x01(\x05H\x08\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x15\n\x08logprobs\x18\x0b \x01(\x05H\t\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x07\n\x05_seedB\r\n\x0b_max_tokensB\x0b\n\t_logprobs\"1\n\x0eResponseFormat\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x42\x08\n\x06\x66ormat\"\x93\x02\n\x0fGenerateRequest\x12,\n\x08messages\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ChatMessagesH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12)\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x14.chatbot.v1.TokenIdsH\x00\x12,\n\x08sampling\x18\x04 \x01(\x0b\x32\x1a.chatbot.v1.SamplingConfig\x12\x33\n\x0fresponse_format\x18\x05 \x01(\x0b\x32\x1a.chatbot.v1.ResponseFormat\x12\x11\n\tcache_key\x18\x06 \x01(\t\x12\x18\n\x10system_cache_key\x18\x07 \x01(\tB\x07\n\x05input\"g\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\x12%\n\x03top\x18\x04 \x03(\x0b\x32\x18.chatbot.v1.TokenLogprob\"\xf8\x04\n\x10GenerateResponse\x12\x37\n\x07started\x18\x01 \x01(\x0b\x32$.chatbot.v1.GenerateResponse.StartedH\x00\x12\x33\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\".chatbot.v1.GenerateResponse.DeltaH\x00\x12\x39\n\x08\x66inished\x18\x03 \x01(\x0b\x32%.chatbot.v1.GenerateResponse.FinishedH\x00\x1a\xbb\x01\n\x07Started\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x08sampling\x18\x02 \x01(\x0b\x32\x1a.chatbot.v1.SamplingConfig\x12\x15\n\rprompt_tokens\x18\x03 \x01(\x05\x12\x15\n\rcached_tokens\x18\x04 \x01(\x05\x12-\n\nqueue_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x05\x1aV\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12*\n\x08logprobs\x18\x03 \x03(\x0b\x32\x18.chatbot.v1.TokenLogprob\x1a\x9b\x01\n\x08\x46inished\x12/\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x18.chatbot.v1.FinishReason\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.chatbot.v1.Usage\x12.\n\x07timings\x18\x03 \x01(\x0b\x32\x1d.chatbot.v1.GenerationTimings\x12\x0c\n\x04stop\x18\x04 \x01(\tB\x07\n\x05\x65vent\"[\n\x12\x43ountTokensRequest\x12,\n\x08messages\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ChatMessagesH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x07\n\x05input\"[\n\x13\x43ountTokensResponse\x12\x14\n\x0ctotal_tokens\x18\x01 \x01(\x05\x12\x16\n\x0emessage_tokens\x18\x02 \x03(\x05\x12\x16\n\x0e\x63ontext_tokens\x18\x03 \x01(\x05\"\xd4\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07weights\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x12\n\nparameters\x18\x07 \x01(\x03\x12\x14\n\x0c\x61rchitecture\x18\x08 \x01(\t\x12\x34\n\x10\x64\x65\x66\x61ult_sampling\x18\t \x01(\x0b\x32\x1a.chatbot.v1.SamplingConfig\"\x11\n\x0fGetModelRequest\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.chatbot.v1.Model\"\x10\n\x0eGetLoadRequest\"\xb1\x01\n\x0fGetLoadResponse\x12\x18\n\x10running_requests\x18\x01 \x01(\x05\x12\x17\n\x0fqueued_requests\x18\x02 \x01(\x05\x12\x1c\n\x14max_running_requests\x18\x03 \x01(\x05\x12\x16\n\x0ekv_tokens_used\x18\x04 \x01(\x03\x12\x1a\n\x12kv_tokens_capacity\x18\x05 \x01(\x03\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x01\x32\xb6\x02\n\x10InferenceService\x12G\n\x08Generate\x12\x1b.chatbot.v1.GenerateRequest\x1a\x1c.chatbot.v1.GenerateResponse0\x01\x12N\n\x0b\x43ountTokens\x12\x1e.chatbot.v1.CountTokensRequest\x1a\x1f.chatbot.v1.CountTokensResponse\x12\x45\n\x08GetModel\x12\x1b.chatbot.v1.GetModelRequest\x1a\x1c.chatbot.v1.GetModelResponse\x12\x42\n\x07GetLoad\x12\x1a.chatbot.v1.GetLoadRequest\x1a\x1b.chatbot.v1.GetLoadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,31 +42,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESPONSEFORMAT']._serialized_start=628
   _globals['_RESPONSEFORMAT']._serialized_end=677
   _globals['_GENERATEREQUEST']._serialized_start=680
-  _globals['_GENERATEREQUEST']._serialized_end=929
-  _globals['_TOKENLOGPROB']._serialized_start=931
-  _globals['_TOKENLOGPROB']._serialized_end=1034
-  _globals['_GENERATERESPONSE']._serialized_start=1037
-  _globals['_GENERATERESPONSE']._serialized_end=1669
-  _globals['_GENERATERESPONSE_STARTED']._serialized_start=1227
-  _globals['_GENERATERESPONSE_STARTED']._serialized_end=1414
-  _globals['_GENERATERESPONSE_DELTA']._serialized_start=1416
-  _globals['_GENERATERESPONSE_DELTA']._serialized_end=1502
-  _globals['_GENERATERESPONSE_FINISHED']._serialized_start=1505
-  _globals['_GENERATERESPONSE_FINISHED']._serialized_end=1660
-  _globals['_COUNTTOKENSREQUEST']._serialized_start=1671
-  _globals['_COUNTTOKENSREQUEST']._serialized_end=1762
-  _globals['_COUNTTOKENSRESPONSE']._serialized_start=1764
-  _globals['_COUNTTOKENSRESPONSE']._serialized_end=1855
-  _globals['_MODEL']._serialized_start=1858
-  _globals['_MODEL']._serialized_end=2070
-  _globals['_GETMODELREQUEST']._serialized_start=2072
-  _globals['_GETMODELREQUEST']._serialized_end=2089
-  _globals['_GETMODELRESPONSE']._serialized_start=2091
-  _globals['_GETMODELRESPONSE']._serialized_end=2143
-  _globals['_GETLOADREQUEST']._serialized_start=2145
-  _globals['_GETLOADREQUEST']._serialized_end=2161
-  _globals['_GETLOADRESPONSE']._serialized_start=2164
-  _globals['_GETLOADRESPONSE']._serialized_end=2341
-  _globals['_INFERENCESERVICE']._serialized_start=2344
-  _globals['_INFERENCESERVICE']._serialized_end=2654
+  _globals['_GENERATEREQUEST']._serialized_end=955
+  _globals['_TOKENLOGPROB']._serialized_start=957
+  _globals['_TOKENLOGPROB']._serialized_end=1060
+  _globals['_GENERATERESPONSE']._serialized_start=1063
+  _globals['_GENERATERESPONSE']._serialized_end=1695
+  _globals['_GENERATERESPONSE_STARTED']._serialized_start=1253
+  _globals['_GENERATERESPONSE_STARTED']._serialized_end=1440
+  _globals['_GENERATERESPONSE_DELTA']._serialized_start=1442
+  _globals['_GENERATERESPONSE_DELTA']._serialized_end=1528
+  _globals['_GENERATERESPONSE_FINISHED']._serialized_start=1531
+  _globals['_GENERATERESPONSE_FINISHED']._serialized_end=1686
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=1697
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=1788
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=1790
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=1881
+  _globals['_MODEL']._serialized_start=1884
+  _globals['_MODEL']._serialized_end=2096
+  _globals['_GETMODELREQUEST']._serialized_start=2098
+  _globals['_GETMODELREQUEST']._serialized_end=2115
+  _globals['_GETMODELRESPONSE']._serialized_start=2117
+  _globals['_GETMODELRESPONSE']._serialized_end=2169
+  _globals['_GETLOADREQUEST']._serialized_start=2171
+  _globals['_GETLOADREQUEST']._serialized_end=2187
+  _globals['_GETLOADRESPONSE']._serialized_start=2190
+  _globals['_GETLOADRESPONSE']._serialized_end=2367
+  _globals['_INFERENCESERVICE']._serialized_start=2370
+  _globals['_INFERENCESERVICE']._serialized_end=2680
 # @@protoc_insertion_point(module_scope)

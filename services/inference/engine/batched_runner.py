@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from services.inference.engine.compiled_decoder import CompiledDecoder
     from services.inference.engine.decoder import Decoder
     from services.inference.engine.kv_lane import Lane
+    from services.inference.engine.prefix_cache import Key
+    from services.inference.engine.protocol import EngineRequest
     from services.inference.engine.scheduler import Work
     from services.inference.engine.sequence import Sequence
+
+
+_MANY_TOKENS = 128
+"""Prompt tokens from which on the decoder is the faster one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class BatchedRunner:
 
     Args:
         decoder: The model.
-        compiled: The same model, which replies' single tokens are computed by; None: by the decoder as well.
+        compiled: The same model, for replies' tokens and few of prompts beside them; None: the decoder computes all.
         max_running: Most sequences at the same time.
         context_tokens: Longest sequence.
         kv_cache_tokens: Most tokens of running sequences that there is memory for.
@@ -73,7 +79,8 @@ class BatchedRunner:
         most = min(len(request.prompt) + request.sampling.max_tokens, self._context)
         if not self._cache.reserve(sequence.number, most):
             return None
-        prefix = self._prefixes.find(request.cache_key, request.prompt)
+        found = [self._prefixes.find(key, request.prompt) for key in _keys(request)]
+        prefix = max((p for p in found if p is not None), key=lambda p: p.length, default=None)
         if prefix is None:
             return 0
         self._cache.copy_in(sequence.number, prefix.cache, prefix.length)
@@ -81,10 +88,16 @@ class BatchedRunner:
 
     def close(self, sequence: Sequence) -> None:
         """As `Runner.close`."""
-        key = sequence.request.cache_key
-        if self._cache.holds(sequence.number) and self._prefixes.takes(key, sequence.computed):
-            self._prefixes.keep(key, tuple(sequence.tokens[: sequence.computed]), self._cache.copy_out(sequence.number))
+        if self._cache.holds(sequence.number):
+            conversation, system = _keys(sequence.request)
+            self._keep(conversation, sequence, sequence.computed)
+            self._keep(system, sequence, min(sequence.request.system_tokens, sequence.computed))
         self._cache.release(sequence.number)
+
+    def _keep(self, key: Key, sequence: Sequence, length: int) -> None:
+        tokens = tuple(sequence.tokens[:length])
+        if self._prefixes.takes(key, length) and not self._prefixes.holds(key, tokens):
+            self._prefixes.keep(key, tokens, self._cache.copy_out(sequence.number, length))
 
     @torch.inference_mode()
     def run(self, works: list[Work]) -> torch.Tensor:
@@ -94,56 +107,59 @@ class BatchedRunner:
         placed = [_Placed(n, work, *self._cache.place(work.sequence.number)) for n, work in enumerate(works)]
         decoding = sorted((p for p in placed if _is_one_token(p.work)), key=lambda p: (p.lane.capacity, p.row))
         prefilling = [p for p in placed if not _is_one_token(p.work)]
-        compiled = decoding if self._compiled is not None else []
-        ordered = [*([] if compiled else decoding), *prefilling]
-        logits = self._merged(compiled, self._run_compiled(compiled), ordered, self._run_decoder(ordered))
+        ordered = [*decoding, *prefilling]
+        logits = self._run(decoding, prefilling)
         for work in works:
             self._cache.note_length(work.sequence.number, work.end)
-        return logits
+        # Logits in the works' own order.
+        indexes = [p.index for p in ordered if p.work.completes]
+        order = sorted(range(len(indexes)), key=indexes.__getitem__)
+        return logits if order == list(range(len(order))) else logits[order]
+
+    def _run(self, decoding: list[_Placed], prefilling: list[_Placed]) -> torch.Tensor:
+        if self._compiled is None:
+            return self._run_decoder(decoding, prefilling)
+        if sum(p.work.end - p.work.begin for p in prefilling) < _MANY_TOKENS:
+            return self._run_compiled(self._compiled, [*decoding, *prefilling])
+        if not decoding:
+            return self._run_decoder([], prefilling)
+        both = self._run_compiled(self._compiled, decoding), self._run_decoder([], prefilling)
+        return torch.cat([logits.float() for logits in both])
 
     def shut_down(self) -> None:
         """As `Runner.shut_down`."""
         if self._compiled is not None:
             self._compiled.close()
 
-    def _run_compiled(self, decoding: list[_Placed]) -> torch.Tensor | None:
-        if self._compiled is None or not decoding:
-            return None
+    @staticmethod
+    def _run_compiled(compiled: CompiledDecoder, ordered: list[_Placed]) -> torch.Tensor:
+        tokens: list[int] = []
+        rows: list[CachedRow] = []
+        for p in ordered:
+            addresses, head_bytes = p.lane.addresses(p.row), p.lane.head_bytes
+            p.lane.written(p.row, p.work.end)
+            tokens += p.work.sequence.tokens[p.work.begin : p.work.end]
+            rows += [CachedRow(addresses, head_bytes, position) for position in range(p.work.begin, p.work.end)]
+        wanted = _last_of_completed(ordered)
         parts = []
-        for begin in range(0, len(decoding), MOST_ROWS):
-            part = decoding[begin : begin + MOST_ROWS]
-            tokens = [p.work.sequence.tokens[p.work.begin] for p in part]
-            rows = [CachedRow(p.lane.addresses(p.row), p.lane.head_bytes, p.work.begin) for p in part]
-            for p in part:
-                p.lane.written(p.row, p.work.end)
-            logits = self._compiled.forward(tokens, rows)
+        for begin in range(0, len(tokens), MOST_ROWS):
+            end = begin + MOST_ROWS
+            inner = [row - begin for row in wanted if begin <= row < end]
+            logits = compiled.forward(tokens[begin:end], rows[begin:end], inner)
             # What the next call would overwrite is copied.
-            parts.append(logits if len(decoding) <= MOST_ROWS else logits.clone())
+            parts.append(logits if len(tokens) <= MOST_ROWS else logits.clone())
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _run_decoder(self, ordered: list[_Placed]) -> torch.Tensor | None:
-        if not ordered:
-            return None
-        decoding = [p for p in ordered if _is_one_token(p.work)]
+    def _run_decoder(self, decoding: list[_Placed], prefilling: list[_Placed]) -> torch.Tensor:
+        ordered = [*decoding, *prefilling]
         ids = [token for p in ordered for token in p.work.sequence.tokens[p.work.begin : p.work.end]]
         positions = [position for p in ordered for position in range(p.work.begin, p.work.end)]
         return self._decoder.forward(
             torch.tensor(ids, device=self.device),
             torch.tensor(positions, device=self.device),
-            StepAttention((*self._decode_parts(decoding), *self._prefill_parts(ordered[len(decoding) :]))),
+            StepAttention((*self._decode_parts(decoding), *self._prefill_parts(prefilling))),
             torch.tensor(_last_of_completed(ordered), dtype=torch.long, device=self.device),
         )
-
-    @staticmethod
-    def _merged(
-        compiled: list[_Placed], first: torch.Tensor | None, ordered: list[_Placed], second: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Returns the logits of completed works in the works' own order."""
-        rows = [p.index for p in compiled] + [p.index for p in ordered if p.work.completes]
-        both = [logits for logits in (first, second) if logits is not None]
-        logits = both[0] if len(both) == 1 else torch.cat([part.float() for part in both])
-        order = sorted(range(len(rows)), key=rows.__getitem__)
-        return logits if order == list(range(len(rows))) else logits[order]
 
     def _decode_parts(self, decoding: list[_Placed]) -> list[tuple[int, DecodeAttention]]:
         parts = []
@@ -161,6 +177,10 @@ class BatchedRunner:
             )
             for p in prefilling
         ]
+
+
+def _keys(request: EngineRequest) -> tuple[Key, Key]:
+    return ("conversation", request.cache_key), ("system", request.system_key)
 
 
 def _is_one_token(work: Work) -> bool:

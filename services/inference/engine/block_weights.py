@@ -13,6 +13,7 @@ import torch
 
 GROUP = 32
 _LANES = 16
+_WEIGHTS_AT_ONCE = 2**20
 Bits = Literal[4, 8]
 
 
@@ -48,16 +49,41 @@ def joined(parts: list[Blocks]) -> Blocks:
 
 
 def quantized(weight: torch.Tensor, bits: Bits) -> Blocks:
-    """Rounds a matrix to the nearest codes; with 4 bits between each group's least and greatest weight."""
-    groups = split_last(weight.float(), GROUP)
-    if bits == 8:
-        scales = groups.abs().amax(dim=-1) / 127
-        codes = (groups / _divisor(scales)[..., None]).round() + 128
-        return Blocks(bits, codes.flatten(-2).to(torch.uint8), scales, None)
-    zeros, greatest = (extreme.half() for extreme in (groups.amin(dim=-1), groups.amax(dim=-1)))
-    scales = ((greatest.float() - zeros.float()) / 15).half()
-    codes = ((groups - zeros.float()[..., None]) / _divisor(scales.float())[..., None]).round().clamp(0, 15)
-    return Blocks(bits, codes.flatten(-2).to(torch.uint8), scales, zeros)
+    """Rounds a matrix.
+
+    With 8 bits a group's largest weight, whatever its sign, is the last code. With 4 bits codes are first spread evenly
+    from its least weight to its greatest; scale and zero are then those of least squared error for these codes, which
+    are chosen anew.
+    """
+    # In pieces, so that what is needed on the way is small beside the matrix.
+    rows = max(1, _WEIGHTS_AT_ONCE // weight.shape[1])
+    round_ = _rounded_to_8 if bits == 8 else _rounded_to_4
+    parts = (weight[begin : begin + rows] for begin in range(0, len(weight), rows))
+    return joined([round_(split_last(part.float(), GROUP)) for part in parts])
+
+
+def _rounded_to_8(groups: torch.Tensor) -> Blocks:
+    scales = groups.abs().amax(dim=-1) / 127
+    codes = (groups / _divisor(scales)[..., None]).round() + 128
+    return Blocks(8, codes.flatten(-2).to(torch.uint8), scales, None)
+
+
+def _rounded_to_4(groups: torch.Tensor) -> Blocks:
+    zeros, greatest = groups.aminmax(dim=-1)
+    scales = (greatest - zeros) / 15
+    codes = _codes(groups, scales, zeros)
+    # The straight line through (code, weight) of least squares.
+    sums, weights = codes.sum(dim=-1), groups.sum(dim=-1)
+    spread = GROUP * codes.square().sum(dim=-1) - sums.square()
+    slopes = (GROUP * (codes * groups).sum(dim=-1) - sums * weights) / _divisor(spread)
+    scales = slopes.half()
+    zeros = ((weights - slopes * sums) / GROUP).half()
+    codes = _codes(groups, scales.float(), zeros.float())
+    return Blocks(4, codes.flatten(-2).to(torch.uint8), scales, zeros)
+
+
+def _codes(groups: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor) -> torch.Tensor:
+    return ((groups - zeros[..., None]) / _divisor(scales)[..., None]).round().clamp(0, 15)
 
 
 def packed(blocks: Blocks) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Computes decode steps by compiled code: one new token of each of several sequences.
+"""Computes steps of few tokens by compiled code.
 
 Weights in blocks of 4 or 8 bits, inputs of linears rounded to 15 bits, sums in 32-bit floats, keys and values in bf16.
-What a sequence gets does not hang on which others share its step.
+What a token gets does not hang on which others share its step.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.decoder_weights import DecoderWeights
 
-MOST_ROWS = 64
-"""More sequences are computed in several goes."""
+MOST_ROWS = 128
+"""More tokens are computed in several goes."""
 
 
 def can_compile(config: DecoderConfig) -> bool:
@@ -39,14 +39,14 @@ def can_compile(config: DecoderConfig) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CachedRow:
-    """Where one sequence's keys and values are, and how many there are."""
+    """Where a token's keys and values belong."""
 
     layers: np.ndarray
-    """Addresses, one a layer, of shape `(2 KV, capacity, D)`, bf16: heads of keys, then of values."""
+    """Addresses of its sequence's, one a layer, of shape `(2 KV, capacity, D)`, bf16: heads of keys, then of values."""
     head_bytes: int
     """From one head to the next."""
-    length: int
-    """Tokens there are already."""
+    position: int
+    """Of the token in its sequence."""
 
 
 class CompiledDecoder:
@@ -82,11 +82,12 @@ class CompiledDecoder:
         self._pipe = os.pipe()
         self._states = torch.zeros((threads, LINE_BYTES // 8), dtype=torch.long)
         self._hidden = self._floats(MOST_ROWS, config.hidden_size)
-        self._logits = self._floats(MOST_ROWS, self._shape.vocabulary)
+        self._logits = self._floats(0, self._shape.vocabulary)
         self._cosines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
         self._sines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
         self._positions = self._integers(MOST_ROWS)
         self._head_bytes = self._integers(MOST_ROWS)
+        self._wanted = self._integers(MOST_ROWS)
         self._caches = self._integers(config.layers * MOST_ROWS)
         self._fill_table(weights, blocks, threads, context_tokens)
         self._closed = False
@@ -99,18 +100,23 @@ class CompiledDecoder:
         for servant in self._servants:
             servant.start()
 
-    def forward(self, tokens: list[int], rows: list[CachedRow]) -> torch.Tensor:
-        """Computes one new token of each of at most `MOST_ROWS` sequences, and writes its keys and values.
+    def forward(self, tokens: list[int], rows: list[CachedRow], wanted: list[int]) -> torch.Tensor:
+        """Computes at most `MOST_ROWS` new tokens, and keeps their keys and values.
+
+        Args:
+            tokens: Token ids. Those of one sequence follow one another.
+            rows: Where each one's keys and values belong.
+            wanted: Which of the tokens' logits are asked for.
 
         Returns:
-            Logits, fp32, shape `(rows, vocabulary)`; to be read before the next call.
+            Logits, fp32, shape `(wanted, vocabulary)`; to be read before the next call.
         """
         count = len(tokens)
         hidden = torch.nn.functional.embedding(torch.tensor(tokens), self._embedding)
         if self._config.embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
         self._hidden[:count] = hidden
-        positions = torch.tensor([row.length for row in rows])
+        positions = torch.tensor([row.position for row in rows])
         self._positions[:count] = positions
         for number, rope in enumerate(self._config.ropes):
             angles = positions[:, None].float() * rope.inverse_frequencies
@@ -123,9 +129,15 @@ class CompiledDecoder:
         self._head_bytes[:count] = torch.tensor([row.head_bytes for row in rows])
         addresses = np.stack([row.layers for row in rows], axis=1)
         self._caches[: addresses.size] = torch.from_numpy(addresses.reshape(-1))
+        self._wanted[: len(wanted)] = torch.tensor(wanted, dtype=torch.long)
         self._table[StepField.ROWS] = count
+        self._table[StepField.WANTED_ROWS] = len(wanted)
+        if len(self._logits) < len(wanted):
+            # Vocabularies are large, and few models have many replies under way.
+            self._logits = self._floats(min(2 * len(wanted), MOST_ROWS), self._shape.vocabulary)
+            self._table[StepField.LOGITS] = self._logits.data_ptr()
         self._code.lead(self._table.data_ptr())
-        logits = self._logits[:count, : len(self._embedding)]
+        logits = self._logits[: len(wanted), : len(self._embedding)]
         cap = self._config.logits_cap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -175,7 +187,7 @@ class CompiledDecoder:
             StepField.HEAD: self._keep(blocks.head.weights),
             StepField.HEAD_BITS: blocks.head.bits,
             StepField.HEAD_BIAS: self._keep(blocks.head.bias),
-            StepField.LOGITS: self._logits.data_ptr(),
+            StepField.WANTED: self._wanted.data_ptr(),
             StepField.LAYERS: self._keep(self._layer_table(weights, blocks)),
             StepField.WORKSPACES: self._keep(self._workspaces(threads, context_tokens)),
         }

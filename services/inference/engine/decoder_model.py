@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Weights
+    from services.inference.progress import Progress
 
 _WARM_UP_TOKENS = 8
 _BLOCK_BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 
 
-def load_decoder(folder: ModelFolder, config: DecoderConfig, weights: Weights) -> Decoder:
+def load_decoder(folder: ModelFolder, config: DecoderConfig, weights: Weights, progress: Progress) -> Decoder:
     """Loads a folder's weights onto the CPU, as bf16 or fp32, and computes once with them.
 
     With `int8` and `int4` it holds bf16 for prompts, and the linears once more in blocks for replies.
@@ -32,7 +33,8 @@ def load_decoder(folder: ModelFolder, config: DecoderConfig, weights: Weights) -
     """
     dtype = torch.float32 if weights == "fp32" else torch.bfloat16
     try:
-        decoder = Decoder(config, read_weights(folder.path, config, dtype, _BLOCK_BITS.get(weights)))
+        bits = _BLOCK_BITS.get(weights)
+        decoder = Decoder(config, read_weights(folder.path, config, dtype, bits, progress.reach))
         _warm_up(decoder)
     except MemoryError:
         raise load_failures.too_big(weights, "cpu") from None

@@ -15,6 +15,7 @@ from services.inference.engine.block_weights import DecoderBlocks, LayerBlocks, 
 from services.inference.engine.linear import Linear
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from services.inference.engine.block_weights import Bits, BlockLinear, Blocks
@@ -62,7 +63,11 @@ class WeightsDamaged(Exception):
 
 
 def read_weights(
-    folder: Path, config: DecoderConfig, dtype: torch.dtype, block_bits: Bits | None = None
+    folder: Path,
+    config: DecoderConfig,
+    dtype: torch.dtype,
+    block_bits: Bits | None = None,
+    reach: Callable[[int, int], None] | None = None,
 ) -> DecoderWeights:
     """Reads a folder's safetensors.
 
@@ -72,13 +77,14 @@ def read_weights(
         dtype: What weights are held in.
         block_bits: What all linears but the head are held in besides, as blocks; the head always in 8 bits. Where the
             folder has blocks of its own, of 4 bits, they are taken as they are.
+        reach: Told how many bytes of how many have been read, each time there are more.
 
     Raises:
         WeightsDamaged: The folder lacks a tensor.
         OSError, ValueError, safetensors.SafetensorError: A file cannot be read.
     """
     with ExitStack() as stack:
-        return _Reader(folder, config, dtype, stack, block_bits).read()
+        return _Reader(folder, config, dtype, stack, block_bits=block_bits, reach=reach).read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +95,39 @@ class _TakenLinear:
 
 class _Reader:
     def __init__(
-        self, folder: Path, config: DecoderConfig, dtype: torch.dtype, stack: ExitStack, block_bits: Bits | None
+        self,
+        folder: Path,
+        config: DecoderConfig,
+        dtype: torch.dtype,
+        stack: ExitStack,
+        *,
+        block_bits: Bits | None,
+        reach: Callable[[int, int], None] | None,
     ) -> None:
         self._config = config
         self._block_bits = block_bits
         self._stored = BlockFile(folder, stack) if block_bits == 4 and has_blocks(folder) else None
         self._dtype = dtype
         self._parameters = 0
+        self._reach = reach
+        self._read_bytes = self._file_bytes = 0
         self._files = {}
         for name in _file_names(folder):
+            self._file_bytes += (folder / name).stat().st_size
             file = stack.enter_context(safe_open(folder / name, framework="pt"))
             self._files.update(dict.fromkeys(file.keys(), file))
 
     def read(self) -> DecoderWeights:
         hidden = self._config.hidden_size
         embedding = self._take("model.embed_tokens.weight", (-1, hidden))
+        head = embedding if self._config.tied_head else self._take("lm_head.weight", tuple(embedding.shape))
+        # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
+        head_blocks = block_linear(quantized(head, 8)) if self._block_bits is not None else None
         layers = [self._read_layer(f"model.layers.{n}.") for n in range(self._config.layers)]
         norm = self._take_norm("model.norm", hidden)
-        head = embedding if self._config.tied_head else self._take("lm_head.weight", tuple(embedding.shape))
         blocks = None
-        if self._block_bits is not None:
-            linears = tuple(linear for _, linear in layers if linear is not None)
-            blocks = DecoderBlocks(linears, block_linear(quantized(head, 8)))
+        if head_blocks is not None:
+            blocks = DecoderBlocks(tuple(linear for _, linear in layers if linear is not None), head_blocks)
         return DecoderWeights(
             embedding, tuple(layer for layer, _ in layers), norm, Linear(head), self._parameters, blocks
         )
@@ -185,6 +202,9 @@ class _Reader:
         ):
             raise WeightsDamaged
         self._parameters += tensor.numel()
+        self._read_bytes += tensor.nbytes
+        if self._reach is not None:
+            self._reach(self._read_bytes, self._file_bytes)
         return tensor.to(self._dtype)
 
 

@@ -99,6 +99,10 @@ class FakeEngine:
             return PromptCount(total)
         return PromptCount(total, tuple(1 + len(self._encode(m.content)) for m in prompt.messages))
 
+    async def system_tokens(self, prompt: ChatPrompt) -> int:
+        """As `Engine.system_tokens`."""
+        return (await self.count(prompt)).per_message[0] if prompt.messages[0].role == "system" else 0
+
     async def check_schema(self, schema: str) -> None:
         """As `Engine.check_schema`. The reply is the scripted one all the same."""
         if REFUSED_TEXT in schema:

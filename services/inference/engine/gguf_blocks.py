@@ -95,8 +95,8 @@ def _read_q4_k(data: torch.Tensor) -> Blocks:
     return Blocks(
         4,
         codes.flatten(-4),
-        (scale[..., 0, :] * scales).half().flatten(-2),
-        (-least[..., 0, :] * leasts).half().flatten(-2),
+        (scale * scales).half().flatten(-2),
+        (-least * leasts).half().flatten(-2),
     )
 
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
 from services.inference.engine.gguf_blocks import write_blocks
+from services.inference.engine.gguf_rewrite import TypeNotReadable, rewrite
 from services.inference.engine.quiet import quieten_libraries
 from services.rpc.settings import StartupError
 
@@ -24,15 +25,17 @@ def convert(file: Path, folder: Path) -> None:
     """Writes a model and tokenizer into a folder: its weights unpacked to bf16, and 4-bit blocks also as they are.
 
     Raises:
-        StartupError: The file is damaged, or its architecture is not supported.
+        StartupError: The file is damaged, or its architecture or a type of its tensors is not supported.
+        OSError: There is no room.
     """
     quieten_libraries()
-    architecture = _checked(file)
+    readable = _readable(file, folder)
+    architecture = _checked(readable)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        tokenizer = AutoTokenizer.from_pretrained(readable.parent, gguf_file=readable.name)
         model = AutoModelForCausalLM.from_pretrained(
-            file.parent,
-            gguf_file=file.name,
+            readable.parent,
+            gguf_file=readable.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.bfloat16,
         )
@@ -41,6 +44,28 @@ def convert(file: Path, folder: Path) -> None:
     model.save_pretrained(folder)
     write_blocks(file, folder)
     tokenizer.save_pretrained(folder)
+    if readable != file:
+        readable.unlink()
+
+
+def _readable(file: Path, folder: Path) -> Path:
+    """Returns a file that transformers reads: this one, or a copy in the folder."""
+    try:
+        GgufHeader.from_file(str(file))
+    except _UNREADABLE:
+        copy = folder / file.name
+    else:
+        return file
+    try:
+        rewrite(file, copy)
+    except TypeNotReadable as kind:
+        raise StartupError(
+            f"{file} cannot be used: it holds weights in {kind}, which is not supported; choose a file in Q4_K_M, "
+            "Q4_0 or Q8_0."
+        ) from None
+    except _UNREADABLE:
+        raise StartupError(f"{file} is damaged: its header cannot be read; fetch the file again.") from None
+    return copy
 
 
 def languages(file: Path) -> list[str]:
@@ -51,10 +76,7 @@ def languages(file: Path) -> list[str]:
 
 
 def _checked(file: Path) -> str:
-    try:
-        header = GgufHeader.from_file(str(file))
-    except _UNREADABLE:
-        raise StartupError(f"{file} is damaged: its header cannot be read; fetch the file again.") from None
+    header = GgufHeader.from_file(str(file))
     needed = max((header.data_start + t.offset + t.nbytes for t in header.tensors), default=0)
     size = file.stat().st_size
     if size < needed:

@@ -90,10 +90,9 @@ class KVCache:
         """Notes how many tokens of a sequence have been computed."""
         self._lengths[sequence] = length
 
-    def copy_out(self, sequence: int) -> list[torch.Tensor]:
-        """Returns each layer's keys and values of a sequence, of shape `(2 KV, length, D)`, in memory of their own."""
+    def copy_out(self, sequence: int, length: int) -> list[torch.Tensor]:
+        """Returns each layer's first keys and values of a sequence, of shape `(2 KV, length, D)`, in new memory."""
         lane, row = self.place(sequence)
-        length = self._lengths[sequence]
         return [lane.layer(n)[row, :, :length].clone() for n in range(self._shape.layers)]
 
     def copy_in(self, sequence: int, kept: list[torch.Tensor], length: int) -> None:

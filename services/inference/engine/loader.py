@@ -62,7 +62,15 @@ def load_model(settings: InferenceSettings, folder: ModelFolder, progress: Progr
     weights = _weights(settings, stored, folder, device, decoder_config)
     progress.begin(f"loading {folder.id}")
     tokenizer = _load_tokenizer(folder)
-    model = _load_weights(folder, decoder_config, weights, device, prequantized="quantization_config" in stored)
+    model = _load_weights(
+        folder,
+        decoder_config,
+        weights,
+        device,
+        progress=progress,
+        prequantized="quantization_config" in stored,
+        int8_threshold=settings.bnb_int8_threshold,
+    )
     entry = catalog.find_entry(folder.id)
     text_config = config.get_text_config(decoder=True)
     generation = GenerationDefaults(folder.path, text_config)
@@ -156,13 +164,20 @@ def _load_config(folder: ModelFolder) -> PretrainedConfig:
 
 
 def _load_weights(
-    folder: ModelFolder, decoder_config: DecoderConfig | None, weights: Weights, device: Device, *, prequantized: bool
+    folder: ModelFolder,
+    decoder_config: DecoderConfig | None,
+    weights: Weights,
+    device: Device,
+    *,
+    progress: Progress,
+    prequantized: bool,
+    int8_threshold: float,
 ) -> Decoder | PreTrainedModel:
     if device == "cpu" and not weights.startswith("bnb") and decoder_config is not None:
-        return load_decoder(folder, decoder_config, weights)
+        return load_decoder(folder, decoder_config, weights, progress)
     from services.inference.engine.transformers_model import load_transformers_model  # noqa: PLC0415 - takes seconds
 
-    return load_transformers_model(folder, weights, device, prequantized=prequantized)
+    return load_transformers_model(folder, weights, device, prequantized=prequantized, int8_threshold=int8_threshold)
 
 
 def _context_tokens(config: PretrainedConfig, cap: int | None) -> int:

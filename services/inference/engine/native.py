@@ -18,6 +18,7 @@ import structlog
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.loader import LoadedModel, load_model
 from services.inference.engine.mailbox import Mailbox, Post
+from services.inference.engine.prefill_budget import PrefillBudget
 from services.inference.engine.protocol import (
     ChatPrompt,
     EngineDied,
@@ -44,11 +45,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from services.inference.engine.model_source import ModelFolder
-    from services.inference.engine.protocol import Engine
+    from services.inference.engine.protocol import Engine, Message
     from services.inference.progress import Progress
     from services.inference.settings import InferenceSettings
 
 _log = structlog.get_logger()
+
+_SYSTEM_MESSAGES = 256
+"""Whose lengths are remembered."""
 
 
 def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progress: Progress) -> Engine:
@@ -83,7 +87,9 @@ class NativeEngine:
         self._kv_capacity = limits.kv_cache_tokens
         # One thread: the tokenizer serves one call at a time.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
-        self._scheduler = Scheduler(max_running)
+        self._budget = PrefillBudget()
+        self._system_tokens: dict[Message, int] = {}
+        self._scheduler = Scheduler(max_running, self._budget)
         self._samplers: dict[int, Sampler] = {}
         self._post = Post()
         self._throughput = Throughput()
@@ -113,6 +119,20 @@ class NativeEngine:
             count = self._tokenizer.count_chat
             return await asyncio.get_running_loop().run_in_executor(self._encoder, count, prompt.messages)
         return PromptCount(len(await self.tokenize(prompt)))
+
+    async def system_tokens(self, prompt: ChatPrompt) -> int:
+        """As `Engine.system_tokens`."""
+        first = prompt.messages[0]
+        if first.role != "system":
+            return 0
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._count_system, first)
+
+    def _count_system(self, system: Message) -> int:
+        if system not in self._system_tokens:
+            if len(self._system_tokens) >= _SYSTEM_MESSAGES:
+                self._system_tokens.clear()
+            self._system_tokens[system] = len(self._tokenizer.system_prefix(system))
+        return self._system_tokens[system]
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, ChatPrompt):
@@ -213,6 +233,9 @@ class NativeEngine:
         self._post.deliver()
         if works:
             self._step_seconds = time.monotonic() - began
+            replies = sum(work.begin >= len(work.sequence.request.prompt) for work in works)
+            tokens = sum(work.end - work.begin for work in works)
+            self._budget.note(replies, tokens - replies, self._step_seconds)
             self._throughput.note(len(ready))
 
     def _end_overdue(self, now: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 Kept = TypeVar("Kept")
+Key = tuple[Literal["conversation", "system"], str]
+"""What is separated from what: by kind, and by the key of a request. Nothing is kept for an empty key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,14 @@ class PrefixCache(Generic[Kept]):
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._kept: OrderedDict[str, _Entry[Kept]] = OrderedDict()
+        self._kept: OrderedDict[Key, _Entry[Kept]] = OrderedDict()
         self._size = 0
 
-    def takes(self, key: str, length: int) -> bool:
+    def takes(self, key: Key, length: int) -> bool:
         """Whether `keep` would keep so many tokens."""
-        return bool(key) and 0 < length <= self._capacity
+        return bool(key[1]) and 0 < length <= self._capacity
 
-    def find(self, key: str, prompt: tuple[int, ...]) -> Prefix[Kept] | None:
+    def find(self, key: Key, prompt: tuple[int, ...]) -> Prefix[Kept] | None:
         """Returns what shares a prefix with a prompt.
 
         At least the prompt's last token is left to compute: the reply's first token comes from it.
@@ -48,20 +50,28 @@ class PrefixCache(Generic[Kept]):
         kept = self._kept.get(key)
         if kept is None:
             return None
-        length = _common_prefix(kept.tokens, prompt[:-1])
+        length = common_prefix(kept.tokens, prompt[:-1])
         if length == 0:
             return None
         self._kept.move_to_end(key)
         return Prefix(kept.cache, length, len(kept.tokens))
 
-    def take(self, key: str, prompt: tuple[int, ...]) -> Prefix[Kept] | None:
+    def holds(self, key: Key, tokens: tuple[int, ...]) -> bool:
+        """Whether exactly `tokens` are kept for a key, which counts as a use of them."""
+        kept = self._kept.get(key)
+        if kept is None or kept.tokens != tokens:
+            return False
+        self._kept.move_to_end(key)
+        return True
+
+    def take(self, key: Key, prompt: tuple[int, ...]) -> Prefix[Kept] | None:
         """As `find`, and forgets it: for whoever goes on writing to it."""
         prefix = self.find(key, prompt)
         if prefix is not None:
             self._drop(key)
         return prefix
 
-    def keep(self, key: str, tokens: tuple[int, ...], cache: Kept) -> None:
+    def keep(self, key: Key, tokens: tuple[int, ...], cache: Kept) -> None:
         """Keeps what holds exactly `tokens`, where there is room for it."""
         if not self.takes(key, len(tokens)):
             return
@@ -71,11 +81,12 @@ class PrefixCache(Generic[Kept]):
         while self._size > self._capacity:
             self._drop(next(iter(self._kept)))
 
-    def _drop(self, key: str) -> None:
+    def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._size -= len(kept.tokens)
 
 
-def _common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Returns how many of their first tokens two prompts have in common."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

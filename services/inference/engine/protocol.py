@@ -114,6 +114,10 @@ class EngineRequest:
     sampling: SamplingParams
     cache_key: str = ""
     """A prefix computed for one key is never reused for another."""
+    system_key: str = ""
+    """A system message computed for one key is reused for the same key alone; empty: for none."""
+    system_tokens: int = 0
+    """How many of the prompt's first tokens are its system message's."""
     deadline: float | None = None
     """When the reply must have ended, on the clock of `time.monotonic`."""
     arrived: float = 0.0
@@ -264,6 +268,13 @@ class Engine(Protocol):
 
         Raises:
             SchemaRefused: They cannot.
+        """
+
+    async def system_tokens(self, prompt: ChatPrompt) -> int:
+        """Counts the first tokens of what `tokenize` returns that are those of the system message, whatever follows it.
+
+        Returns:
+            0 where there is no system message, or where it cannot be told apart.
         """
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ from services.inference.fair_queue import FairQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.inference.engine.prefill_budget import PrefillBudget
     from services.inference.engine.sequence import Sequence
 
-PREFILL_TOKENS_PER_STEP = 512
-"""Most prompt tokens that one step reads: longer prompts are read over several steps, between which the replies
-under way get their tokens ("chunked prefill", Agrawal et al. 2024, Sarathi-Serve)."""
+_SHARE_OF_OLDEST = 4
+"""What part of a step's prompt tokens is for the prompt that has waited longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +34,20 @@ class Work:
 class Scheduler:
     """Waiting sequences, whose callers take turns, and running ones, oldest first.
 
-    Every step gives each reply under way its one token; prompts share what `PREFILL_TOKENS_PER_STEP` allows, each
-    step beginning with the one that got least lately.
+    Every step gives each reply under way its one token, and reads what the budget allows of prompts: those first of
+    which the least is left, so that the most replies begin soonest, but always some of the one that has waited longest.
+
+    Args:
+        max_running: Most sequences in the batch.
+        budget: How many prompt tokens a step may read.
     """
 
-    def __init__(self, max_running: int) -> None:
+    def __init__(self, max_running: int, budget: PrefillBudget) -> None:
         self._max_running = max_running
+        self._budget = budget
         self._waiting: FairQueue[Sequence] = FairQueue()
         self._running: list[Sequence] = []
-        self._prefilling: deque[Sequence] = deque()
+        self._prefilling: list[Sequence] = []
 
     @property
     def running(self) -> tuple[Sequence, ...]:
@@ -92,14 +96,17 @@ class Scheduler:
     def schedule(self) -> list[Work]:
         """Returns the next step's work; empty where nothing runs."""
         works = [Work(s, s.computed, len(s.tokens)) for s in self._running if s not in self._prefilling]
-        left = PREFILL_TOKENS_PER_STEP
-        for _ in range(len(self._prefilling)):
-            if left == 0:
-                break
-            sequence = self._prefilling.popleft()
-            size = min(left, sequence.uncomputed)
-            left -= size
-            works.append(Work(sequence, sequence.computed, sequence.computed + size))
-            if not works[-1].completes:
-                self._prefilling.append(sequence)
-        return works
+        if not self._prefilling:
+            return works
+        left = self._budget.tokens(len(works), len(self._prefilling))
+        sizes = {self._prefilling[0]: min(max(left // _SHARE_OF_OLDEST, 1), self._prefilling[0].uncomputed)}
+        left -= sizes[self._prefilling[0]]
+        for sequence in sorted(self._prefilling, key=lambda s: s.uncomputed):
+            more = min(left, sequence.uncomputed - sizes.get(sequence, 0))
+            if more > 0:
+                sizes[sequence] = sizes.get(sequence, 0) + more
+                left -= more
+        prompts = [Work(s, s.computed, s.computed + sizes[s]) for s in self._prefilling if s in sizes]
+        done = {work.sequence for work in prompts if work.completes}
+        self._prefilling = [s for s in self._prefilling if s not in done]
+        return [*works, *prompts]

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateError
 
+from services.inference.engine.prefix_cache import common_prefix
 from services.inference.engine.protocol import Message, PromptCount, PromptRefused, Role
 from services.inference.engine.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+_UNLIKE_PROBES = ("0", "A")
 _PROBE = "x"
 
 
@@ -90,6 +92,15 @@ class ChatTokenizer:
         shares = [len(ids) + self._overhead(m.role) for ids, m in zip(contents, messages, strict=True)]
         shares[-1] += max(0, total - self._around(messages[0].role) - sum(shares))
         return PromptCount(total, tuple(shares))
+
+    def system_prefix(self, system: Message) -> tuple[int, ...]:
+        """Returns the tokens that every conversation with a system message begins with.
+
+        Raises:
+            PromptRefused: As `encode_chat`.
+        """
+        one, other = (self.encode_chat((system, Message("user", probe))) for probe in _UNLIKE_PROBES)
+        return one[: common_prefix(one, other)]
 
     def _around(self, first: Role) -> int:
         """Tokens around all messages: the reply's opening, and what the template puts in front."""

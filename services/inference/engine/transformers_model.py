@@ -20,31 +20,38 @@ if TYPE_CHECKING:
 
 _WARM_UP_TOKENS = 8
 
-_OUTLIER_THRESHOLD = 6.0
-"""Activations beyond it are multiplied in 16 bits (Dettmers et al. 2022, "LLM.int8()")."""
-
 
 def load_transformers_model(
-    folder: ModelFolder, weights: Weights, device: Device, *, prequantized: bool
+    folder: ModelFolder, weights: Weights, device: Device, *, prequantized: bool, int8_threshold: float
 ) -> PreTrainedModel:
     """Loads a folder's model and runs it once.
+
+    Args:
+        folder: Where it is.
+        weights: How it is held.
+        device: Where it runs.
+        prequantized: Whether the folder's weights are in 8 or 4 bits already, and say how.
+        int8_threshold: With `bnb-int8`: columns of inputs with a value beyond it are multiplied in 16 bits (Dettmers
+            et al. 2022, "LLM.int8()"); 0: none.
 
     Raises:
         StartupError: It cannot be loaded or computed; the message says what to do.
     """
-    model = _load(folder, weights, device, prequantized=prequantized)
+    model = _load(folder, weights, device, prequantized=prequantized, int8_threshold=int8_threshold)
     _warm_up(model, weights, device)
     return model
 
 
-def _load(folder: ModelFolder, weights: Weights, device: Device, *, prequantized: bool) -> PreTrainedModel:
+def _load(
+    folder: ModelFolder, weights: Weights, device: Device, *, prequantized: bool, int8_threshold: float
+) -> PreTrainedModel:
     # The library gives the constructor no types.
     quantization: Callable[..., BitsAndBytesConfig] = BitsAndBytesConfig
     options: dict[str, Any] = {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
     if weights in {"bnb-int8", "bnb-nf4"} or device == "cuda":
         options["device_map"] = {"": device}
     if not prequantized and weights == "bnb-int8":
-        options["quantization_config"] = quantization(load_in_8bit=True, llm_int8_threshold=_OUTLIER_THRESHOLD)
+        options["quantization_config"] = quantization(load_in_8bit=True, llm_int8_threshold=int8_threshold)
     elif not prequantized and weights == "bnb-nf4":
         options["quantization_config"] = quantization(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16

@@ -32,7 +32,7 @@ class TransformersRunner:
 
     def open(self, sequence: Sequence) -> int | None:
         """As `Runner.open`; there is always room."""
-        kept = self._prefixes.take(sequence.request.cache_key, sequence.request.prompt)
+        kept = self._prefixes.take(("conversation", sequence.request.cache_key), sequence.request.prompt)
         if kept is None:
             self._caches[sequence.number] = DynamicCache(config=self._model.config)
             return 0
@@ -45,7 +45,9 @@ class TransformersRunner:
         """As `Runner.close`."""
         cache = self._caches.pop(sequence.number, None)
         if cache is not None and _croppable(cache):
-            self._prefixes.keep(sequence.request.cache_key, tuple(sequence.tokens[: sequence.computed]), cache)
+            self._prefixes.keep(
+                ("conversation", sequence.request.cache_key), tuple(sequence.tokens[: sequence.computed]), cache
+            )
 
     def shut_down(self) -> None:
         """As `Runner.shut_down`: there is nothing to give back."""

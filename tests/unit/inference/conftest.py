@@ -115,7 +115,7 @@ def embedded_oracle(settings: InferenceSettings) -> PreTrainedModel:
     from services.inference.progress import Progress
 
     folder = locate(settings.model, settings.data_dir, Progress())
-    return load_transformers_model(folder, "fp32", "cpu", prequantized=False)
+    return load_transformers_model(folder, "fp32", "cpu", prequantized=False, int8_threshold=0.0)
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +137,7 @@ def make_tiny(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> 
     from services.inference.engine.loader import LoadedModel
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import ModelInfo
+    from services.inference.progress import Progress
 
     def make(family: str, **changed: object) -> Tiny:
         plain: dict[str, object] = {
@@ -161,7 +162,7 @@ def make_tiny(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> 
         model.save_pretrained(folder)
         read = read_config(config)
         assert read is not None
-        decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32")
+        decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32", Progress())
         context = config.max_position_embeddings
         info = ModelInfo("tiny", "fp32", "cpu", context, 64, decoder.parameters, config.model_type)
         return Tiny(LoadedModel(decoder, loaded.tokenizer, info, frozenset()), model)
@@ -210,10 +211,14 @@ def ask(params: Callable[..., SamplingParams]) -> Callable[..., EngineRequest]:
         prompt: tuple[int, ...],
         *,
         cache_key: str = "",
+        system_key: str = "",
+        system_tokens: int = 0,
         deadline: float | None = None,
         json_schema: str | None = None,
         **sampling: object,
     ):
-        return EngineRequest(prompt, params(**sampling), cache_key, deadline, json_schema=json_schema)
+        return EngineRequest(
+            prompt, params(**sampling), cache_key, system_key, system_tokens, deadline=deadline, json_schema=json_schema
+        )
 
     return make

@@ -134,9 +134,12 @@ class Sequences:
             self.lane.add(number)
         self.lengths = [0] * self.count
 
+    def row(self, number: int, position: int) -> CachedRow:
+        return CachedRow(self.lane.addresses(number), self.lane.head_bytes, position)
+
     def feed(self, decoder: CompiledDecoder, tokens: dict[int, int]) -> dict[int, torch.Tensor]:
-        rows = [CachedRow(self.lane.addresses(n), self.lane.head_bytes, self.lengths[n]) for n in tokens]
-        logits = decoder.forward(list(tokens.values()), rows).clone()
+        rows = [self.row(n, self.lengths[n]) for n in tokens]
+        logits = decoder.forward(list(tokens.values()), rows, list(range(len(rows)))).clone()
         for number in tokens:
             self.lengths[number] += 1
         return dict(zip(tokens, logits, strict=True))
@@ -179,6 +182,19 @@ def test_whoever_shares_the_step_changes_not_a_bit(made: Made, compiled: Callabl
         others = {n: (token + n) % VOCABULARY for n in range(1 + (7 * step) % 23)}
         others.pop(5, None)
         assert torch.equal(together.feed(decoder, {**others, 5: token})[5], wanted)
+
+
+@pytest.mark.parametrize("made", ALL, indirect=True, scope="module", ids=str)
+def test_a_prompt_in_one_step_is_as_token_by_token(made: Made, compiled: Callable[..., CompiledDecoder]):
+    decoder = compiled()
+    one, whole = Sequences(made.config, 1), Sequences(made.config, 3)
+    wanted = [one.feed(decoder, {0: token})[0] for token in TOKENS]
+    rows = [whole.row(1, position) for position in range(len(TOKENS))]
+    others = [whole.row(0, 0), whole.row(2, 0)]
+    asked = [1, len(TOKENS)]
+    got = decoder.forward([8, *TOKENS, 9], [others[0], *rows, others[1]], asked)
+    assert torch.equal(got[0], wanted[0])
+    assert torch.equal(got[1], wanted[-1])
 
 
 @pytest.mark.parametrize("threads", [1, 3])

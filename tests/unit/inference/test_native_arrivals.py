@@ -19,6 +19,7 @@ from services.inference.engine.loader import LoadedModel
 from services.inference.engine.model_source import ModelFolder
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import Delta, EngineRequest, Finished, ModelInfo
+from services.inference.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,9 @@ def tiny(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Loade
     read = read_config(config)
     assert read is not None
     info = ModelInfo("tiny", "fp32", "cpu", CONTEXT, VOCABULARY, 1, "llama")
-    return LoadedModel(load_decoder(ModelFolder("tiny", folder), read, "fp32"), loaded.tokenizer, info, frozenset())
+    return LoadedModel(
+        load_decoder(ModelFolder("tiny", folder), read, "fp32", Progress()), loaded.tokenizer, info, frozenset()
+    )
 
 
 @pytest.fixture(scope="module")

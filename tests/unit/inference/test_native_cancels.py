@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.inference.engine import scheduler
+from services.inference.engine import prefill_budget
 from services.inference.engine.mailbox import Mailbox
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import Delta, EngineRequest, Finished, FinishReason
@@ -106,7 +106,7 @@ async def _leave(engine: NativeEngine, request: EngineRequest, dice: random.Rand
 async def test_ten_thousand_cancels_leave_nothing_behind_and_each_is_let_go_of_by_the_next_step(
     tiniest: LoadedModel, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scheduler, "PREFILL_TOKENS_PER_STEP", 32)
+    monkeypatch.setattr(prefill_budget, "MOST_TOKENS", 32)
     engine = NativeEngine(tiniest, max_running=8, prefix_cache_tokens=PREFIX_TOKENS, kv_cache_tokens=KV_CACHE_TOKENS)
     requests = [ask(prompt, max_tokens=MOST, logprobs=0) for prompt in PROMPTS]
     before = [await _whole(engine, request) for request in requests]

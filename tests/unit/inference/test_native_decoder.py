@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from services.inference.engine import scheduler
+from services.inference.engine import prefill_budget
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_config import read_config
 from services.inference.engine.decoder_model import load_decoder
@@ -17,6 +17,7 @@ from services.inference.engine.loader import LoadedModel
 from services.inference.engine.model_source import ModelFolder
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import Delta, Event, Finished, ModelInfo
+from services.inference.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ def slim(family: PreTrainedModel, loaded: LoadedModel, tmp_path_factory: pytest.
 def _loaded(folder: Path, config: PretrainedConfig, loaded: LoadedModel) -> LoadedModel:
     read = read_config(config)
     assert read is not None
-    decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32")
+    decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32", Progress())
     info = ModelInfo("tiny", "fp32", "cpu", CONTEXT, VOCABULARY, decoder.parameters, config.model_type)
     return LoadedModel(decoder, loaded.tokenizer, info, frozenset())
 
@@ -120,7 +121,7 @@ async def test_each_alone_gets_what_transformers_generates(slim: LoadedModel, fa
 async def test_together_and_with_prompts_read_in_pieces_each_gets_what_transformers_generates(
     slim: LoadedModel, family: PreTrainedModel, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scheduler, "PREFILL_TOKENS_PER_STEP", 5)
+    monkeypatch.setattr(prefill_budget, "MOST_TOKENS", 5)
     engine = NativeEngine(slim, max_running=6, prefix_cache_tokens=0)
     prompts = [_prompt(length, seed) for seed in range(7) for length in LENGTHS]
     # Of different lengths, so that rows are given back in the middle of the batch.

@@ -233,3 +233,25 @@ async def test_closing_the_engine_ends_replies_under_way(loaded: LoadedModel, as
     with pytest.raises(EngineDied):
         async for _ in events:
             pass
+
+
+async def test_a_system_message_is_computed_once_for_all_conversations_with_its_key(
+    engine: NativeEngine, ask: Callable[..., EngineRequest]
+):
+    def prompt(system: str, said: str) -> ChatPrompt:
+        return ChatPrompt((Message("system", system), Message("user", said)))
+
+    async def cached(asked: ChatPrompt, conversation: str, key: str) -> tuple[int, int]:
+        tokens, shared = await engine.tokenize(asked), await engine.system_tokens(asked)
+        request = ask(tokens, cache_key=conversation, system_key=key, system_tokens=shared, max_tokens=2)
+        events = [event async for event in engine.generate(request)]
+        return events[0].cached_tokens, shared
+
+    first, shared = await cached(prompt("You answer in verse.", "Hello"), "one", "house")
+    assert first == 0
+    assert shared > 4
+    # The same words of another user are not told by it: only the system message is shared.
+    assert await cached(prompt("You answer in verse.", "Hello"), "two", "house") == (shared, shared)
+    assert (await cached(prompt("You answer in verse.", "Hello"), "three", "another"))[0] == 0
+    assert (await cached(prompt("You answer in verse.", "Hello"), "four", ""))[0] == 0
+    assert (await cached(prompt("You answer in verse.", "Hello"), "one", "house"))[0] > shared

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import torch
 
-from services.inference.engine import scheduler
+from services.inference.engine import prefill_budget
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import Delta, Finished, FinishReason, Message
 
@@ -94,7 +94,7 @@ def take(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Take:
         loaded: LoadedModel, references: list[Reference], way: Way, *, most: int, scarce_tokens: int
     ) -> list[Reply]:
         if way.piece is not None:
-            monkeypatch.setattr(scheduler, "PREFILL_TOKENS_PER_STEP", way.piece)
+            monkeypatch.setattr(prefill_budget, "MOST_TOKENS", way.piece)
         engine = NativeEngine(
             loaded,
             max_running=way.at_once,

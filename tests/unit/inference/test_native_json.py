@@ -97,7 +97,7 @@ async def test_json_replies_and_free_ones_share_a_batch(engine: NativeEngine, as
 
 async def test_transformers_class_holds_to_a_schema_too(loaded: LoadedModel, settings: InferenceSettings, ask: Ask):
     folder = locate(settings.model, settings.data_dir, Progress())
-    model = load_transformers_model(folder, "fp32", "cpu", prequantized=False)
+    model = load_transformers_model(folder, "fp32", "cpu", prequantized=False, int8_threshold=0.0)
     engine = NativeEngine(replace(loaded, model=model), max_running=2, prefix_cache_tokens=0)
     prompt = await engine.tokenize(CITY)
     held, free = await asyncio.gather(

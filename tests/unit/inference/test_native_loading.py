@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 @pytest.fixture
 def tiny(tmp_path: Path, loaded: LoadedModel) -> Path:
     """A tiny random model with the embedded one's tokenizer."""
-    folder = tmp_path / "tiny"
+    return _save(tmp_path / "tiny", loaded, intermediate_size=128)
+
+
+def _save(folder: Path, loaded: LoadedModel, intermediate_size: int) -> Path:
     LlamaForCausalLM(
         LlamaConfig(
             vocab_size=49152,
             hidden_size=64,
-            intermediate_size=128,
+            intermediate_size=intermediate_size,
             num_hidden_layers=1,
             num_attention_heads=1,
             num_key_value_heads=1,
@@ -63,7 +66,29 @@ def test_a_folder_loads_in_every_kind_of_weights_on_a_cpu(tiny: Path, weights: s
     assert (info.id, info.weights, info.context_tokens) == ("tiny", weights, 64)
 
 
-def test_weights_in_blocks_are_for_models_of_the_right_sizes(tiny: Path):
+def test_loading_tells_how_far_it_is(tiny: Path):
+    told: list[str] = []
+
+    class Told(Progress):
+        def reach(self, done: int, total: int) -> None:
+            super().reach(done, total)
+            told.append(self.describe())
+
+    settings = InferenceSettings(model=str(tiny), data_dir=tiny, device="cpu", threads=2)
+    load_model(settings, ModelFolder("tiny", tiny), Told())
+    assert told[0] == "loading tiny: 49 % of 25 MB"
+    assert told[-1] == "loading tiny: 99 % of 25 MB"
+
+
+@pytest.mark.parametrize("threshold", [0.0, 6.0])
+def test_bitsandbytes_is_told_from_where_on_inputs_are_outliers(tiny: Path, threshold: float):
+    model = _load(tiny, weights="bnb-int8", bnb_int8_threshold=threshold).model
+    assert model.model.layers[0].mlp.up_proj.state.threshold == threshold
+
+
+def test_weights_in_blocks_are_for_models_of_the_right_sizes(tmp_path: Path, loaded: LoadedModel, tiny: Path):
+    assert _load(tiny).info.weights == "int8"
+    tiny = _save(tmp_path / "odd", loaded, intermediate_size=72)
     assert _load(tiny).info.weights == "bf16"
     with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=int4 is for models of the Llama, Qwen and Gemma"):
         _load(tiny, weights="int4")

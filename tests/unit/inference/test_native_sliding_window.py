@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from services.inference.engine import scheduler
+from services.inference.engine import prefill_budget
 from services.inference.engine.loader import LoadedModel
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import Delta, Event, Finished, ModelInfo
@@ -68,7 +68,7 @@ async def _run(engine: NativeEngine, request: EngineRequest) -> list[Event]:
 async def test_windows_steps_and_prompts_of_any_length_give_what_transformers_generates(
     gemma: LoadedModel, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scheduler, "PREFILL_TOKENS_PER_STEP", 5)
+    monkeypatch.setattr(prefill_budget, "MOST_TOKENS", 5)
     engine = NativeEngine(gemma, max_running=3, prefix_cache_tokens=1000)
     prompts = [tuple((7 * n + k) % VOCABULARY for n in range(length)) for k, length in enumerate((3, 8, 9, 23, 40))]
     requests = [ask(p, max_tokens=20, logprobs=0) for p in prompts]

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from services.inference.engine.mailbox import Mailbox
-from services.inference.engine.scheduler import PREFILL_TOKENS_PER_STEP, Scheduler
+from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence
 from services.inference.engine.vocabulary import Vocabulary
 
@@ -40,9 +40,21 @@ def _step(scheduler: Scheduler) -> dict[int, int]:
     return done
 
 
+class FixedBudget:
+    """Allows what it was told to."""
+
+    def tokens(self, replies: int, prompts: int) -> int:
+        del prompts
+        return 10 if replies else 100
+
+
+def _scheduler(max_running: int) -> Scheduler:
+    return Scheduler(max_running, FixedBudget())
+
+
 async def test_replies_under_way_get_their_token_while_a_long_prompt_is_read(sequence: Callable[[int], Sequence]):
-    scheduler = Scheduler(max_running=2)
-    short, long = sequence(3), sequence(2 * PREFILL_TOKENS_PER_STEP + 10)
+    scheduler = _scheduler(2)
+    short, long = sequence(3), sequence(25)
     scheduler.add(short)
     scheduler.admit(_always)
     _step(scheduler)
@@ -50,22 +62,24 @@ async def test_replies_under_way_get_their_token_while_a_long_prompt_is_read(seq
     scheduler.admit(_always)
     steps = [_step(scheduler) for _ in range(4)]
     assert [s[short.number] for s in steps] == [1, 1, 1, 1]
-    assert [s[long.number] for s in steps] == [PREFILL_TOKENS_PER_STEP, PREFILL_TOKENS_PER_STEP, 10, 1]
+    assert [s[long.number] for s in steps] == [10, 10, 5, 1]
 
 
-async def test_prompts_take_turns(sequence: Callable[[int], Sequence]):
-    scheduler = Scheduler(max_running=2)
-    one, other = sequence(2 * PREFILL_TOKENS_PER_STEP), sequence(2 * PREFILL_TOKENS_PER_STEP)
-    scheduler.add(one)
-    scheduler.add(other)
+async def test_short_prompts_are_read_first_and_the_oldest_always_some(sequence: Callable[[int], Sequence]):
+    scheduler = _scheduler(4)
+    long, short, other = sequence(400), sequence(70), sequence(30)
+    for one in (long, short, other):
+        scheduler.add(one)
     scheduler.admit(_always)
-    assert [list(_step(scheduler)) for _ in range(3)] == [[one.number], [other.number], [one.number]]
+    assert _step(scheduler) == {long.number: 25, short.number: 45, other.number: 30}
+    # One reply is under way now: a step reads less.
+    assert _step(scheduler) == {other.number: 1, long.number: 2, short.number: 8}
 
 
 async def test_no_more_than_the_batch_holds_are_admitted_and_a_removed_one_makes_room(
     sequence: Callable[[int], Sequence],
 ):
-    scheduler = Scheduler(max_running=1)
+    scheduler = _scheduler(1)
     one, other = sequence(1), sequence(1)
     scheduler.add(one)
     scheduler.add(other)
@@ -80,7 +94,7 @@ async def test_no_more_than_the_batch_holds_are_admitted_and_a_removed_one_makes
 
 
 async def test_one_that_finds_no_room_is_not_overtaken(sequence: Callable[[int], Sequence]):
-    scheduler = Scheduler(max_running=3)
+    scheduler = _scheduler(3)
     small, long, after = sequence(1), sequence(9), sequence(1)
     for each in (small, long, after):
         scheduler.add(each)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.inference.engine import scheduler, sequence
+from services.inference.engine import prefill_budget, sequence
 from services.inference.engine.mailbox import Mailbox
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.protocol import EngineRequest, Finished, FinishReason, Started
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from services.inference.engine.loader import LoadedModel
     from services.inference.engine.protocol import Event, SamplingParams
+    from services.inference.engine.scheduler import Work
 
 
 class _Clock:
@@ -64,11 +65,11 @@ async def test_one_that_ends_before_its_first_token_has_spent_its_time_reading(
 async def test_the_engine_tells_each_its_own_times(
     clock: _Clock, tiny: LoadedModel, params: Callable[..., SamplingParams], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scheduler, "PREFILL_TOKENS_PER_STEP", 8)
+    monkeypatch.setattr(prefill_budget, "MOST_TOKENS", 8)
     engine = NativeEngine(tiny, max_running=1, prefix_cache_tokens=0)
     run = engine._runner.run
 
-    def one_second_a_step(works: list[scheduler.Work]):
+    def one_second_a_step(works: list[Work]):
         clock.now += 1.0 if works else 0.0
         return run(works)
 

@@ -53,38 +53,49 @@ class AttentionShape:
         return self.head_size // LANES
 
 
-def write_attention(module: Any, shape: AttentionShape, norm: Any) -> Any:
-    """Reads for one token, having written its key, rotated, and its value into the cache.
+class AttentionKernel:
+    """Two functions: one keeps a token's key and value, the other reads for it once all tokens' are kept.
 
-    `(queries, key, value, cached keys, cached values, cosines, sines, query norm, key norm, first, position, out,
-    own queries, scores)`: the first three are floats, not yet rotated; `first` is the first token that is attended to,
-    and `position` the token's own; the last two are room to work in, as `WorkspaceField` has it.
+    Args:
+        module: What they become a part of.
+        shape: The model's.
+        norm: The function that norms a row.
     """
-    return _AttentionWriter(module, shape, norm).write()
 
-
-class _AttentionWriter:
     def __init__(self, module: Any, shape: AttentionShape, norm: Any) -> None:
         self._shape = shape
         self._norm = norm
-        self._emitter = Emitter(module, "attention", [ADDRESS] * 9 + [I64] * 2 + [ADDRESS] * 3)
+        self._emitter = Emitter(module, "keep", [ADDRESS] * 7 + [I64])
+        self.keep = self._write_keep()
+        """`(key, value, cached keys, cached values, cosines, sines, key norm, position)`: key and value are floats, the
+        key not yet rotated; the cached ones are one head's, from the first position on."""
+        self._emitter = Emitter(module, "attend", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] * 3)
+        self.attend = self._write_attend()
+        """`(queries, cached keys, cached values, cosines, sines, query norm, first, position, out, own queries,
+        scores)`: queries are floats, not yet rotated, of those heads that share the head of keys; `first` is the first
+        token that is attended to, and `position` the token's own; the last two are room to work in, as
+        `WorkspaceField` has it."""
 
-    def write(self) -> Any:
+    def _write_keep(self) -> Any:
+        emitter, shape = self._emitter, self._shape
+        key, value, cached_keys, cached_values, cosines, sines, key_norm, position = emitter.arguments
+        self._rotation = cosines, sines
+        self._rotate(key, key, key_norm, 1.0)
+        place = emitter.build.mul(position, int64(2 * shape.head_size))
+        for part in range(shape.parts):
+            for source, cache in ((key, cached_keys), (value, cached_values)):
+                rounded = emitter.to_bf16(emitter.load(vector(F32), source, _STEP * part))
+                emitter.store(rounded, emitter.at(cache, place), 2 * LANES * part)
+        return emitter.finish()
+
+    def _write_attend(self) -> Any:
         emitter, shape = self._emitter, self._shape
         (
-            queries, key, value, cached_keys, cached_values, cosines, sines, query_norm, key_norm, first, position, out,
-            own_queries, scores,
+            queries, cached_keys, cached_values, cosines, sines, query_norm, first, position, out, own_queries, scores,
         ) = emitter.arguments  # fmt: skip
         build = emitter.build
         head_bytes = 4 * shape.head_size
         self._rotation = cosines, sines
-        # The rotated key lies where queries will, until it is rounded into the cache.
-        self._rotate(key, own_queries, key_norm, 1.0)
-        place = build.mul(position, int64(2 * shape.head_size))
-        for part in range(shape.parts):
-            for source, cache in ((own_queries, cached_keys), (value, cached_values)):
-                rounded = emitter.to_bf16(emitter.load(vector(F32), source, _STEP * part))
-                emitter.store(rounded, emitter.at(cache, place), 2 * LANES * part)
         for head in range(shape.shared_by):
             source, target = emitter.at(queries, head_bytes * head), emitter.at(own_queries, head_bytes * head)
             self._rotate(source, target, query_norm, shape.scale)

@@ -8,11 +8,14 @@ from llvmlite import ir
 
 from services.inference.engine.kernels.emitter import ADDRESS, I64, VOID, Emitter, int64
 
-BARRIER_BYTES = 128
-"""Two counters, each in a cache line of its own."""
+BARRIER_BYTES = 192
+"""Three counters, each in a cache line of its own."""
 _PHASE = 64
-_SPINS = 4000
-"""Looks before a waiting thread offers its processor to others: some tens of microseconds."""
+WORK = 128
+"""Where the count of what has been taken on since the last barrier is."""
+_SPINS = 30
+"""Looks before a waiting thread offers its processor to others, about a microsecond: where others want it, the thread
+that is waited for may be among them."""
 
 
 def write_barrier(module: Any, *, x86: bool) -> Any:
@@ -32,6 +35,8 @@ def write_barrier(module: Any, *, x86: bool) -> Any:
     build.cbranch(last, open_, wait)
     build.position_at_end(open_)
     build.store_atomic(int64(0), arrived, "monotonic", 8)
+    work = build.bitcast(emitter.at(counters, int64(WORK)), I64.as_pointer())
+    build.store_atomic(int64(0), work, "monotonic", 8)
     build.store_atomic(build.add(before, int64(1)), phase, "release", 8)
     build.branch(end)
     build.position_at_end(wait)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 LINE_BYTES = 64
 """Each counter has a cache line of its own."""
-_SPINS = 2000
-_YIELDS = 20
+_SPINS = 200
+_YIELDS = 500
+"""With the looks before, some hundred microseconds: about what lies between two steps."""
 _AWAKE, _ASLEEP = int64(0), int64(1)
 
 

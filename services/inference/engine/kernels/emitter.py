@@ -90,6 +90,30 @@ class Emitter:
         build.position_at_end(after)
 
     @contextmanager
+    def share(self, taken: Value, count: Value, size: Value) -> Iterator[tuple[Value, Value]]:
+        """Writes a loop that takes on parts of `range(count)` until none is left: first, and one after the last.
+
+        Threads that run the same loop share the work, each taking as much as it comes to.
+
+        Args:
+            taken: Address of a 64-bit integer that all of them count up; 0 at first.
+            count: How much there is to do.
+            size: Of a part.
+        """
+        build = self.build
+        counter = build.bitcast(taken, I64.as_pointer())
+        head, body, after = (self.function.append_basic_block() for _ in range(3))
+        build.branch(head)
+        build.position_at_end(head)
+        first = build.atomic_rmw("add", counter, size, "monotonic")
+        build.cbranch(build.icmp_signed("<", first, count), body, after)
+        build.position_at_end(body)
+        end = build.add(first, size)
+        yield first, build.select(build.icmp_signed("<", end, count), end, count)
+        build.branch(head)
+        build.position_at_end(after)
+
+    @contextmanager
     def when(self, condition: Value) -> Iterator[None]:
         """Writes a branch that is taken where a condition holds."""
         with self.build.if_then(condition):

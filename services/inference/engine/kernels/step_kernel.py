@@ -1,7 +1,7 @@
-"""A whole decode step: one new token of each of several sequences, from its embedding to its logits.
+"""A whole step over some tens of tokens of several sequences, from their embeddings to logits.
 
-Every thread runs the function at once. Outputs of linears and heads of attention are shared out between them, and they
-wait for each other five times a layer; what is cheap (norms, sums, rounding) each computes for itself, into memory of
+Every thread runs the function at once. They share outputs of linears and heads of attention by taking on parts, and
+wait for each other six times a layer; what is cheap (norms, sums, rounding) each computes for itself, into memory of
 its own, rather than wait once more.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Any
 
-from services.inference.engine.kernels.attention_kernel import AttentionShape, write_attention
-from services.inference.engine.kernels.barrier import write_barrier
+from services.inference.engine.kernels.attention_kernel import AttentionKernel, AttentionShape
+from services.inference.engine.kernels.barrier import WORK, write_barrier
 from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, float32, int64
 from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, LinearKernel, PackedLinear, QuantizedRows
 from services.inference.engine.kernels.row_kernels import write_add, write_gate, write_norm, write_quantize
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from services.inference.engine.kernels.emitter import Value
     from services.inference.engine.kernels.processor import Processor
+
+
+_PARTS = 4
+"""How many parts of a linear a thread takes on where all are equally fast: one that is held up takes fewer."""
 
 
 class _Place(IntEnum):
@@ -83,8 +87,12 @@ class StepField(_Place):
     HEAD_BITS = auto()
     """Number."""
     HEAD_BIAS = auto()
+    WANTED_ROWS = auto()
+    """Number of rows whose logits are asked for."""
+    WANTED = auto()
+    """Which they are: 64-bit integers."""
     LOGITS = auto()
-    """Out: shape `(rows, vocabulary)`, the vocabulary made a multiple of 16."""
+    """Out: shape `(wanted rows, vocabulary)`, the vocabulary made a multiple of 16."""
 
 
 class LayerField(_Place):
@@ -162,6 +170,21 @@ def write_step(module: Any, shape: StepShape, processor: Processor) -> Any:
     return _StepWriter(module, shape, processor).write()
 
 
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """What one row has to do with one head of keys: addresses, but for the two positions."""
+
+    inputs: tuple[Value, Value, Value]
+    """Queries of the heads that share the head of keys, the key, the value."""
+    cached: tuple[Value, Value]
+    """Keys and values."""
+    rotation: tuple[Value, Value]
+    first: Value
+    """First position that is attended to."""
+    position: Value
+    out: Value
+
+
 class _StepWriter:
     def __init__(self, module: Any, shape: StepShape, processor: Processor) -> None:
         self._shape = shape
@@ -171,7 +194,7 @@ class _StepWriter:
         self._quantize = write_quantize(module)
         self._gate = write_gate(module, shape.activation)
         self._barrier = write_barrier(module, x86=processor.x86)
-        self._attention = write_attention(module, shape.attention, self._norm)
+        self._attention = AttentionKernel(module, shape.attention, self._norm)
         self._emitter = Emitter(module, "step", [ADDRESS, I64])
         self._table, self._thread = self._emitter.arguments
 
@@ -191,10 +214,12 @@ class _StepWriter:
             fields = emitter.at(layers, build.mul(layer.index, int64(8 * len(LayerField))))
             self._write_attention(layer.index, fields)
             self._write_mlp(fields)
-        self._quantize_hidden(self._address(StepField.NORM))
+        wanted = self._number(StepField.WANTED_ROWS)
+        self._quantize_wanted(wanted)
         head = (self._address(StepField.HEAD), self._number(StepField.HEAD_BITS), self._address(StepField.HEAD_BIAS))
-        tiles = self._share(int64(shape.vocabulary // 16))
-        self._linear(head, shape.hidden, self._address(StepField.LOGITS), shape.vocabulary, tiles)
+        logits = self._address(StepField.LOGITS)
+        with self._share(int64(shape.vocabulary // 16), parts=4 * _PARTS) as tiles:
+            self._linear(head, shape.hidden, logits, shape.vocabulary, tiles, rows=wanted)
         self._wait()
         return emitter.finish()
 
@@ -202,7 +227,8 @@ class _StepWriter:
         shape = self._shape
         self._quantize_hidden(self._layer_address(fields, LayerField.ATTENTION_NORM))
         qkv = self._layer_linear(fields, LayerField.QKV)
-        self._linear(qkv, shape.hidden, self._address(StepField.QKV), shape.qkv, self._share(int64(shape.qkv // 16)))
+        with self._share(int64(shape.qkv // 16)) as tiles:
+            self._linear(qkv, shape.hidden, self._address(StepField.QKV), shape.qkv, tiles)
         self._wait()
         self._attend(layer, fields)
         self._wait()
@@ -210,7 +236,8 @@ class _StepWriter:
         attended = self._address(StepField.ATTENDED)
         self._quantize_rows(attended, shape.attended)
         linear = self._layer_linear(fields, LayerField.OUT)
-        self._linear(linear, shape.attended, out, shape.hidden, self._share(int64(shape.hidden // 16)))
+        with self._share(int64(shape.hidden // 16)) as tiles:
+            self._linear(linear, shape.attended, out, shape.hidden, tiles)
         self._wait()
         self._add_to_hidden(out, self._layer_address(fields, LayerField.AFTER_ATTENTION_NORM))
 
@@ -218,71 +245,90 @@ class _StepWriter:
         shape, emitter = self._shape, self._emitter
         build = emitter.build
         self._quantize_hidden(self._layer_address(fields, LayerField.MLP_NORM))
-        first, last = self._share(int64(shape.intermediate // 16))
-        tiles = build.mul(first, int64(2)), build.mul(last, int64(2))
+        linear = self._layer_linear(fields, LayerField.GATE_UP)
         pairs, active = self._address(StepField.PAIRS), self._address(StepField.ACTIVE)
-        self._linear(self._layer_linear(fields, LayerField.GATE_UP), shape.hidden, pairs, 2 * shape.intermediate, tiles)
-        with emitter.loop(int64(0), self._rows) as row:
-            of_row = (
-                emitter.at(buffer, build.mul(row.index, int64(4 * size)))
-                for buffer, size in ((pairs, 2 * shape.intermediate), (active, shape.intermediate))
-            )
-            build.call(self._gate, [*of_row, first, last])
+        with self._share(int64(shape.intermediate // 16)) as (first, last):
+            tiles = build.mul(first, int64(2)), build.mul(last, int64(2))
+            self._linear(linear, shape.hidden, pairs, 2 * shape.intermediate, tiles)
+            with emitter.loop(int64(0), self._rows) as row:
+                of_row = (
+                    emitter.at(buffer, build.mul(row.index, int64(4 * size)))
+                    for buffer, size in ((pairs, 2 * shape.intermediate), (active, shape.intermediate))
+                )
+                build.call(self._gate, [*of_row, first, last])
         self._wait()
         self._quantize_rows(active, shape.intermediate)
         out = self._address(StepField.MLP_OUT)
         linear = self._layer_linear(fields, LayerField.DOWN)
-        self._linear(linear, shape.intermediate, out, shape.hidden, self._share(int64(shape.hidden // 16)))
+        with self._share(int64(shape.hidden // 16)) as tiles:
+            self._linear(linear, shape.intermediate, out, shape.hidden, tiles)
         self._wait()
         self._add_to_hidden(out, self._layer_address(fields, LayerField.AFTER_MLP_NORM))
 
     def _attend(self, layer: Value, fields: Value) -> None:
         """Reads for this thread's share of the pairs of a row and a head of keys."""
         emitter, shape = self._emitter, self._shape.attention
+        count = emitter.build.mul(self._rows, int64(shape.kv_heads))
+        with self._share(count) as part, emitter.loop(*part) as item:
+            token = self._token(layer, fields, item.index)
+            key, value = token.inputs[1:]
+            norm = self._layer_address(fields, LayerField.KEY_NORM)
+            arguments = [key, value, *token.cached, *token.rotation, norm, token.position]
+            emitter.build.call(self._attention.keep, arguments)
+        # A token may attend to others of this step.
+        self._wait()
+        with self._share(count) as part, emitter.loop(*part) as item:
+            token = self._token(layer, fields, item.index)
+            norm = self._layer_address(fields, LayerField.QUERY_NORM)
+            room = self._own[WorkspaceField.QUERIES], self._own[WorkspaceField.SCORES]
+            arguments = [token.inputs[0], *token.cached, *token.rotation, norm, token.first, token.position, token.out]
+            emitter.build.call(self._attention.attend, [*arguments, *room])
+
+    def _token(self, layer: Value, fields: Value, item: Value) -> _Token:
+        emitter, shape = self._emitter, self._shape.attention
         build = emitter.build
-        caches = self._address(StepField.CACHES)
-        positions, steps = self._address(StepField.POSITIONS), self._address(StepField.CACHE_HEAD_BYTES)
-        qkv, attended = self._address(StepField.QKV), self._address(StepField.ATTENDED)
-        window = self._layer_number(fields, LayerField.WINDOW)
-        norms = [self._layer_address(fields, field) for field in (LayerField.QUERY_NORM, LayerField.KEY_NORM)]
-        rotations = [self._layer_address(fields, field) for field in (LayerField.COSINES, LayerField.SINES)]
         head_bytes = 4 * shape.head_size
-        with emitter.loop(*self._share(build.mul(self._rows, int64(shape.kv_heads)))) as item:
-            row = build.sdiv(item.index, int64(shape.kv_heads))
-            head = build.srem(item.index, int64(shape.kv_heads))
-            of_row = build.mul(row, int64(8))
-            position, step = (emitter.load(I64, table, of_row) for table in (positions, steps))
-            cache = emitter.load_address(caches, build.mul(build.add(build.mul(layer, self._rows), row), int64(8)))
-            keys = emitter.at(cache, build.mul(step, head))
-            begin = build.sub(build.add(position, int64(1)), window)
-            first = build.select(build.icmp_signed(">", begin, int64(0)), begin, int64(0))
-            inputs = emitter.at(qkv, build.mul(row, int64(4 * self._shape.qkv)))
-            own_heads = build.mul(head, int64(shape.shared_by * head_bytes))
-            place = emitter.at(inputs, build.mul(head, int64(head_bytes)))
-            arguments = [
-                emitter.at(inputs, own_heads),
-                emitter.at(place, shape.heads * head_bytes),
-                emitter.at(place, (shape.heads + shape.kv_heads) * head_bytes),
-                keys,
-                emitter.at(keys, build.mul(step, int64(shape.kv_heads))),
-                *(emitter.at(table, build.mul(row, int64(head_bytes))) for table in rotations),
-                *norms,
-                first,
-                position,
-                emitter.at(emitter.at(attended, build.mul(row, int64(4 * self._shape.attended))), own_heads),
-                self._own[WorkspaceField.QUERIES],
-                self._own[WorkspaceField.SCORES],
-            ]
-            build.call(self._attention, arguments)
+        row = build.sdiv(item, int64(shape.kv_heads))
+        head = build.srem(item, int64(shape.kv_heads))
+        of_row = build.mul(row, int64(8))
+        position = emitter.load(I64, self._address(StepField.POSITIONS), of_row)
+        step = emitter.load(I64, self._address(StepField.CACHE_HEAD_BYTES), of_row)
+        place = build.mul(build.add(build.mul(layer, self._rows), row), int64(8))
+        cache = emitter.load_address(self._address(StepField.CACHES), place)
+        keys = emitter.at(cache, build.mul(step, head))
+        begin = build.sub(build.add(position, int64(1)), self._layer_number(fields, LayerField.WINDOW))
+        inputs = emitter.at(self._address(StepField.QKV), build.mul(row, int64(4 * self._shape.qkv)))
+        own_queries = build.mul(head, int64(shape.shared_by * head_bytes))
+        own_key = emitter.at(inputs, build.mul(build.add(head, int64(shape.heads)), int64(head_bytes)))
+        out = emitter.at(self._address(StepField.ATTENDED), build.mul(row, int64(4 * self._shape.attended)))
+        turn = build.mul(row, int64(head_bytes))
+        return _Token(
+            inputs=(emitter.at(inputs, own_queries), own_key, emitter.at(own_key, shape.kv_heads * head_bytes)),
+            cached=(keys, emitter.at(keys, build.mul(step, int64(shape.kv_heads)))),
+            rotation=(
+                emitter.at(self._layer_address(fields, LayerField.COSINES), turn),
+                emitter.at(self._layer_address(fields, LayerField.SINES), turn),
+            ),
+            first=build.select(build.icmp_signed(">", begin, int64(0)), begin, int64(0)),
+            position=position,
+            out=emitter.at(out, own_queries),
+        )
 
     def _linear(
-        self, linear: tuple[Value, Value, Value], inputs: int, out: Value, outputs: int, tiles: tuple[Value, Value]
+        self,
+        linear: tuple[Value, Value, Value],
+        inputs: int,
+        out: Value,
+        outputs: int,
+        tiles: tuple[Value, Value],
+        *,
+        rows: Value = None,
     ) -> None:
         build = self._emitter.build
         weights, bits, bias = linear
         packed = PackedLinear(weights, bias, int64(inputs // GROUP))
         own = (self._own[field] for field in (WorkspaceField.VALUES, WorkspaceField.SCALES, WorkspaceField.SUMS))
-        quantized = QuantizedRows(self._rows, *own)
+        quantized = QuantizedRows(self._rows if rows is None else rows, *own)
         with build.if_else(build.icmp_signed("==", bits, int64(4))) as branches:
             for kernel, branch in zip((self._linears[4], self._linears[8]), branches, strict=True):
                 with branch:
@@ -293,6 +339,15 @@ class _StepWriter:
         with self._each_row(hidden, size) as (row, number):
             self._norm_row(row, norm, self._own[WorkspaceField.ROW])
             self._quantize_row(self._own[WorkspaceField.ROW], number, size)
+
+    def _quantize_wanted(self, count: Value) -> None:
+        emitter, size = self._emitter, self._shape.hidden
+        wanted, hidden = self._address(StepField.WANTED), self._own[WorkspaceField.HIDDEN]
+        with emitter.loop(int64(0), count) as place:
+            number = emitter.load(I64, wanted, emitter.build.mul(place.index, int64(8)))
+            row = emitter.at(hidden, emitter.build.mul(number, int64(4 * size)))
+            self._norm_row(row, self._address(StepField.NORM), self._own[WorkspaceField.ROW])
+            self._quantize_row(self._own[WorkspaceField.ROW], place.index, size)
 
     def _quantize_rows(self, rows: Value, size: int) -> None:
         with self._each_row(rows, size) as (row, number):
@@ -331,12 +386,15 @@ class _StepWriter:
         with emitter.loop(int64(0), self._rows) as row:
             yield emitter.at(rows, emitter.build.mul(row.index, int64(4 * size))), row.index
 
-    def _share(self, count: Value) -> tuple[Value, Value]:
-        """Returns which of `count` things are this thread's: the first, and the one after the last."""
+    @contextmanager
+    def _share(self, count: Value, parts: int = _PARTS) -> Iterator[tuple[Value, Value]]:
+        """Writes a loop over this thread's share of `count` things: the first of a part, and the one after the last."""
         build = self._emitter.build
-        following = build.add(self._thread, int64(1))
-        first, last = (build.sdiv(build.mul(count, n), self._threads) for n in (self._thread, following))
-        return first, last
+        size = build.sdiv(count, build.mul(self._threads, int64(parts)))
+        least = build.select(build.icmp_signed(">", size, int64(1)), size, int64(1))
+        taken = self._emitter.at(self._address(StepField.BARRIER), int64(WORK))
+        with self._emitter.share(taken, count, least) as part:
+            yield part
 
     def _wait(self) -> None:
         arguments = [self._address(StepField.BARRIER), self._threads, self._address(StepField.YIELD)]

@@ -34,6 +34,7 @@ from services.rpc.errors import EngineLost, Overloaded, Unavailable, invalid_fie
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
+    from services.inference.engine.protocol import ChatPrompt
     from services.inference.progress import Progress
     from services.inference.settings import InferenceSettings
 
@@ -109,6 +110,11 @@ class RemoteEngine:
         """As `Engine.count`; an estimate where the server lends no tokenizer."""
         with _logged():
             return await self._prompts.count(prompt)
+
+    async def system_tokens(self, prompt: ChatPrompt) -> int:
+        """As `Engine.system_tokens`: the server shares what it shares."""
+        del prompt
+        return 0
 
     async def check_schema(self, schema: str) -> None:
         """As `Engine.check_schema`: takes any: the server knows, and refuses when it is asked to generate."""
