@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
 
 
 class Store(Protocol):
@@ -104,8 +104,8 @@ class Store(Protocol):
     async def queue_other_embedders(self, embedder: str) -> None:
         """Queues messages whose vector is not `embedder`'s to be embedded anew."""
 
-    async def put_vectors(self, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
-        """Stores half-float vectors by message id; those of messages that are gone meanwhile are dropped."""
+    async def put_vectors(self, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
+        """Stores half-float vectors and terms by message id; those of messages that are gone meanwhile are dropped."""
 
     async def page_token_key(self) -> bytes:
         """Returns the key that page tokens are made under: the same for all replicas, for good."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from services.memory.vector import NewVector
+
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
 
@@ -40,6 +42,7 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
             _m.author,
             _m.create_ns,
             _v.vector,
+            _v.terms,
         )
         .join_from(vectors, messages, _m.id == _v.message_id)
         .where(_v.user_id == user_id, _v.position > position, _v.embedder == embedder)
@@ -60,7 +63,7 @@ def last_awaited(connection: Connection, user_id: str) -> int | None:
 def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
     """Returns messages of the user's, up to one id, that wait for their first vector: the newest first."""
     rows = connection.execute(
-        select(_q.message_id, _q.user_id, _m.content)
+        select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
         .join_from(unembedded, messages, _m.id == _q.message_id)
         .where(_q.user_id == user_id, _q.awaited, _q.message_id <= up_to)
         .order_by(_q.message_id.desc())
@@ -72,7 +75,7 @@ def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> lis
 def next_unembedded(connection: Connection, limit: int) -> list[UnembeddedMessage]:
     """Returns messages of anybody's that wait for a vector: first the awaited ones, then the oldest first."""
     rows = connection.execute(
-        select(_q.message_id, _q.user_id, _m.content)
+        select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
         .join_from(unembedded, messages, _m.id == _q.message_id)
         .order_by(_q.awaited.desc(), _q.message_id)
         .limit(limit)
@@ -97,13 +100,13 @@ def queue_other_embedders(connection: Connection, embedder: str) -> None:
     )
 
 
-def put(connection: Connection, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
+def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
     """Stores vectors of messages, except of those that were deleted or superseded meanwhile.
 
     Args:
         connection: An open transaction.
         embedder: Id of the embedder.
-        vector_of: Half floats by message id.
+        vector_of: Vectors and terms by message id.
         dimension: Of the vectors.
     """
     live = connection.execute(
@@ -124,7 +127,8 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, bytes], d
                     "embedder": embedder,
                     "dimension": dimension,
                     "position": position,
-                    "vector": vector_of[i],
+                    "vector": vector_of[i].vector,
+                    "terms": vector_of[i].terms,
                 }
                 for position, i in enumerate(ids, start=first)
             ],

@@ -1,0 +1,70 @@
+"""Texts to terms, for search by words: English, Russian, and any other language without stemming.
+
+A term is the stem of a word (https://snowballstem.org/algorithms/), kept as a 32-bit hash. There is no query language:
+whatever stands between words separates them, in a message and in a query alike.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from functools import lru_cache
+
+import numpy as np
+from snowballstemmer import stemmer
+
+from services.memory.stop_words import STOP_WORDS
+
+RECIPE = "words-1"
+"""Names how terms are made: other terms need another name, and what is stored is then made anew."""
+
+RECORD = np.dtype([("term", "<u4"), ("count", "u1")])
+"""One distinct term of a message and how often it has it, as stored; 255 stands for more, too."""
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "ё": "е"})
+_LONGEST_WORD = 64
+"""Characters by which a word is told from others: what is longer is no word of a language."""
+_KEPT_STEMS = 1 << 16
+
+_ENGLISH = stemmer("english")
+_RUSSIAN = stemmer("russian")
+
+
+def words(text: str) -> list[str]:
+    """Returns the words of a text in order: compatibility forms resolved, in lower case, ё as е."""
+    plain = unicodedata.normalize("NFKC", text).lower().translate(_APOSTROPHES)
+    return [word[:_LONGEST_WORD] for word in _WORD.findall(plain)]
+
+
+def pack_terms(text: str) -> bytes:
+    """Returns the terms of a text as `RECORD`s, each term once, the lowest first."""
+    counts = Counter(_term(word) for word in words(text))
+    records = np.empty(len(counts), dtype=RECORD)
+    records["term"] = sorted(counts)
+    records["count"] = [min(counts[int(term)], 255) for term in records["term"]]
+    return records.tobytes()
+
+
+def query_terms(text: str) -> list[int]:
+    """Returns what to look for: each term once, without words that tell nothing, unless there are no others."""
+    said = words(text)
+    telling = [word for word in said if word not in STOP_WORDS] or said
+    return list(dict.fromkeys(_term(word) for word in telling))
+
+
+@lru_cache(maxsize=_KEPT_STEMS)
+def _term(word: str) -> int:
+    return zlib.crc32(_stem(word).encode())
+
+
+def _stem(word: str) -> str:
+    if "а" <= word[0] <= "я":
+        stem: str = _RUSSIAN.stemWord(word)
+    elif "a" <= word[0] <= "z":
+        stem = _ENGLISH.stemWord(word)
+    else:
+        return word
+    return stem or word
