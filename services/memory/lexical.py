@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _K1 = 1.2
 _B = 0.4
-_WINDOW_WEIGHT = 0.5
+WINDOW_WEIGHT = 0.5
 """Of a message with its neighbours as one text, beside the message alone."""
 _COUNT_BITS = np.uint64(8)
 _PLACE_BITS = np.uint64(24)
@@ -95,7 +95,7 @@ class LexicalIndex:
                 fit += np.float32(rarity) * _saturated(times, self.lengths)
                 together = times + neighbours.sum(times)
                 rarity = _rarity(int(np.count_nonzero(together)), count)
-                fit += np.float32(_WINDOW_WEIGHT * rarity) * _saturated(together, lengths_together)
+                fit += np.float32(WINDOW_WEIGHT * rarity) * _saturated(together, lengths_together)
         if whole:
             fit /= np.float32(whole)
             share /= np.float32(whole)

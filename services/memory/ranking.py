@@ -26,7 +26,9 @@ NEIGHBOUR_WEIGHT = 0.15
 LEXICAL_WEIGHT = 3.5
 AUTHOR_WEIGHT = 1.0
 """Of being said by whom the query names."""
-LENGTH_WEIGHT = 0.5
+UNTRUSTED_DENSE_WEIGHT = 0.25
+"""Of similarity, where the embedder was not made for the query's language: beside 1."""
+LENGTH_WEIGHT = 0.4
 RECENCY_WEIGHT = 1.0
 _LEAST_DEVIATION = 1e-6
 """Scores that vary less than rounding does are taken for equal."""

@@ -12,7 +12,7 @@ import structlog
 from services.memory.index import IndexQuery
 from services.memory.message import NO_FILTER, Message, MessageFilter, MessageRange
 from services.memory.off_loop import off_loop
-from services.memory.ranking import Recency
+from services.memory.ranking import UNTRUSTED_DENSE_WEIGHT, Recency
 from services.memory.terms import query_terms
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _log = structlog.get_logger()
 
 _ON_LOOP = 1_000
 """Messages that are searched on the event loop itself, in a few tenths of a millisecond; more are on a thread."""
-_DENSE_WEIGHT_UNTRUSTED = 0.25
-"""Of similarity, where the embedder was not made for the query's language: measured, `bench/memory`."""
 _LONGEST_WORDS = 20_000
 """Characters of a query whose words are looked for; its meaning is that of the whole."""
 
@@ -124,7 +122,7 @@ class Searcher:
             query.exclude,
             query.neighbours,
             recency,
-            1.0 if trusted else _DENSE_WEIGHT_UNTRUSTED,
+            1.0 if trusted else UNTRUSTED_DENSE_WEIGHT,
         )
         async with self._indexes.up_to_date(user_id) as index:
             if index is None or len(index) == 0:

@@ -7,6 +7,7 @@ whatever stands between words separates them, in a message and in a query alike.
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
 import zlib
 from collections import Counter
@@ -29,6 +30,8 @@ _LONGEST_WORD = 64
 """Characters by which a word is told from others: what is longer is no word of a language."""
 _KEPT_STEMS = 1 << 16
 
+# A stemmer keeps the word it is at in itself; messages are packed on one thread while a query is read on another.
+_STEMMING = threading.Lock()
 _ENGLISH = stemmer("english")
 _RUSSIAN = stemmer("russian")
 
@@ -41,10 +44,10 @@ def words(text: str) -> list[str]:
 
 def pack_terms(text: str) -> bytes:
     """Returns the terms of a text as `RECORD`s, each term once, the lowest first."""
-    counts = Counter(_term(word) for word in words(text))
+    counts = Counter(term(word) for word in words(text))
     records = np.empty(len(counts), dtype=RECORD)
     records["term"] = sorted(counts)
-    records["count"] = [min(counts[int(term)], 255) for term in records["term"]]
+    records["count"] = [min(counts[int(one)], 255) for one in records["term"]]
     return records.tobytes()
 
 
@@ -52,19 +55,23 @@ def query_terms(text: str) -> list[int]:
     """Returns what to look for: each term once, without words that tell nothing, unless there are no others."""
     said = words(text)
     telling = [word for word in said if word not in STOP_WORDS] or said
-    return list(dict.fromkeys(_term(word) for word in telling))
+    return list(dict.fromkeys(term(word) for word in telling))
 
 
 @lru_cache(maxsize=_KEPT_STEMS)
-def _term(word: str) -> int:
-    return zlib.crc32(_stem(word).encode())
+def term(word: str) -> int:
+    """Returns the term that a word, as `words` gives it, stands for."""
+    return zlib.crc32(stem(word).encode())
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
+    """Returns what the forms of an English or Russian word have in common; any other word as it is."""
     if "а" <= word[0] <= "я":
-        stem: str = _RUSSIAN.stemWord(word)
+        stemmer_of_script = _RUSSIAN
     elif "a" <= word[0] <= "z":
-        stem = _ENGLISH.stemWord(word)
+        stemmer_of_script = _ENGLISH
     else:
         return word
-    return stem or word
+    with _STEMMING:
+        common: str = stemmer_of_script.stemWord(word)
+    return common or word

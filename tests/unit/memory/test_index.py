@@ -137,7 +137,7 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
         named = row.author is not None and any(term in query.terms for term in query_terms(row.author))
         recent = 2 ** (-max(15 - row.create_ns, 0) / 4) if query.recency else 0.0
         lexical = (3.5 * fit[i] / whole if whole else 0.0) + named
-        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 0.5 * length[i] + recent)
+        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 0.4 * length[i] + recent)
     return parts
 
 

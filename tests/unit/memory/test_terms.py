@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.memory.terms import RECORD, pack_terms, query_terms, words
+from services.memory.terms import RECORD, pack_terms, query_terms, term, words
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,17 @@ def test_a_term_is_stored_once_with_its_count_and_at_most_255():
     (record,) = np.frombuffer(pack_terms("boat " * 1000), dtype=RECORD)
     assert record["count"] == 255
     assert pack_terms("") == b""
+
+
+def test_threads_at_once_get_what_one_gets():
+    texts = [
+        " ".join(f"{word}{'ing' * (i % 2)} {word}ами" for word in ("walk", "nation", "книг")) + f" q{i}w"
+        for i in range(300)
+    ]
+    expected = [pack_terms(text) for text in texts]
+    term.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(pack_terms, texts)) == expected
 
 
 @given(st.text())
