@@ -114,11 +114,12 @@ def _dialogue(language: str, threads: Sequence[_Thread], chance: random.Random, 
     count = max(_FEWEST_SESSIONS, -(-len(told) // _THREADS_A_SESSION))
     day = datetime(2023, chance.randint(1, 4), chance.randint(1, 28), chance.randint(8, 20), tzinfo=UTC)
     turns: list[Turn] = []
+    spoken = 0
     questions: list[Question] = []
     grouped: dict[tuple[str, int], set[int]] = defaultdict(set)
 
     def say(who: int, text: str) -> None:
-        at = day + timedelta(minutes=len(turns) % 60)
+        at = day + timedelta(minutes=len(turns) - spoken)
         turns.append(Turn(forms[who][""], at, text.replace("{other}", forms[1 - who][""])))
 
     def chat(kind: str, how_many: int) -> None:
@@ -132,6 +133,7 @@ def _dialogue(language: str, threads: Sequence[_Thread], chance: random.Random, 
         return " ".join([*lead, text, *tail])
 
     for session in range(count):
+        spoken = len(turns)
         chat("open", 1)
         for thread, first in told[session::count]:
             fill = {name: chance.choice(values) for name, values in thread.slots.items()}

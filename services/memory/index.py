@@ -113,7 +113,7 @@ class UserIndex:
         halves = np.frombuffer(b"".join(row.vector for row in rows), dtype="<f2")
         vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
         # Half floats are of unit length only nearly; a similarity is a cosine.
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         self._faiss.add(vectors)
         self._columns.add(rows)
         self._lexical.add([row.terms for row in rows])

@@ -29,6 +29,9 @@ AUTHOR_WEIGHT = 1.0
 UNTRUSTED_DENSE_WEIGHT = 0.25
 """Of similarity, where the embedder was not made for the query's language: beside 1."""
 LENGTH_WEIGHT = 0.4
+LONG_ENOUGH = 32
+"""Words, author and date among them, from which on a message is not preferred for its length: a long reply of a model
+is no better evidence than a sentence of a person, and either is better than an exclamation."""
 RECENCY_WEIGHT = 1.0
 _LEAST_DEVIATION = 1e-6
 """Scores that vary less than rounding does are taken for equal."""
@@ -81,7 +84,7 @@ def parts(
     """
     smoothed = similarities + np.float32(NEIGHBOUR_WEIGHT) * neighbours.sum(similarities)
     smoothed /= 1 + np.float32(NEIGHBOUR_WEIGHT) * neighbours.count
-    prior = np.float32(LENGTH_WEIGHT) * standardised(np.log1p(lengths))
+    prior = np.float32(LENGTH_WEIGHT) * standardised(np.log1p(np.minimum(lengths, np.float32(LONG_ENOUGH))))
     if recency is not None:
         age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
         prior += np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)

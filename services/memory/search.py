@@ -28,8 +28,9 @@ _log = structlog.get_logger()
 
 _ON_LOOP = 1_000
 """Messages that are searched on the event loop itself, in a few tenths of a millisecond; more are on a thread."""
-_LONGEST_WORDS = 20_000
-"""Characters of a query whose words are looked for; its meaning is that of the whole."""
+_NEIGHBOUR_BYTES = 4_000_000
+"""Most bytes of neighbours in an answer: they fit one gRPC message together with the hits."""
+_BYTES_BESIDE_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class Searcher:
         """Returns the best hits, the best first, the newer first where two score the same.
 
         Exact among the messages that pass the filters. Fewer than `limit` are returned where no more pass, or
-        where more would not fit one answer. Neighbours come whatever the filters, as far as they fit after the hits.
+        where more would not fit one answer. Neighbours come whatever the filters, those of the best hits as far as
+        they fit.
 
         Args:
             user_id: Whose messages.
@@ -115,7 +117,7 @@ class Searcher:
         recency = None if query.half_life_ns is None else Recency(time.time_ns(), query.half_life_ns)
         wanted = IndexQuery(
             vector,
-            query_terms(query.text[:_LONGEST_WORDS]),
+            query_terms(query.text),
             query.limit,
             query.conversation_id,
             query.filter,
@@ -134,11 +136,7 @@ class Searcher:
         # Hits first: where not all fit one answer, neighbours are left out.
         ids = list(dict.fromkeys((*(one.message_id for one in scored), *beside)))
         messages = await self._store.messages_by_id(user_id, ids)
-        return [
-            Hit(messages[one.message_id], one, _known(messages, one.before), _known(messages, one.after))
-            for one in scored
-            if one.message_id in messages
-        ]
+        return _hits([one for one in scored if one.message_id in messages], messages)
 
 
 async def _find(index: UserIndex, wanted: IndexQuery) -> list[Scored]:
@@ -147,5 +145,15 @@ async def _find(index: UserIndex, wanted: IndexQuery) -> list[Scored]:
     return await off_loop(index.search, wanted)
 
 
-def _known(messages: dict[int, Message], ids: Sequence[int]) -> tuple[Message, ...]:
-    return tuple(messages[i] for i in ids if i in messages)
+def _hits(scored: Sequence[Scored], messages: dict[int, Message]) -> list[Hit]:
+    """Puts hits and their neighbours together. The neighbours of several hits may be the same, and count each time."""
+    hits: list[Hit] = []
+    left = _NEIGHBOUR_BYTES
+    for one in scored:
+        before = tuple(messages[i] for i in one.before if i in messages)
+        after = tuple(messages[i] for i in one.after if i in messages)
+        left -= sum(len(message.content.encode()) + _BYTES_BESIDE_TEXT for message in (*before, *after))
+        hits.append(
+            Hit(messages[one.message_id], one, before, after) if left >= 0 else Hit(messages[one.message_id], one)
+        )
+    return hits

@@ -12,6 +12,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from snowballstemmer import stemmer
@@ -24,6 +25,10 @@ RECIPE = "words-1"
 RECORD = np.dtype([("term", "<u4"), ("count", "u1")])
 """One distinct term of a message and how often it has it, as stored; 255 stands for more, too."""
 
+MOST_TERMS = 64
+"""Different terms of a query that are looked for: each takes as long as the next."""
+_LONGEST_QUERY = 20_000
+"""Characters of a query that are read for words."""
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "ё": "е"})
 _LONGEST_WORD = 64
@@ -52,10 +57,10 @@ def pack_terms(text: str) -> bytes:
 
 
 def query_terms(text: str) -> list[int]:
-    """Returns what to look for: each term once, without words that tell nothing, unless there are no others."""
-    said = words(text)
+    """Returns what to look for, each term once: the first `MOST_TERMS` of the words that tell something, or of all."""
+    said = words(text[:_LONGEST_QUERY])
     telling = [word for word in said if word not in STOP_WORDS] or said
-    return list(dict.fromkeys(term(word) for word in telling))
+    return list(islice(dict.fromkeys(term(word) for word in telling), MOST_TERMS))
 
 
 @lru_cache(maxsize=_KEPT_STEMS)

@@ -129,6 +129,15 @@ async def test_neighbours_come_with_a_hit_whatever_the_filter(client):
     assert not hit.after
 
 
+async def test_of_more_neighbours_than_fit_an_answer_those_of_the_best_hits_come(client):
+    talk = await client.create()
+    await client.append(talk.name, "boat", *["x" * 300_000] * 11)
+    hits = await client.search("boat", neighbours=10, limit=12)
+    assert len(hits) == 12
+    assert hits[0].after
+    assert not hits[-1].before
+
+
 async def test_newer_messages_are_preferred_only_where_asked_for(client):
     day = 86_400
     now = int(time.time())

@@ -29,7 +29,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 # Few different directions and words, so that equal scores are common.
 DIRECTIONS = unit(np.random.default_rng(1).standard_normal((6, DIMENSION)))
 
-texts = st.lists(st.sampled_from(VOCABULARY), max_size=6).map(" ".join)
+texts = st.lists(st.sampled_from([*VOCABULARY, "red boat " * 30]), max_size=6).map(" ".join)
 stored = st.tuples(
     st.integers(0, len(DIRECTIONS) - 1),
     st.sampled_from(["a", "b", "c"]),
@@ -131,7 +131,7 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
         deviation = float(np.std(values))
         return [(v - float(np.mean(values))) / deviation if deviation > 1e-5 else 0.0 for v in values]
 
-    dense, length = z(smoothed), z([math.log1p(size) for size in lengths])
+    dense, length = z(smoothed), z([math.log1p(min(size, 32)) for size in lengths])
     parts = {}
     for i, row in enumerate(rows):
         named = row.author is not None and any(term in query.terms for term in query_terms(row.author))

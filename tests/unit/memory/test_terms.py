@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.memory.terms import RECORD, pack_terms, query_terms, term, words
+from services.memory.terms import MOST_TERMS, RECORD, pack_terms, query_terms, term, words
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,11 @@ def test_words_that_tell_nothing_are_left_out_unless_there_are_no_others():
     assert query_terms("🙂 …!") == []
 
 
+def test_of_a_long_query_the_first_words_are_looked_for():
+    query = " ".join(f"w{number}" for number in range(100_000))
+    assert query_terms(query) == query_terms(" ".join(f"w{number}" for number in range(MOST_TERMS)))
+
+
 def test_a_term_is_stored_once_with_its_count_and_at_most_255():
     (record,) = np.frombuffer(pack_terms("boat Boats BOAT"), dtype=RECORD)
     assert record["count"] == 3
@@ -63,7 +68,7 @@ def test_threads_at_once_get_what_one_gets():
         assert list(pool.map(pack_terms, texts)) == expected
 
 
-@given(st.text())
+@given(st.text(max_size=60))
 def test_any_text_has_terms_and_what_is_stored_is_in_order(text):
     stored = np.frombuffer(pack_terms(text), dtype=RECORD)["term"]
     assert (np.diff(stored.astype(np.int64)) > 0).all()
