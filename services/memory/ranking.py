@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from services.memory.lexical import Match
     from services.memory.neighbours import Neighbours
 
-NEIGHBOUR_WEIGHT = 0.15
+NEIGHBOUR_WEIGHT = 0.1
 """Of each neighbour's similarity in a message's, whose own has weight 1."""
 LEXICAL_WEIGHT = 3.5
 AUTHOR_WEIGHT = 1.0
@@ -54,9 +54,9 @@ class Parts:
     prior: NDArray[np.float32]
 
     @property
-    def score(self) -> NDArray[np.float32]:
-        """Their sum."""
-        return self.dense + self.lexical + self.prior
+    def score(self) -> NDArray[np.float64]:
+        """Their sum, in double precision: the same as whoever adds up a message's parts gets."""
+        return self.dense.astype(np.float64) + self.lexical + self.prior
 
 
 def parts(
@@ -101,7 +101,7 @@ def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return z
 
 
-def best(scores: NDArray[np.float32], passes: NDArray[np.bool_], ids: NDArray[np.int64], limit: int) -> Sequence[int]:
+def best(scores: NDArray[np.float64], passes: NDArray[np.bool_], ids: NDArray[np.int64], limit: int) -> Sequence[int]:
     """Returns the places of the best that pass, the best first, the newer message first where two score the same.
 
     Args:

@@ -124,7 +124,7 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
     halves = [DIRECTIONS[item[0]].astype("<f2").astype(np.float64) for item in items]
     similar = [float(half / np.linalg.norm(half) @ query.vector) for half in halves]
     smoothed = [
-        (similar[i] + 0.15 * sum(similar[j] for j in near)) / (1 + 0.15 * len(near)) for i, near in enumerate(beside)
+        (similar[i] + 0.1 * sum(similar[j] for j in near)) / (1 + 0.1 * len(near)) for i, near in enumerate(beside)
     ]
 
     def z(values: list[float]) -> list[float]:
