@@ -190,6 +190,8 @@ class ChatServicer(ChatServiceServicer):
                 limit=request.limit,
                 conversation=request.conversation,
                 filter=request.filter,
+                neighbours=request.neighbours,
+                recency_half_life=request.recency_half_life if request.HasField("recency_half_life") else None,
             ),
             time_left(context),
         )

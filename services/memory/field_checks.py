@@ -21,6 +21,7 @@ _MIN_SECONDS = -9_214_560_000  # 1678-01-01
 _MAX_SECONDS = 9_214_646_400  # 2262-01-01
 _MAX_TTL_SECONDS = 36_525 * 86_400
 _MAX_LEASE_SECONDS = 600
+_MAX_DURATION_SECONDS = 100_000 * 86_400
 
 
 def user(field: str, value: str) -> str:
@@ -69,6 +70,13 @@ def not_negative(field: str, value: int) -> int:
     return value
 
 
+def at_most(field: str, value: int, most: int) -> int:
+    """Returns a number from 0 to `most`."""
+    if not 0 <= value <= most:
+        raise invalid_field(field, f"must be from 0 to {most}")
+    return value
+
+
 def positive(field: str, value: int) -> int:
     """Returns a number that is 1 or more."""
     if value < 1:
@@ -91,6 +99,11 @@ def ttl_ns(field: str, value: Duration) -> int:
 def lease_ns(field: str, value: Duration) -> int:
     """Returns a stretch of time in nanoseconds: 1 second to 10 minutes."""
     return _stretch_ns(field, value, _MAX_LEASE_SECONDS, "10 minutes")
+
+
+def duration_ns(field: str, value: Duration) -> int:
+    """Returns a stretch of time in nanoseconds: 1 second to 100,000 days."""
+    return _stretch_ns(field, value, _MAX_DURATION_SECONDS, "100,000 days")
 
 
 def _stretch_ns(field: str, value: Duration, most_seconds: int, in_words: str) -> int:

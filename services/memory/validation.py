@@ -19,6 +19,7 @@ from services.rpc.errors import invalid_field
 _MAX_MESSAGES = 1000
 _MAX_APPEND_BYTES = 8_000_000
 _MAX_FILTER_ENTRIES = 100
+_MAX_NEIGHBOURS = 10
 _UPDATABLE = ("title", "system_prompt", "window_start_sequence", "expire_time", "ttl")
 
 
@@ -148,6 +149,10 @@ def search_query(request: memory_service_pb2.SearchMessagesRequest) -> SearchQue
         parse_conversation("conversation", request.conversation) if request.conversation else None,
         message_filter(request.filter),
         tuple(_range(f"exclude[{i}]", stretch) for i, stretch in enumerate(request.exclude)),
+        check.at_most("neighbours", request.neighbours, _MAX_NEIGHBOURS),
+        check.duration_ns("recency_half_life", request.recency_half_life)
+        if request.HasField("recency_half_life")
+        else None,
     )
 
 

@@ -201,30 +201,46 @@ class MessageRange(_message.Message):
     def __init__(self, conversation: _Optional[str] = ..., start_sequence: _Optional[int] = ..., end_sequence: _Optional[int] = ...) -> None: ...
 
 class SearchMessagesRequest(_message.Message):
-    __slots__ = ("user_id", "query", "limit", "conversation", "filter", "exclude")
+    __slots__ = ("user_id", "query", "limit", "conversation", "filter", "exclude", "neighbours", "recency_half_life")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    RECENCY_HALF_LIFE_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     query: str
     limit: int
     conversation: str
     filter: MessageFilter
     exclude: _containers.RepeatedCompositeFieldContainer[MessageRange]
-    def __init__(self, user_id: _Optional[str] = ..., query: _Optional[str] = ..., limit: _Optional[int] = ..., conversation: _Optional[str] = ..., filter: _Optional[_Union[MessageFilter, _Mapping]] = ..., exclude: _Optional[_Iterable[_Union[MessageRange, _Mapping]]] = ...) -> None: ...
+    neighbours: int
+    recency_half_life: _duration_pb2.Duration
+    def __init__(self, user_id: _Optional[str] = ..., query: _Optional[str] = ..., limit: _Optional[int] = ..., conversation: _Optional[str] = ..., filter: _Optional[_Union[MessageFilter, _Mapping]] = ..., exclude: _Optional[_Iterable[_Union[MessageRange, _Mapping]]] = ..., neighbours: _Optional[int] = ..., recency_half_life: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SearchHit(_message.Message):
-    __slots__ = ("message", "score", "similarity")
+    __slots__ = ("message", "score", "similarity", "word_share", "dense", "lexical", "prior", "before", "after")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    WORD_SHARE_FIELD_NUMBER: _ClassVar[int]
+    DENSE_FIELD_NUMBER: _ClassVar[int]
+    LEXICAL_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     message: _chat_message_pb2.ChatMessage
     score: float
     similarity: float
-    def __init__(self, message: _Optional[_Union[_chat_message_pb2.ChatMessage, _Mapping]] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ...) -> None: ...
+    word_share: float
+    dense: float
+    lexical: float
+    prior: float
+    before: _containers.RepeatedCompositeFieldContainer[_chat_message_pb2.ChatMessage]
+    after: _containers.RepeatedCompositeFieldContainer[_chat_message_pb2.ChatMessage]
+    def __init__(self, message: _Optional[_Union[_chat_message_pb2.ChatMessage, _Mapping]] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., word_share: _Optional[float] = ..., dense: _Optional[float] = ..., lexical: _Optional[float] = ..., prior: _Optional[float] = ..., before: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ..., after: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
 
 class SearchMessagesResponse(_message.Message):
     __slots__ = ("hits",)

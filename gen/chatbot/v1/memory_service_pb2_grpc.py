@@ -167,7 +167,7 @@ class MemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchMessages(self, request, context):
-        """Finds a user's messages by meaning. Finds what the same user was acknowledged before.
+        """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

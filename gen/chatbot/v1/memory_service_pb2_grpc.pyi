@@ -57,7 +57,7 @@ class MemoryServiceStub:
     ListMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]
     """Lists a conversation's messages."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMessagesRequest, _memory_service_pb2.SearchMessagesResponse]
-    """Finds a user's messages by meaning. Finds what the same user was acknowledged before."""
+    """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before."""
     ExportMessages: _grpc.UnaryStreamMultiCallable[_memory_service_pb2.ExportMessagesRequest, _memory_service_pb2.ExportMessagesResponse]
     """Streams everything of a user, or of one conversation: each conversation, followed by its messages."""
     ImportMessages: _grpc.StreamUnaryMultiCallable[_memory_service_pb2.ImportMessagesRequest, _memory_service_pb2.ImportMessagesResponse]
@@ -102,7 +102,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ListMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists a conversation's messages."""
     SearchMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMessagesRequest, _memory_service_pb2.SearchMessagesResponse]  # type: ignore[assignment]
-    """Finds a user's messages by meaning. Finds what the same user was acknowledged before."""
+    """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before."""
     ExportMessages: _aio.UnaryStreamMultiCallable[_memory_service_pb2.ExportMessagesRequest, _memory_service_pb2.ExportMessagesResponse]  # type: ignore[assignment]
     """Streams everything of a user, or of one conversation: each conversation, followed by its messages."""
     ImportMessages: _aio.StreamUnaryMultiCallable[_memory_service_pb2.ImportMessagesRequest, _memory_service_pb2.ImportMessagesResponse]  # type: ignore[assignment]
@@ -192,7 +192,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.SearchMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.SearchMessagesResponse, _abc.Awaitable[_memory_service_pb2.SearchMessagesResponse]]:
-        """Finds a user's messages by meaning. Finds what the same user was acknowledged before."""
+        """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before."""
 
     @_abc_1.abstractmethod
     def ExportMessages(

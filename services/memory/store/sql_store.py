@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
 
 _log = structlog.get_logger()
 
@@ -207,7 +207,7 @@ class SqlStore(Store):
             )
 
     @override
-    async def put_vectors(self, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
+    async def put_vectors(self, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
         await self._writers[0].run(
             partial(vector_rows.put, embedder=embedder, vector_of=vector_of, dimension=dimension)
         )

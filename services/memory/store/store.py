@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
 
 
 class Store(Protocol):
@@ -118,8 +118,8 @@ class Store(Protocol):
     async def queue_other_embedders(self, embedder: str) -> None:
         """Queues messages whose vector is not `embedder`'s to be embedded anew."""
 
-    async def put_vectors(self, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
-        """Stores half-float vectors by message id; those of messages that are gone meanwhile are dropped."""
+    async def put_vectors(self, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
+        """Stores half-float vectors and terms by message id; those of messages that are gone meanwhile are dropped."""
 
     async def remove_expired(self, unwritten_since_ns: int | None) -> int:
         """Deletes some conversations that have expired, and returns how many; 0 where there are no more.

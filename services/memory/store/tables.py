@@ -75,6 +75,7 @@ vectors = Table(
     Column("dimension", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),  # place in the user's log of vectors
     Column("vector", LargeBinary, nullable=False),  # `dimension` little-endian IEEE half floats, unit length
+    Column("terms", LargeBinary, nullable=False),  # the message's words: see `terms.RECORD`
     UniqueConstraint("user_id", "position"),
 )
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from services.memory.vector import NewVector
+
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
 
@@ -41,6 +43,7 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
             _m.author,
             _m.create_ns,
             _v.vector,
+            _v.terms,
         )
         .join_from(vectors, messages, _m.id == _v.message_id)
         .where(_v.user_id == user_id, _v.position > position, _v.embedder == embedder)
@@ -61,7 +64,7 @@ def last_awaited(connection: Connection, user_id: str) -> int | None:
 def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
     """Returns messages of the user's, up to one id, that wait for their first vector: the newest first."""
     rows = connection.execute(
-        select(_q.message_id, _q.user_id, _m.content)
+        select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
         .join_from(unembedded, messages, _m.id == _q.message_id)
         .where(_q.user_id == user_id, _q.awaited, _q.message_id <= up_to)
         .order_by(_q.message_id.desc())
@@ -77,7 +80,7 @@ def next_unembedded(connection: Connection, replica: str | None, limit: int) -> 
     """
     for awaited_ones in (True, False):
         rows = connection.execute(
-            select(_q.message_id, _q.user_id, _m.content)
+            select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
             .join_from(unembedded, messages, _m.id == _q.message_id)
             .where(_q.replica == replica, _q.awaited.is_(awaited_ones))
             .order_by(_q.message_id)
@@ -125,13 +128,13 @@ def queue_other_embedders(connection: Connection, embedder: str, after: int, lim
     return last
 
 
-def put(connection: Connection, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
+def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
     """Stores vectors of messages, except of those that were deleted or superseded meanwhile.
 
     Args:
         connection: An open transaction.
         embedder: Id of the embedder.
-        vector_of: Half floats by message id.
+        vector_of: Vectors and terms by message id.
         dimension: Of the vectors.
     """
     waiting = select(_q.message_id, _q.user_id).where(_q.message_id.in_(list(vector_of))).order_by(_q.message_id)
@@ -152,7 +155,8 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, bytes], d
                     "embedder": embedder,
                     "dimension": dimension,
                     "position": position,
-                    "vector": vector_of[i],
+                    "vector": vector_of[i].vector,
+                    "terms": vector_of[i].terms,
                 }
                 for position, i in enumerate(ids, start=first)
             ],

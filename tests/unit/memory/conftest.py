@@ -13,7 +13,10 @@ from pydantic import SecretStr
 from services.memory.conversation import Conversation, ConversationDraft
 from services.memory.embedder import FakeEmbedder
 from services.memory.message import Append, Appended, Message, MessageDraft, MessageQuery, Role
+from services.memory.message_text import embedded_text, searched_words
 from services.memory.store import Store, WriteRequest, open_postgres_store, open_sqlite_store
+from services.memory.terms import pack_terms
+from services.memory.vector import NewVector
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -44,8 +47,11 @@ class Desk:
 
     async def embed_all(self, embedder: FakeEmbedder) -> None:
         while waiting := await self.store.next_unembedded(100):
-            rows = embedder.embed_messages([message.content for message in waiting])
-            vector_of = {m.message_id: row.astype("<f2").tobytes() for m, row in zip(waiting, rows, strict=True)}
+            rows = embedder.embed_messages([embedded_text(message) for message in waiting])
+            vector_of = {
+                m.message_id: NewVector(row.astype("<f2").tobytes(), pack_terms(searched_words(m)))
+                for m, row in zip(waiting, rows, strict=True)
+            }
             await self.store.put_vectors(embedder.id, vector_of, embedder.dimension)
 
 

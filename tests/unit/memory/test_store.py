@@ -27,6 +27,7 @@ from services.memory.message import (
     Usage,
 )
 from services.memory.resource_name import MessageName
+from services.memory.vector import NewVector
 from services.rpc.errors import (
     ConversationBusy,
     ConversationNotFound,
@@ -325,7 +326,7 @@ async def test_vectors_of_messages_deleted_meanwhile_are_dropped(desk, new_write
     await desk.say(talk.id, "one")
     (waiting,) = await desk.store.next_unembedded(10)
     await desk.store.delete_conversation(talk.id, new_write())
-    await desk.store.put_vectors("fake", {waiting.message_id: bytes(128)}, 64)
+    await desk.store.put_vectors("fake", {waiting.message_id: NewVector(bytes(128), b"")}, 64)
     assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
     assert await desk.store.count_unembedded() == 0
 
