@@ -86,30 +86,29 @@ class LexicalIndex:
         fit, share = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
         whole = 0.0
         for term in terms:
-            times = self._times(term)
-            having = int(np.count_nonzero(times))
-            rarity = _rarity(having, count)
+            found = self._postings_of(term)
+            rarity = _rarity(len(found), count)
             whole += rarity
-            if having:
-                share += np.float32(rarity) * (times > 0)
+            if len(found):
+                places = (found >> _COUNT_BITS) & _PLACES
+                share[places] += np.float32(rarity)
+                times = np.zeros(count, dtype=np.float32)
+                times[places] = found & _COUNTS
                 fit += np.float32(rarity) * _saturated(times, self.lengths)
                 together = times + neighbours.sum(times)
-                rarity = _rarity(int(np.count_nonzero(together)), count)
+                rarity = _rarity(int(np.count_nonzero(together > 0)), count)
                 fit += np.float32(WINDOW_WEIGHT * rarity) * _saturated(together, lengths_together)
         if whole:
             fit /= np.float32(whole)
             share /= np.float32(whole)
         return Match(fit, share)
 
-    def _times(self, term: int) -> NDArray[np.float32]:
-        """Returns how often each message has a term."""
+    def _postings_of(self, term: int) -> NDArray[np.uint64]:
+        """Returns a term's postings, one a message that has it."""
         first = np.uint64(term) << _TERM_SHIFT
         last = first | (_PLACES << _COUNT_BITS) | _COUNTS
         start = np.searchsorted(self._postings, first)
-        found = self._postings[start : np.searchsorted(self._postings, last, side="right")]
-        times = np.zeros(len(self.lengths), dtype=np.float32)
-        times[(found >> _COUNT_BITS) & _PLACES] = found & _COUNTS
-        return times
+        return self._postings[start : np.searchsorted(self._postings, last, side="right")]
 
 
 def _rarity(having: int, count: int) -> float:
