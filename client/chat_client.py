@@ -19,6 +19,7 @@ from client.values import DeletedData
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from datetime import timedelta
     from types import TracebackType
     from typing import Self
 
@@ -244,15 +245,24 @@ class ChatClient:
                 return
 
     async def search(
-        self, query: str, *, limit: int = 0, conversation: str = "", narrowing: MessageFilter | None = None
+        self,
+        query: str,
+        *,
+        limit: int = 0,
+        conversation: str = "",
+        narrowing: MessageFilter | None = None,
+        neighbours: int = 0,
+        recency_half_life: timedelta | None = None,
     ) -> list[SearchHit]:
-        """Finds messages by meaning, the best first.
+        """Finds messages by meaning and by words, the best first.
 
         Args:
             query: What to look for, in plain words.
             limit: Most hits, up to 1000; 0 is 10.
             conversation: Only in this one; empty: in all.
             narrowing: Which messages.
+            neighbours: How many messages before and after each hit come with it: 0 to 10.
+            recency_half_life: Where set, newer messages are preferred, half as much at this age.
         """
         with _fitting():
             request = pb.ChatServiceSearchMessagesRequest(
@@ -260,6 +270,8 @@ class ChatClient:
                 limit=limit,
                 conversation=conversation,
                 filter=None if narrowing is None else conversions.to_filter(narrowing),
+                neighbours=neighbours,
+                recency_half_life=recency_half_life,
             )
         answer = await self._ask(self._door().SearchMessages, request)
         return [conversions.from_hit(hit) for hit in answer.hits]

@@ -42,6 +42,7 @@ def to_recall(recall: values.RecallConfig) -> chat_service_pb2.RecallConfig:
         limit=recall.limit,
         max_tokens=recall.max_tokens,
         min_similarity=recall.min_similarity,
+        min_word_share=recall.min_word_share,
     )
 
 
@@ -87,7 +88,17 @@ def from_conversation(message: memory_service_pb2.Conversation) -> values.Conver
 
 def from_hit(message: memory_service_pb2.SearchHit) -> values.SearchHit:
     """Returns the value."""
-    return values.SearchHit(from_message(message.message), message.score, message.similarity)
+    return values.SearchHit(
+        message=from_message(message.message),
+        score=message.score,
+        similarity=message.similarity,
+        word_share=message.word_share,
+        dense=message.dense,
+        lexical=message.lexical,
+        prior=message.prior,
+        before=tuple(from_message(one) for one in message.before),
+        after=tuple(from_message(one) for one in message.after),
+    )
 
 
 def from_model(message: inference_service_pb2.Model) -> values.Model:

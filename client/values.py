@@ -85,6 +85,8 @@ class RecallConfig:
     """Most tokens that recalled messages may take."""
     min_similarity: float | None = None
     """Lowest cosine similarity to recall at: -1 to 1."""
+    min_word_share: float | None = None
+    """Share of the words of what is said from which on a message is recalled whatever its similarity: 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,21 @@ class SearchHit:
 
     message: Message
     score: float
-    """How well it fits: the higher the better, comparable within one answer."""
+    """What hits are ranked by, the sum of the three parts: the higher the better, comparable within one answer."""
     similarity: float
-    """Cosine similarity to the query: -1 to 1."""
+    """Cosine similarity to the query: -1 to 1; 0 where the embedder was not made for the query's language."""
+    word_share: float = 0.0
+    """Of the query's words, weighted by their rarity, the share that the message has: 0 to 1."""
+    dense: float = 0.0
+    """The part of meaning, in standard deviations over the user's messages."""
+    lexical: float = 0.0
+    """The part of words, on the same scale."""
+    prior: float = 0.0
+    """The part that holds whatever is asked: length and, where asked for, age."""
+    before: tuple[Message, ...] = ()
+    """Messages that stood before it, the oldest first, where asked for."""
+    after: tuple[Message, ...] = ()
+    """Messages that stood after it, the oldest first, where asked for."""
 
 
 @dataclass(frozen=True, slots=True)

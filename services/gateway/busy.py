@@ -1,16 +1,32 @@
-"""One turn at a time in a conversation."""
+"""One turn at a time in a conversation, whichever gateway takes it."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+import uuid
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from services.rpc.errors import ConversationBusy
+import structlog
+from google.protobuf.duration_pb2 import Duration
+
+from chatbot.v1 import memory_service_pb2 as memory_pb
+from services.rpc.errors import ChatbotError, ConversationBusy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from services.gateway.identity import Caller
+    from services.gateway.peers import MemoryPeer
+
+_log = structlog.get_logger()
 
 _RETRY_AFTER_SECONDS = 1.0
+
+_LEASE_SECONDS = 15
+"""How long a conversation stays busy after its gateway has died."""
+
+_RENEW_SECONDS = 5.0
 
 
 def busy_error() -> ConversationBusy:
@@ -22,18 +38,16 @@ def busy_error() -> ConversationBusy:
 
 
 class BusyConversations:
-    """The conversations that have a turn under way in this process.
+    """The conversations that have a turn under way: those of this process, and, by the memory service, all others'."""
 
-    Two gateways know nothing of each other's turns but this: the user's message is appended only if the
-    conversation is still as this gateway has read it.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, memory: MemoryPeer) -> None:
+        self._memory = memory
         self._claimed: set[tuple[str, str]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def claim(self, user_id: str, conversation: str) -> Iterator[None]:
-        """Holds a conversation for one turn.
+        """Holds a conversation against turns of this process. It need not exist yet.
 
         Raises:
             ConversationBusy: Another turn holds it.
@@ -46,3 +60,52 @@ class BusyConversations:
             yield
         finally:
             self._claimed.discard(key)
+
+    @asynccontextmanager
+    async def hold(self, caller: Caller, conversation: str) -> AsyncIterator[None]:
+        """Holds a stored conversation against turns of all gateways, this one's own included.
+
+        Raises:
+            ConversationBusy: Another turn holds it.
+        """
+        turn_id = str(uuid.uuid4())
+        try:
+            await self._renew(caller.user_id, conversation, turn_id, caller.time_left())
+        except ConversationBusy:
+            raise busy_error() from None
+        renewing = asyncio.create_task(self._keep(caller.user_id, conversation, turn_id), name="turn-lease")
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            ending = asyncio.create_task(self._end(caller.user_id, conversation, turn_id), name="turn-end")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            # Seen through also where the caller has gone: the next turn must not wait for the lease to pass.
+            await asyncio.shield(ending)
+
+    async def finish(self) -> None:
+        """Waits until every turn that has ended is so for the other gateways, too."""
+        while self._ending:
+            await asyncio.wait(self._ending)
+
+    async def _renew(self, user_id: str, conversation: str, turn_id: str, time_left: float | None = None) -> None:
+        request = memory_pb.HoldTurnRequest(
+            user_id=user_id, conversation=conversation, turn_id=turn_id, lease=Duration(seconds=_LEASE_SECONDS)
+        )
+        await self._memory.call(self._memory.stub.HoldTurn, request, time_left)
+
+    async def _keep(self, user_id: str, conversation: str, turn_id: str) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            try:
+                await self._renew(user_id, conversation, turn_id)
+            except ChatbotError as failure:  # the next one may succeed before the lease has passed
+                _log.warning("a turn could not be held on to", reason=failure.reason)
+
+    async def _end(self, user_id: str, conversation: str, turn_id: str) -> None:
+        request = memory_pb.EndTurnRequest(user_id=user_id, conversation=conversation, turn_id=turn_id)
+        try:
+            await self._memory.call(self._memory.stub.EndTurn, request)
+        except ChatbotError as failure:  # it ends by itself, when its lease has passed
+            _log.warning("a turn could not be ended", reason=failure.reason)

@@ -16,7 +16,7 @@ What holds, whatever happens on the way:
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,7 +71,7 @@ class ChatTurns:
         self._prompts = PromptBuilder(peers, settings)
         self._settings = settings
         self._history = history
-        self._busy = BusyConversations()
+        self._busy = BusyConversations(peers.memory)
 
     async def chat(self, caller: Caller, request: chat_pb.ChatRequest) -> AsyncGenerator[TurnEvent, None]:
         """Says `request.text` and streams the reply.
@@ -86,7 +86,7 @@ class ChatTurns:
         conversation = memory_pb.Conversation()
         if request.conversation:
             conversation = await self._history.conversation(caller, request.conversation)
-        with ExitStack() as claims:
+        async with AsyncExitStack() as claims:
             # A new conversation follows from its request, so the turn is claimed before it exists.
             claims.enter_context(self._busy.claim(caller.user_id, conversation.name or request.request_id))
             built = await self._prompts.build(
@@ -95,6 +95,9 @@ class ChatTurns:
             if not conversation.name:
                 conversation = await self._history.create(caller, request.text, request.request_id)
                 claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
+            # From here on against other gateways' turns; that none was taken since the conversation was read is
+            # seen by appending.
+            await claims.enter_async_context(self._busy.hold(caller, conversation.name))
             message, replayed = await self._history.append_message(
                 caller, conversation, request.text, request.request_id
             )
@@ -120,7 +123,9 @@ class ChatTurns:
         """
         recall = RecallLimits.of(request.recall, self._settings)
         conversation = await self._history.conversation(caller, request.conversation)
-        with self._busy.claim(caller.user_id, conversation.name):
+        async with AsyncExitStack() as claims:
+            claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
+            await claims.enter_async_context(self._busy.hold(caller, conversation.name))
             message = await self._history.last_user_message(caller, conversation.name)
             outcome = await self._history.stored_reply(caller, message, request.request_id)
             if outcome is not None:
@@ -147,6 +152,10 @@ class ChatTurns:
             async with aclosing(self._generate(caller, turn)) as events:
                 async for event in events:
                     yield event
+
+    async def finish(self) -> None:
+        """Waits until every turn that has ended is so for the other gateways, too."""
+        await self._busy.finish()
 
     async def context(self, caller: Caller, request: chat_pb.GetContextRequest) -> BuiltPrompt:
         """Returns the prompt that `chat` would build. Stores nothing."""

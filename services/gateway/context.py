@@ -99,8 +99,10 @@ def quote(hit: SearchHit) -> str:
     return f"[{date}, {' '.join(speaker.split())}] {text}"
 
 
-def worth_recalling(hits: Iterable[SearchHit], text: str, min_similarity: float) -> list[SearchHit]:
-    """Returns the hits that are close enough and tell more than the message itself does.
+def worth_recalling(
+    hits: Iterable[SearchHit], text: str, min_similarity: float, min_word_share: float
+) -> list[SearchHit]:
+    """Returns the hits that are close enough, by meaning or by words, and tell more than the message itself does.
 
     A message that repeats the one being said is the best match there is and tells nothing.
     """
@@ -109,7 +111,8 @@ def worth_recalling(hits: Iterable[SearchHit], text: str, min_similarity: float)
     seen = {said}
     for hit in hits:
         words = " ".join(hit.message.content.split()).casefold()
-        if hit.similarity >= min_similarity and words not in seen:
+        close = hit.similarity >= min_similarity or hit.word_share >= min_word_share
+        if close and words not in seen:
             seen.add(words)
             kept.append(hit)
     return kept

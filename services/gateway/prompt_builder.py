@@ -34,6 +34,7 @@ class RecallLimits:
     limit: int
     max_tokens: int
     min_similarity: float
+    min_word_share: float
 
     @classmethod
     def of(cls, config: RecallConfig, settings: GatewaySettings) -> RecallLimits:
@@ -48,12 +49,15 @@ class RecallLimits:
             raise errors.invalid_field("recall.max_tokens", f"must be 1 or more; it is {config.max_tokens}")
         if config.HasField("min_similarity") and not -1 <= config.min_similarity <= 1:
             raise errors.invalid_field("recall.min_similarity", "must be from -1 to 1")
+        if config.HasField("min_word_share") and not 0 <= config.min_word_share <= 1:
+            raise errors.invalid_field("recall.min_word_share", "must be from 0 to 1")
         enabled = config.enabled if config.HasField("enabled") else True
         limit = config.limit if config.HasField("limit") else settings.recall_limit
         return cls(
             limit if enabled else 0,
             config.max_tokens if config.HasField("max_tokens") else settings.recall_max_tokens,
             config.min_similarity if config.HasField("min_similarity") else settings.recall_min_similarity,
+            config.min_word_share if config.HasField("min_word_share") else settings.recall_min_word_share,
         )
 
 
@@ -131,8 +135,9 @@ class PromptBuilder:
             # What has just left the window may be what is needed now.
             in_window.start_sequence = window[0].sequence if window else next_sequence
             hits = await self._search(user_id, text, recall, in_window=in_window, time_left=time_left)
+        close = context.worth_recalling(hits, text, recall.min_similarity, recall.min_word_share)
         recalled = context.within_budget(
-            await self._counted(context.worth_recalling(hits, text, recall.min_similarity), time_left),
+            await self._counted(close, time_left),
             recall.limit,
             recall_tokens,
         )

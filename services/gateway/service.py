@@ -40,4 +40,5 @@ class GatewayService:
     async def stop(self) -> None:
         """Stores what replies are left to store, then closes the channels."""
         await self._history.finish_appends()
+        await self._turns.finish()
         await self._peers.close()

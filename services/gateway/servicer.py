@@ -131,8 +131,8 @@ class ChatServicer(ChatServiceServicer):
         self, request: chat_pb.ChatServiceUpdateConversationRequest, context: Context
     ) -> chat_pb.ChatServiceUpdateConversationResponse:
         """See the proto."""
-        if not set(request.update_mask.paths) <= {"title", "system_prompt"}:
-            raise invalid_field("update_mask", "must name title or system_prompt, nothing else")
+        if not set(request.update_mask.paths) <= {"title", "system_prompt", "expire_time", "ttl"}:
+            raise invalid_field("update_mask", "must name title, system_prompt, expire_time or ttl, nothing else")
         updated = await self._memory.call(
             self._memory.stub.UpdateConversation,
             memory_pb.UpdateConversationRequest(
@@ -190,6 +190,8 @@ class ChatServicer(ChatServiceServicer):
                 limit=request.limit,
                 conversation=request.conversation,
                 filter=request.filter,
+                neighbours=request.neighbours,
+                recency_half_life=request.recency_half_life if request.HasField("recency_half_life") else None,
             ),
             time_left(context),
         )

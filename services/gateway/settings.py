@@ -35,6 +35,11 @@ class GatewaySettings(CommonSettings):
     recall_min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
         0.35, description="Lowest cosine similarity at which a message is recalled."
     )
+    recall_min_word_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5,
+        description="Share of the words of what is said, rare ones counting more, from which on a message that has "
+        "them is recalled whatever its similarity.",
+    )
     reply_reserve_tokens: Annotated[int, Field(ge=1)] = Field(
         1024, description="Tokens of the context kept free for the reply; at most half of the context is."
     )

@@ -17,6 +17,7 @@ class Conversation:
         last_sequence: Sequence of its last message; 0 where it has none.
         message_count: Messages that are not superseded.
         window_start_sequence: Sequence of the oldest message that prompts hold word for word.
+        expire_ns: From when on it is gone; None: never.
     """
 
     id: str
@@ -27,14 +28,23 @@ class Conversation:
     last_sequence: int
     message_count: int
     window_start_sequence: int
+    expire_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationDraft:
-    """A conversation before it is started."""
+    """A conversation before it is started. `expire_ns`: from when on it is gone; None: never."""
 
     title: str
     system_prompt: str
+    expire_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """From when on a conversation is gone, in nanoseconds since 1970; None: never."""
+
+    at_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class ConversationChange:
     title: str | None = None
     system_prompt: str | None = None
     window_start_sequence: int | None = None
+    expiry: Expiry | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.memory.message_text import embedded_text, searched_words
+from services.memory.terms import pack_terms
+from services.memory.vector import NewVector
 from services.rpc.log import where
 
 if TYPE_CHECKING:
@@ -121,9 +124,13 @@ class EmbeddingQueue:
 
     async def _embed(self, batch: Sequence[UnembeddedMessage]) -> None:
         for group in _groups(batch):
-            rows = await self._embedder.embed_messages([message.content for message in group])
+            rows, packed = await asyncio.gather(
+                self._embedder.embed_messages([embedded_text(message) for message in group]),
+                asyncio.to_thread(_packed_terms, group),
+            )
             vector_of = {
-                message.message_id: row.astype("<f2").tobytes() for message, row in zip(group, rows, strict=True)
+                message.message_id: NewVector(row.astype("<f2").tobytes(), terms)
+                for message, row, terms in zip(group, rows, packed, strict=True)
             }
             await self._store.put_vectors(self._embedder.id, vector_of, rows.shape[1])
         self._done_since_report += len(batch)
@@ -138,6 +145,10 @@ class EmbeddingQueue:
         if max(left, self._backlog) >= _LARGE_BACKLOG:
             _log.info("embedding", left=left, messages_per_second=round(self._done_since_report / elapsed, 1))
         self._backlog, self._done_since_report, self._reported_at = left, 0, now
+
+
+def _packed_terms(group: Sequence[UnembeddedMessage]) -> list[bytes]:
+    return [pack_terms(searched_words(message)) for message in group]
 
 
 def _groups(batch: Sequence[UnembeddedMessage]) -> Iterator[list[UnembeddedMessage]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.rpc.errors import invalid_field
 
 if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
 MAX_TEXT_BYTES = 1_000_000
@@ -18,6 +19,9 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # 64-bit nanoseconds since 1970 reach from 1677-09-21 to 2262-04-11.
 _MIN_SECONDS = -9_214_560_000  # 1678-01-01
 _MAX_SECONDS = 9_214_646_400  # 2262-01-01
+_MAX_TTL_SECONDS = 36_525 * 86_400
+_MAX_LEASE_SECONDS = 600
+_MAX_DURATION_SECONDS = 100_000 * 86_400
 
 
 def user(field: str, value: str) -> str:
@@ -66,6 +70,13 @@ def not_negative(field: str, value: int) -> int:
     return value
 
 
+def at_most(field: str, value: int, most: int) -> int:
+    """Returns a number from 0 to `most`."""
+    if not 0 <= value <= most:
+        raise invalid_field(field, f"must be from 0 to {most}")
+    return value
+
+
 def positive(field: str, value: int) -> int:
     """Returns a number that is 1 or more."""
     if value < 1:
@@ -78,3 +89,25 @@ def time_ns(field: str, value: Timestamp) -> int:
     if not (_MIN_SECONDS <= value.seconds < _MAX_SECONDS and 0 <= value.nanos < 1_000_000_000):
         raise invalid_field(field, "must be a time from the years 1678 to 2261")
     return value.seconds * 1_000_000_000 + value.nanos
+
+
+def ttl_ns(field: str, value: Duration) -> int:
+    """Returns a stretch of time in nanoseconds: 1 second to 100 years."""
+    return _stretch_ns(field, value, _MAX_TTL_SECONDS, "100 years")
+
+
+def lease_ns(field: str, value: Duration) -> int:
+    """Returns a stretch of time in nanoseconds: 1 second to 10 minutes."""
+    return _stretch_ns(field, value, _MAX_LEASE_SECONDS, "10 minutes")
+
+
+def duration_ns(field: str, value: Duration) -> int:
+    """Returns a stretch of time in nanoseconds: 1 second to 100,000 days."""
+    return _stretch_ns(field, value, _MAX_DURATION_SECONDS, "100,000 days")
+
+
+def _stretch_ns(field: str, value: Duration, most_seconds: int, in_words: str) -> int:
+    total = value.seconds * 1_000_000_000 + value.nanos
+    if value.nanos < 0 or not 1_000_000_000 <= total <= most_seconds * 1_000_000_000:
+        raise invalid_field(field, f"must be from 1 second to {in_words}")
+    return total

@@ -1,34 +1,85 @@
-"""One user's vectors in memory, exactly searched and exactly filtered.
+"""One user's messages in memory as search needs them, exactly searched and exactly filtered.
 
-Small per-user indexes are searched whole: at 100,000 vectors that takes 8 ms, and a filter costs no recall, which
-it does in every approximate index.
+Small per-user indexes are searched whole: at 10,000 messages that takes a millisecond or two, and a filter costs no
+recall, which it does in every approximate index.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
 
-from services.memory.ranking import Scored, best
+from services.memory import ranking
+from services.memory.columns import Columns
+from services.memory.lexical import LexicalIndex
+from services.memory.message import NO_FILTER, MessageFilter, MessageRange
+from services.memory.neighbours import Neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from services.memory.message import MessageFilter, MessageRange
+    from services.memory.ranking import Recency
     from services.memory.vector import StoredVector
 
-_Number = TypeVar("_Number", bound=np.generic)
 
-_BYTES_BESIDE_VECTOR = 96
-"""Of one message: the id, its place in the id map, and what is filtered by."""
+@dataclass(frozen=True, slots=True)
+class IndexQuery:
+    """What to look for in a user's index.
+
+    Attributes:
+        vector: Of unit length.
+        terms: What `terms.query_terms` gives.
+        limit: Most hits.
+        conversation_id: Only messages of this conversation; None: of all.
+        narrowing: Only messages that pass it.
+        exclude: No messages of these stretches.
+        neighbours: How many messages before and after each hit are named with it.
+        recency: How newer messages are preferred; None: not.
+        dense_weight: How much similarity counts, where it ordinarily is 1.
+    """
+
+    vector: NDArray[np.float32]
+    terms: Sequence[int]
+    limit: int
+    conversation_id: str | None = None
+    narrowing: MessageFilter = NO_FILTER
+    exclude: Sequence[MessageRange] = ()
+    neighbours: int = 0
+    recency: Recency | None = None
+    dense_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A message found, by its id, and why.
+
+    Attributes:
+        similarity: Cosine of the message's vector and the query's: -1 to 1.
+        word_share: Of the query's words, weighted by their rarity, those that the message has: 0 to 1.
+        dense: What similarity, the neighbours' included, gives to the score.
+        lexical: What words, the neighbours' included, and the author's name give to the score.
+        prior: What the message's length, and its age where that counts, gives to the score.
+        before: Ids of its neighbours before it, the oldest first.
+        after: Ids of its neighbours after it, the oldest first.
+    """
+
+    message_id: int
+    similarity: float
+    word_share: float
+    dense: float
+    lexical: float
+    prior: float
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
 
 
 class UserIndex:
-    """The vectors of one user up to one position of their log.
+    """The vectors and terms of one user up to one position of their log.
 
     Not safe for use by several threads at once.
 
@@ -41,101 +92,81 @@ class UserIndex:
         self.deletion_counter = deletion_counter
         self.last_position = 0
         self._dimension = dimension
-        self._faiss = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
-        self._codes: dict[str, int] = {}
-        self._ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._conversations: NDArray[np.int32] = np.empty(0, dtype=np.int32)
-        self._sequences: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._roles: NDArray[np.int8] = np.empty(0, dtype=np.int8)
-        self._authors: NDArray[np.int32] = np.empty(0, dtype=np.int32)
-        self._times: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
+        self._columns = Columns()
+        self._lexical = LexicalIndex()
+        self._neighbours: Neighbours | None = None
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._columns)
 
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
-        return len(self) * (self._dimension * 4 + _BYTES_BESIDE_VECTOR)
+        neighbours = Neighbours.BYTES_A_MESSAGE * len(self)
+        return len(self) * self._dimension * 4 + self._columns.size + self._lexical.size + neighbours
 
     def add(self, rows: Sequence[StoredVector]) -> None:
-        """Adds vectors: the log's next ones, in order of position."""
+        """Adds vectors and terms: the log's next ones, in order of position."""
         if not rows:
             return
         halves = np.frombuffer(b"".join(row.vector for row in rows), dtype="<f2")
         vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
         # Half floats are of unit length only nearly; a similarity is a cosine.
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        ids = np.array([row.message_id for row in rows], dtype=np.int64)
-        self._faiss.add_with_ids(vectors, ids)
-        self._ids = np.concatenate([self._ids, ids])
-        self._conversations = _extended(self._conversations, (self._code("c", r.conversation_id) for r in rows))
-        self._sequences = _extended(self._sequences, (row.sequence for row in rows))
-        self._roles = _extended(self._roles, (row.role for row in rows))
-        self._authors = _extended(
-            self._authors, (-1 if row.author is None else self._code("a", row.author) for row in rows)
-        )
-        self._times = _extended(self._times, (row.create_ns for row in rows))
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        self._faiss.add(vectors)
+        self._columns.add(rows)
+        self._lexical.add([row.terms for row in rows])
+        self._neighbours = None
         self.last_position = rows[-1].position
 
-    def search(
-        self,
-        query: NDArray[np.float32],
-        limit: int,
-        conversation_id: str | None,
-        narrowing: MessageFilter,
-        exclude: Sequence[MessageRange],
-    ) -> list[Scored]:
-        """Returns the best hits among the messages that pass, the best first.
+    def search(self, query: IndexQuery) -> list[Scored]:
+        """Returns the best hits among the messages that pass, the best first, the newer first where scores are equal.
 
-        Args:
-            query: A unit vector.
-            limit: Most hits.
-            conversation_id: Only messages of this conversation; None: of all.
-            narrowing: Only messages that pass it.
-            exclude: No messages of these stretches.
+        Every message of the user is scored; what does not pass is left out after that.
         """
-        passes = self._passing(conversation_id, narrowing, exclude)
-        count = int(np.count_nonzero(passes))
-        if count == 0:
+        passes = self._columns.passing(query.conversation_id, query.narrowing, query.exclude)
+        if not passes.any():
             return []
-        if count == len(self):
-            return best(self._faiss, query, limit, None)
-        if count <= len(self) // 2:
-            return best(self._faiss, query, limit, faiss.IDSelectorBatch(self._ids[passes]))
-        # The smaller set is the cheaper one to look ids up in. The selector does not keep its inner one alive.
-        left_out = faiss.IDSelectorBatch(self._ids[~passes])
-        return best(self._faiss, query, limit, faiss.IDSelectorNot(left_out))
+        if self._neighbours is None:
+            self._neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
+        neighbours = self._neighbours
+        similarities = self._similarities(query.vector)
+        match = self._lexical.match(query.terms, neighbours)
+        weighed = ranking.parts(
+            similarities=similarities,
+            dense_weight=query.dense_weight,
+            match=match,
+            named=self._columns.named(query.terms),
+            lengths=self._lexical.lengths,
+            times=self._columns.times,
+            neighbours=neighbours,
+            recency=query.recency,
+        )
+        ids = self._columns.ids
 
-    def _passing(
-        self, conversation_id: str | None, narrowing: MessageFilter, exclude: Sequence[MessageRange]
-    ) -> NDArray[np.bool_]:
-        passes = np.ones(len(self), dtype=np.bool_)
-        if conversation_id is not None:
-            passes &= self._conversations == self._known_code("c", conversation_id)
-        if narrowing.roles:
-            passes &= np.isin(self._roles, [int(role) for role in narrowing.roles])
-        if narrowing.authors:
-            passes &= np.isin(self._authors, [self._known_code("a", author) for author in narrowing.authors])
-        if narrowing.start_ns is not None:
-            passes &= self._times >= narrowing.start_ns
-        if narrowing.end_ns is not None:
-            passes &= self._times < narrowing.end_ns
-        for stretch in exclude:
-            inside = (self._conversations == self._known_code("c", stretch.conversation_id)) & (
-                self._sequences >= stretch.start_sequence
+        def scored(place: int) -> Scored:
+            before, after = neighbours.of(place, query.neighbours)
+            return Scored(
+                int(ids[place]),
+                float(np.clip(similarities[place], -1.0, 1.0)),
+                float(match.share[place]),
+                float(weighed.dense[place]),
+                float(weighed.lexical[place]),
+                float(weighed.prior[place]),
+                tuple(int(ids[i]) for i in before),
+                tuple(int(ids[i]) for i in after),
             )
-            if stretch.end_sequence is not None:
-                inside &= self._sequences <= stretch.end_sequence
-            passes &= ~inside
-        return passes
 
-    def _code(self, kind: str, text: str) -> int:
-        return self._codes.setdefault(f"{kind}/{text}", len(self._codes))
+        return [scored(place) for place in ranking.best(weighed.score, passes, ids, query.limit)]
 
-    def _known_code(self, kind: str, text: str) -> int:
-        return self._codes.get(f"{kind}/{text}", -2)  # no row has it
-
-
-def _extended(column: NDArray[_Number], values: Iterable[int]) -> NDArray[_Number]:
-    return np.concatenate([column, np.fromiter(values, dtype=column.dtype)])
+    def _similarities(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the inner product with each vector, of which equal ones give equal results wherever they stand."""
+        count = len(self)
+        places = np.arange(count, dtype=np.int64)
+        found = np.empty(count, dtype=np.float32)
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        self._faiss.compute_distance_subset(
+            1, faiss.swig_ptr(query), count, faiss.swig_ptr(found), faiss.swig_ptr(places)
+        )
+        return found

@@ -1,46 +1,120 @@
-"""The order of hits: by score, the newer message first where two score the same."""
+"""What hits are ranked by, and their order.
+
+A message's score is the sum of three parts: how close its meaning is to the query's, how well it has the query's
+words, and what holds whatever is asked. Similarities are in standard deviations over all messages of the user, since
+every embedder has a scale of its own; the other parts are weighed to fit that. A filter only takes messages out of the
+ranking of all; it moves none of the others.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from services.memory.lexical import Match
+    from services.memory.neighbours import Neighbours
+
+NEIGHBOUR_WEIGHT = 0.1
+"""Of each neighbour's similarity in a message's, whose own has weight 1."""
+LEXICAL_WEIGHT = 3.5
+AUTHOR_WEIGHT = 1.0
+"""Of being said by whom the query names."""
+UNTRUSTED_DENSE_WEIGHT = 0.25
+"""Of similarity, where the embedder was not made for the query's language: beside 1."""
+LENGTH_WEIGHT = 0.4
+LONG_ENOUGH = 32
+"""Words, author and date among them, from which on a message is not preferred for its length: a long reply of a model
+is no better evidence than a sentence of a person, and either is better than an exclamation."""
+RECENCY_WEIGHT = 1.0
+_LEAST_DEVIATION = 1e-6
+"""Scores that vary less than rounding does are taken for equal."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A message's id and its cosine similarity to the query."""
+class Recency:
+    """How newer messages are preferred. Times are nanoseconds."""
 
-    message_id: int
-    similarity: float
+    now_ns: int
+    half_life_ns: int
 
 
-def best(index: faiss.Index, query: NDArray[np.float32], limit: int, selector: faiss.IDSelector | None) -> list[Scored]:
-    """Returns exactly the best `limit` of an inner-product index.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What each message is ranked by: arrays in order of places."""
 
-    FAISS keeps any of several equal scores at the cut; where there are such, all of them are fetched, so that
-    the answer is the same each time.
+    dense: NDArray[np.float32]
+    lexical: NDArray[np.float32]
+    prior: NDArray[np.float32]
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """Their sum, in double precision: the same as whoever adds up a message's parts gets."""
+        return self.dense.astype(np.float64) + self.lexical + self.prior
+
+
+def parts(
+    *,
+    similarities: NDArray[np.float32],
+    dense_weight: float,
+    match: Match,
+    named: NDArray[np.bool_],
+    lengths: NDArray[np.float32],
+    times: NDArray[np.int64],
+    neighbours: Neighbours,
+    recency: Recency | None,
+) -> Parts:
+    """Weighs every message of a user.
 
     Args:
-        index: Holds ids that grow with age: the newest is the largest.
-        query: A unit vector.
-        limit: 1 or more.
-        selector: Which ids count; None: all.
+        similarities: Cosine of each message's vector and the query's.
+        dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
+        match: What has the query's terms.
+        named: Whose author the query names.
+        lengths: Words of each message.
+        times: When each was said, in nanoseconds since 1970.
+        neighbours: Of the same messages.
+        recency: None: age does not count.
     """
-    rows = query[None, :]
-    params = faiss.SearchParameters()
-    params.sel = selector
-    scores, ids = index.search(rows, min(limit + 1, index.ntotal), params=params)
-    scores, ids = scores[0], ids[0]
-    found = ids >= 0
-    scores, ids = scores[found], ids[found]
-    if len(ids) > limit and scores[limit] == scores[limit - 1]:
-        just_below = np.nextafter(scores[limit], np.float32(-np.inf), dtype=np.float32)
-        _, scores, ids = index.range_search(rows, float(just_below), params=params)
-    order = np.lexsort((-ids, -scores))[:limit]
-    return [Scored(int(ids[i]), float(np.clip(scores[i], -1.0, 1.0))) for i in order]
+    smoothed = similarities + np.float32(NEIGHBOUR_WEIGHT) * neighbours.sum(similarities)
+    smoothed /= 1 + np.float32(NEIGHBOUR_WEIGHT) * neighbours.count
+    prior = np.float32(LENGTH_WEIGHT) * standardised(np.log1p(np.minimum(lengths, np.float32(LONG_ENOUGH))))
+    if recency is not None:
+        age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
+        prior += np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
+    lexical = np.float32(LEXICAL_WEIGHT) * match.fit + np.float32(AUTHOR_WEIGHT) * named.astype(np.float32)
+    return Parts(np.float32(dense_weight) * standardised(smoothed), lexical, prior)
+
+
+def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns how many standard deviations each value is above the mean: 0 where all are equal."""
+    deviation = values.std(dtype=np.float64) if len(values) else 0.0
+    if deviation < _LEAST_DEVIATION:
+        return np.zeros_like(values)
+    z: NDArray[np.float32] = ((values - values.mean(dtype=np.float64)) / deviation).astype(np.float32)
+    return z
+
+
+def best(scores: NDArray[np.float64], passes: NDArray[np.bool_], ids: NDArray[np.int64], limit: int) -> Sequence[int]:
+    """Returns the places of the best that pass, the best first, the newer message first where two score the same.
+
+    Args:
+        scores: Of each message.
+        passes: Which count.
+        ids: Of each message; the newest has the largest.
+        limit: Most places.
+    """
+    places = np.flatnonzero(passes)
+    if len(places) > limit:
+        among = scores[places]
+        least = np.partition(among, len(among) - limit)[len(among) - limit]
+        places = places[among >= least]
+    order = np.lexsort((-ids[places], -scores[places]))[:limit]
+    chosen: list[int] = places[order].tolist()
+    return chosen

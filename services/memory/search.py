@@ -3,48 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
+from services.memory.index import IndexQuery
 from services.memory.message import NO_FILTER, Message, MessageFilter, MessageRange
 from services.memory.off_loop import off_loop
+from services.memory.ranking import UNTRUSTED_DENSE_WEIGHT, Recency
+from services.memory.terms import query_terms
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from services.memory.embedder import EmbedderThread
     from services.memory.embedding_queue import EmbeddingQueue
-    from services.memory.index import UserIndex
+    from services.memory.index import Scored, UserIndex
     from services.memory.index_cache import IndexCache
-    from services.memory.ranking import Scored
     from services.memory.store import Store
 
 _log = structlog.get_logger()
 
-_ON_LOOP = 2_000
-"""Vectors that are searched on the event loop itself, in a tenth of a millisecond; more are searched on a thread."""
+_ON_LOOP = 1_000
+"""Messages that are searched on the event loop itself, in a few tenths of a millisecond; more are on a thread."""
+_NEIGHBOUR_BYTES = 4_000_000
+"""Most bytes of neighbours in an answer: they fit one gRPC message together with the hits."""
+_BYTES_BESIDE_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What to look for. `conversation_id` None: in all of the user's."""
+    """What to look for.
+
+    Attributes:
+        conversation_id: Only in this conversation; None: in all of the user's.
+        neighbours: How many messages before and after each hit come with it.
+        half_life_ns: Where set, newer messages are preferred, half as much at this age, in nanoseconds.
+    """
 
     text: str
     limit: int
     conversation_id: str | None = None
     filter: MessageFilter = NO_FILTER
     exclude: tuple[MessageRange, ...] = ()
+    neighbours: int = 0
+    half_life_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message found, and the cosine of its vector and the query's: -1 to 1."""
+    """A message found, why, and what stood before and after it, the oldest first.
+
+    The similarity is 0 where the embedder was not made for the query's language.
+    """
 
     message: Message
-    similarity: float
+    scored: Scored
+    before: tuple[Message, ...] = ()
+    after: tuple[Message, ...] = ()
 
 
 class Searcher:
@@ -76,7 +94,8 @@ class Searcher:
         """Returns the best hits, the best first, the newer first where two score the same.
 
         Exact among the messages that pass the filters. Fewer than `limit` are returned where no more pass, or
-        where more would not fit one answer.
+        where more would not fit one answer. Neighbours come whatever the filters, those of the best hits as far as
+        they fit.
 
         Args:
             user_id: Whose messages.
@@ -88,22 +107,53 @@ class Searcher:
         """
         if query.conversation_id is not None:
             await self._store.get_conversation(user_id, query.conversation_id)
+        trusted = self._embedder.trusts(query.text)
         wait = self._wait_seconds if time_left is None else min(self._wait_seconds, time_left / 2)
         vector, settled = await asyncio.gather(
             self._embedder.embed_query(query.text), self._queue.settle(user_id, wait)
         )
         if not settled:
             _log.warning("search without messages that are not embedded yet")
+        recency = None if query.half_life_ns is None else Recency(time.time_ns(), query.half_life_ns)
+        wanted = IndexQuery(
+            vector,
+            query_terms(query.text),
+            query.limit,
+            query.conversation_id,
+            query.filter,
+            query.exclude,
+            query.neighbours,
+            recency,
+            1.0 if trusted else UNTRUSTED_DENSE_WEIGHT,
+        )
         async with self._indexes.up_to_date(user_id) as index:
             if index is None or len(index) == 0:
                 return []
-            scored = await _find(index, vector, query)
-        messages = await self._store.messages_by_id(user_id, [one.message_id for one in scored])
-        return [Hit(messages[one.message_id], one.similarity) for one in scored if one.message_id in messages]
+            scored = await _find(index, wanted)
+        if not trusted:
+            scored = [replace(one, similarity=0.0) for one in scored]
+        beside = (i for one in scored for i in (*one.before, *one.after))
+        # Hits first: where not all fit one answer, neighbours are left out.
+        ids = list(dict.fromkeys((*(one.message_id for one in scored), *beside)))
+        messages = await self._store.messages_by_id(user_id, ids)
+        return _hits([one for one in scored if one.message_id in messages], messages)
 
 
-async def _find(index: UserIndex, vector: NDArray[np.float32], query: SearchQuery) -> list[Scored]:
-    arguments = (vector, query.limit, query.conversation_id, query.filter, query.exclude)
+async def _find(index: UserIndex, wanted: IndexQuery) -> list[Scored]:
     if len(index) <= _ON_LOOP:
-        return index.search(*arguments)
-    return await off_loop(index.search, *arguments)
+        return index.search(wanted)
+    return await off_loop(index.search, wanted)
+
+
+def _hits(scored: Sequence[Scored], messages: dict[int, Message]) -> list[Hit]:
+    """Puts hits and their neighbours together. The neighbours of several hits may be the same, and count each time."""
+    hits: list[Hit] = []
+    left = _NEIGHBOUR_BYTES
+    for one in scored:
+        before = tuple(messages[i] for i in one.before if i in messages)
+        after = tuple(messages[i] for i in one.after if i in messages)
+        left -= sum(len(message.content.encode()) + _BYTES_BESIDE_TEXT for message in (*before, *after))
+        hits.append(
+            Hit(messages[one.message_id], one, before, after) if left >= 0 else Hit(messages[one.message_id], one)
+        )
+    return hits

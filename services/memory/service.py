@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from chatbot.v1 import memory_service_pb2, memory_service_pb2_grpc
 from services.memory.embedder import EmbedderThread, load_embedder
 from services.memory.embedding_queue import EmbeddingQueue
+from services.memory.housekeeping import Housekeeping
 from services.memory.index_cache import IndexCache
 from services.memory.page_token import PageTokens
 from services.memory.search import Searcher
 from services.memory.servicer import MemoryServicer, Rooms
-from services.memory.store import open_sqlite_store
+from services.memory.store import open_postgres_store, open_sqlite_store
 from services.rpc.settings import usable_data_dir, variable_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from services.memory.embedder import Embedder
     from services.memory.settings import MemorySettings
+    from services.memory.store import Store
 
 DATABASE_FILE = "memory.db"
 """Name of the database in the data folder."""
@@ -57,7 +59,7 @@ class MemoryService:
             StartupError: The data folder, the database or the embedder cannot be used.
         """
         settings = self._settings
-        store = await open_sqlite_store(usable_data_dir(settings.data_dir) / DATABASE_FILE)
+        store = await self._opened_store()
         self._taken.push_async_callback(store.close)
         model = self._embedder
         if model is None:
@@ -68,6 +70,8 @@ class MemoryService:
         queue = EmbeddingQueue(store, embedder, settings.embedding_batch_size)
         self._taken.push_async_callback(queue.close)
         indexes = IndexCache(store, embedder.id, embedder.dimension, settings.index_cache_mb * _MIB)
+        housekeeping = Housekeeping(store, queue, settings.retention_days)
+        self._taken.push_async_callback(housekeeping.close)
         self._servicer.rooms = Rooms(
             store,
             queue,
@@ -76,6 +80,14 @@ class MemoryService:
             PageTokens(await store.page_token_key()),
             settings.import_max_mb * _MIB,
         )
+
+    async def _opened_store(self) -> Store:
+        settings = self._settings
+        if settings.database_url is not None:
+            return await open_postgres_store(
+                settings.database_url, settings.database_connections, settings.database_wait_seconds
+            )
+        return await open_sqlite_store(usable_data_dir(settings.data_dir) / DATABASE_FILE)
 
     async def stop(self) -> None:
         """Finishes writes under way, stops embedding and closes the database."""

@@ -201,6 +201,27 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         rooms.indexes.forget(write.user_id)
         return pb.DeleteUserDataResponse(conversation_count=counts.conversations, message_count=counts.messages)
 
+    @override
+    async def HoldTurn(self, request: pb.HoldTurnRequest, context: Context) -> pb.HoldTurnResponse:
+        rooms = self._opened()
+        await rooms.store.hold_turn(
+            check.user("user_id", request.user_id),
+            parse_conversation("conversation", request.conversation),
+            check.request_id("turn_id", request.turn_id),
+            check.lease_ns("lease", request.lease),
+        )
+        return pb.HoldTurnResponse()
+
+    @override
+    async def EndTurn(self, request: pb.EndTurnRequest, context: Context) -> pb.EndTurnResponse:
+        rooms = self._opened()
+        await rooms.store.end_turn(
+            check.user("user_id", request.user_id),
+            parse_conversation("conversation", request.conversation),
+            check.request_id("turn_id", request.turn_id),
+        )
+        return pb.EndTurnResponse()
+
     def _opened(self) -> Rooms:
         if self.rooms is None:
             raise Unavailable("The memory service is starting.", retry_after=0.5)

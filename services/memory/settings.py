@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from services.rpc.settings import CommonSettings, Port, Seconds
 
@@ -13,6 +13,24 @@ class MemorySettings(CommonSettings):
     """What the memory service reads from the environment."""
 
     memory_grpc_port: Port = Field(50052, description="Port of the memory service.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL database (15 or later) that holds all messages, as "
+        "`postgresql://USER:PASSWORD@HOST:5432/DATABASE`; several memory services may share it. "
+        "Default: an SQLite file in the data folder, for one.",
+    )
+    database_connections: Annotated[int, Field(ge=2, le=1000)] = Field(
+        12, description="Most connections that one memory service holds to PostgreSQL."
+    )
+    database_wait_seconds: Seconds = Field(
+        60.0,
+        description="At start: longest wait for PostgreSQL, and for memory services of an older version to end.",
+    )
+    retention_days: Annotated[float, Field(gt=0, le=36500, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Conversations to which nothing was written for so many days are deleted, within the hour. "
+        "Default: kept until somebody deletes them.",
+    )
     embedder: Annotated[str, Field(min_length=1)] = Field(
         "embedded",
         description="Model that search finds by: `embedded` (all-MiniLM-L6-v2, English, comes with the program), "

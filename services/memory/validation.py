@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from typing import TypeAlias
 
 from chatbot.v1 import chat_message_pb2, memory_service_pb2
 from services.memory import field_checks as check
-from services.memory.conversation import ConversationChange, ConversationDraft
+from services.memory.conversation import ConversationChange, ConversationDraft, Expiry
 from services.memory.message import Append, FinishReason, MessageDraft, MessageFilter, MessageRange, Role, Usage
 from services.memory.resource_name import parse_conversation, parse_message
 from services.memory.search import SearchQuery
@@ -18,7 +19,8 @@ from services.rpc.errors import invalid_field
 _MAX_MESSAGES = 1000
 _MAX_APPEND_BYTES = 8_000_000
 _MAX_FILTER_ENTRIES = 100
-_UPDATABLE = ("title", "system_prompt", "window_start_sequence")
+_MAX_NEIGHBOURS = 10
+_UPDATABLE = ("title", "system_prompt", "window_start_sequence", "expire_time", "ttl")
 
 
 _Write: TypeAlias = (
@@ -51,6 +53,7 @@ def conversation_draft(field: str, given: memory_service_pb2.Conversation) -> Co
     return ConversationDraft(
         check.short_text(f"{field}.title", given.title),
         check.text(f"{field}.system_prompt", given.system_prompt),
+        _expire_ns(field, given),
     )
 
 
@@ -67,6 +70,7 @@ def conversation_change(request: memory_service_pb2.UpdateConversationRequest) -
         window_start_sequence=check.positive("conversation.window_start_sequence", given.window_start_sequence)
         if "window_start_sequence" in paths
         else None,
+        expiry=Expiry(draft.expire_ns) if paths & {"expire_time", "ttl"} else None,
     )
 
 
@@ -145,7 +149,17 @@ def search_query(request: memory_service_pb2.SearchMessagesRequest) -> SearchQue
         parse_conversation("conversation", request.conversation) if request.conversation else None,
         message_filter(request.filter),
         tuple(_range(f"exclude[{i}]", stretch) for i, stretch in enumerate(request.exclude)),
+        check.at_most("neighbours", request.neighbours, _MAX_NEIGHBOURS),
+        check.duration_ns("recency_half_life", request.recency_half_life)
+        if request.HasField("recency_half_life")
+        else None,
     )
+
+
+def _expire_ns(field: str, given: memory_service_pb2.Conversation) -> int | None:
+    if given.HasField("ttl"):
+        return time.time_ns() + check.ttl_ns(f"{field}.ttl", given.ttl)
+    return check.time_ns(f"{field}.expire_time", given.expire_time) if given.HasField("expire_time") else None
 
 
 def _range(field: str, given: memory_service_pb2.MessageRange) -> MessageRange:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StoredVector:
-    """One vector and what searches filter by.
+    """What one message is found by, and what searches filter by.
 
     Attributes:
         position: Place in the user's log of vectors.
         vector: Little-endian half floats, of unit length.
+        terms: What `terms.pack_terms` gives.
     """
 
     message_id: int
@@ -22,15 +23,26 @@ class StoredVector:
     author: str | None
     create_ns: int
     vector: bytes
+    terms: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewVector:
+    """What one message is found by, as for `StoredVector`, to be stored."""
+
+    vector: bytes
+    terms: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class UnembeddedMessage:
-    """A message that waits for its vector."""
+    """A message that waits for its vector. `create_ns` is nanoseconds since 1970."""
 
     message_id: int
     user_id: str
     content: str
+    author: str | None
+    create_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def conversation(stored: Conversation) -> memory_service_pb2.Conversation:
         last_sequence=stored.last_sequence,
         message_count=stored.message_count,
         window_start_sequence=stored.window_start_sequence,
+        expire_time=None if stored.expire_ns is None else timestamp(stored.expire_ns),
     )
 
 
@@ -77,7 +78,16 @@ def message(stored: Message) -> chat_message_pb2.ChatMessage:
 
 
 def hit(found: Hit) -> memory_service_pb2.SearchHit:
-    """Returns a hit as clients see it. Dense search ranks by nothing but similarity."""
+    """Returns a hit as clients see it."""
+    why = found.scored
     return memory_service_pb2.SearchHit(
-        message=message(found.message), score=found.similarity, similarity=found.similarity
+        message=message(found.message),
+        score=why.dense + why.lexical + why.prior,
+        similarity=why.similarity,
+        word_share=why.word_share,
+        dense=why.dense,
+        lexical=why.lexical,
+        prior=why.prior,
+        before=[message(stored) for stored in found.before],
+        after=[message(stored) for stored in found.after],
     )

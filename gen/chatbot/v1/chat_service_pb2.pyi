@@ -1,6 +1,9 @@
+import datetime
+
 from chatbot.v1 import chat_message_pb2 as _chat_message_pb2
 from chatbot.v1 import inference_service_pb2 as _inference_service_pb2
 from chatbot.v1 import memory_service_pb2 as _memory_service_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -12,16 +15,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RecallConfig(_message.Message):
-    __slots__ = ("enabled", "limit", "max_tokens", "min_similarity")
+    __slots__ = ("enabled", "limit", "max_tokens", "min_similarity", "min_word_share")
     ENABLED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MIN_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    MIN_WORD_SHARE_FIELD_NUMBER: _ClassVar[int]
     enabled: bool
     limit: int
     max_tokens: int
     min_similarity: float
-    def __init__(self, enabled: _Optional[bool] = ..., limit: _Optional[int] = ..., max_tokens: _Optional[int] = ..., min_similarity: _Optional[float] = ...) -> None: ...
+    min_word_share: float
+    def __init__(self, enabled: _Optional[bool] = ..., limit: _Optional[int] = ..., max_tokens: _Optional[int] = ..., min_similarity: _Optional[float] = ..., min_word_share: _Optional[float] = ...) -> None: ...
 
 class ChatRequest(_message.Message):
     __slots__ = ("conversation", "text", "request_id", "sampling", "recall")
@@ -256,16 +261,20 @@ class ChatServiceListMessagesResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ChatServiceSearchMessagesRequest(_message.Message):
-    __slots__ = ("query", "limit", "conversation", "filter")
+    __slots__ = ("query", "limit", "conversation", "filter", "neighbours", "recency_half_life")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    RECENCY_HALF_LIFE_FIELD_NUMBER: _ClassVar[int]
     query: str
     limit: int
     conversation: str
     filter: _memory_service_pb2.MessageFilter
-    def __init__(self, query: _Optional[str] = ..., limit: _Optional[int] = ..., conversation: _Optional[str] = ..., filter: _Optional[_Union[_memory_service_pb2.MessageFilter, _Mapping]] = ...) -> None: ...
+    neighbours: int
+    recency_half_life: _duration_pb2.Duration
+    def __init__(self, query: _Optional[str] = ..., limit: _Optional[int] = ..., conversation: _Optional[str] = ..., filter: _Optional[_Union[_memory_service_pb2.MessageFilter, _Mapping]] = ..., neighbours: _Optional[int] = ..., recency_half_life: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ChatServiceSearchMessagesResponse(_message.Message):
     __slots__ = ("hits",)

@@ -65,7 +65,7 @@ class ChatServiceStub:
     ListMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceListMessagesRequest, _chat_service_pb2.ChatServiceListMessagesResponse]
     """Lists a conversation's messages."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceSearchMessagesRequest, _chat_service_pb2.ChatServiceSearchMessagesResponse]
-    """Finds the caller's messages by meaning."""
+    """Finds the caller's messages by meaning and by words."""
     ExportMessages: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.ChatServiceExportMessagesRequest, _chat_service_pb2.ChatServiceExportMessagesResponse]
     """Streams everything the caller has, or one conversation."""
     DeleteUserData: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceDeleteUserDataRequest, _chat_service_pb2.ChatServiceDeleteUserDataResponse]
@@ -108,7 +108,7 @@ class ChatServiceAsyncStub(ChatServiceStub):
     ListMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceListMessagesRequest, _chat_service_pb2.ChatServiceListMessagesResponse]  # type: ignore[assignment]
     """Lists a conversation's messages."""
     SearchMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceSearchMessagesRequest, _chat_service_pb2.ChatServiceSearchMessagesResponse]  # type: ignore[assignment]
-    """Finds the caller's messages by meaning."""
+    """Finds the caller's messages by meaning and by words."""
     ExportMessages: _aio.UnaryStreamMultiCallable[_chat_service_pb2.ChatServiceExportMessagesRequest, _chat_service_pb2.ChatServiceExportMessagesResponse]  # type: ignore[assignment]
     """Streams everything the caller has, or one conversation."""
     DeleteUserData: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceDeleteUserDataRequest, _chat_service_pb2.ChatServiceDeleteUserDataResponse]  # type: ignore[assignment]
@@ -214,7 +214,7 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.ChatServiceSearchMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.ChatServiceSearchMessagesResponse, _abc.Awaitable[_chat_service_pb2.ChatServiceSearchMessagesResponse]]:
-        """Finds the caller's messages by meaning."""
+        """Finds the caller's messages by meaning and by words."""
 
     @_abc_1.abstractmethod
     def ExportMessages(

@@ -23,75 +23,84 @@ _sym_db = _symbol_database.Default()
 
 
 from chatbot.v1 import chat_message_pb2 as chatbot_dot_v1_dot_chat__message__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatbot/v1/memory_service.proto\x12\nchatbot.v1\x1a\x1d\x63hatbot/v1/chat_message.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x15\n\rsystem_prompt\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x06 \x01(\x03\x12\x1d\n\x15window_start_sequence\x18\x07 \x01(\x03\x12\x15\n\rmessage_count\x18\x08 \x01(\x03\"p\n\x19\x43reateConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.chatbot.v1.Conversation\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"L\n\x1a\x43reateConversationResponse\x12.\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.Conversation\"?\n\x16GetConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\"I\n\x17GetConversationResponse\x12.\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.Conversation\"R\n\x18ListConversationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x19ListConversationsResponse\x12/\n\rconversations\x18\x01 \x03(\x0b\x32\x18.chatbot.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa1\x01\n\x19UpdateConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.chatbot.v1.Conversation\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"L\n\x1aUpdateConversationResponse\x12.\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.Conversation\"V\n\x19\x44\x65leteConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x1c\n\x1a\x44\x65leteConversationResponse\"\xff\x01\n\x15\x41ppendMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12)\n\x08messages\x18\x03 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12#\n\x16\x65xpected_last_sequence\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12$\n\x17supersede_from_sequence\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x19\n\x17_expected_last_sequenceB\x1a\n\x18_supersede_from_sequence\"U\n\x16\x41ppendMessagesResponse\x12)\n\x08messages\x18\x01 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x9f\x01\n\rMessageFilter\x12\x1f\n\x05roles\x18\x01 \x03(\x0e\x32\x10.chatbot.v1.Role\x12\x0f\n\x07\x61uthors\x18\x02 \x03(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe8\x01\n\x13ListMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12$\n\x05order\x18\x05 \x01(\x0e\x32\x15.chatbot.v1.ListOrder\x12)\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x19.chatbot.v1.MessageFilter\x12\x16\n\x0estart_sequence\x18\x07 \x01(\x03\x12\x1a\n\x12include_superseded\x18\x08 \x01(\x08\"Z\n\x14ListMessagesResponse\x12)\n\x08messages\x18\x01 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x0cMessageRange\x12\x14\n\x0c\x63onversation\x18\x01 \x01(\t\x12\x16\n\x0estart_sequence\x18\x02 \x01(\x03\x12\x14\n\x0c\x65nd_sequence\x18\x03 \x01(\x03\"\xb2\x01\n\x15SearchMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x14\n\x0c\x63onversation\x18\x04 \x01(\t\x12)\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x19.chatbot.v1.MessageFilter\x12)\n\x07\x65xclude\x18\x06 \x03(\x0b\x32\x18.chatbot.v1.MessageRange\"X\n\tSearchHit\x12(\n\x07message\x18\x01 \x01(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x12\n\nsimilarity\x18\x03 \x01(\x01\"=\n\x16SearchMessagesResponse\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.chatbot.v1.SearchHit\">\n\x15\x45xportMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\"v\n\x0c\x45xportRecord\x12\x30\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ConversationH\x00\x12*\n\x07message\x18\x02 \x01(\x0b\x32\x17.chatbot.v1.ChatMessageH\x00\x42\x08\n\x06record\"B\n\x16\x45xportMessagesResponse\x12(\n\x06record\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ExportRecord\"\xb6\x01\n\x15ImportMessagesRequest\x12:\n\x06header\x18\x01 \x01(\x0b\x32(.chatbot.v1.ImportMessagesRequest.HeaderH\x00\x12*\n\x06record\x18\x02 \x01(\x0b\x32\x18.chatbot.v1.ExportRecordH\x00\x1a-\n\x06Header\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tB\x06\n\x04part\"K\n\x16ImportMessagesResponse\x12\x1a\n\x12\x63onversation_count\x18\x01 \x01(\x05\x12\x15\n\rmessage_count\x18\x02 \x01(\x03\"<\n\x15\x44\x65leteUserDataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x16\x44\x65leteUserDataResponse\x12\x1a\n\x12\x63onversation_count\x18\x01 \x01(\x05\x12\x15\n\rmessage_count\x18\x02 \x01(\x03*a\n\tListOrder\x12\x1a\n\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x1b\n\x17LIST_ORDER_OLDEST_FIRST\x10\x01\x12\x1b\n\x17LIST_ORDER_NEWEST_FIRST\x10\x02\x32\x90\x08\n\rMemoryService\x12\x63\n\x12\x43reateConversation\x12%.chatbot.v1.CreateConversationRequest\x1a&.chatbot.v1.CreateConversationResponse\x12Z\n\x0fGetConversation\x12\".chatbot.v1.GetConversationRequest\x1a#.chatbot.v1.GetConversationResponse\x12`\n\x11ListConversations\x12$.chatbot.v1.ListConversationsRequest\x1a%.chatbot.v1.ListConversationsResponse\x12\x63\n\x12UpdateConversation\x12%.chatbot.v1.UpdateConversationRequest\x1a&.chatbot.v1.UpdateConversationResponse\x12\x63\n\x12\x44\x65leteConversation\x12%.chatbot.v1.DeleteConversationRequest\x1a&.chatbot.v1.DeleteConversationResponse\x12W\n\x0e\x41ppendMessages\x12!.chatbot.v1.AppendMessagesRequest\x1a\".chatbot.v1.AppendMessagesResponse\x12Q\n\x0cListMessages\x12\x1f.chatbot.v1.ListMessagesRequest\x1a .chatbot.v1.ListMessagesResponse\x12W\n\x0eSearchMessages\x12!.chatbot.v1.SearchMessagesRequest\x1a\".chatbot.v1.SearchMessagesResponse\x12Y\n\x0e\x45xportMessages\x12!.chatbot.v1.ExportMessagesRequest\x1a\".chatbot.v1.ExportMessagesResponse0\x01\x12Y\n\x0eImportMessages\x12!.chatbot.v1.ImportMessagesRequest\x1a\".chatbot.v1.ImportMessagesResponse(\x01\x12W\n\x0e\x44\x65leteUserData\x12!.chatbot.v1.DeleteUserDataRequest\x1a\".chatbot.v1.DeleteUserDataResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatbot/v1/memory_service.proto\x12\nchatbot.v1\x1a\x1d\x63hatbot/v1/chat_message.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x02\n\x0c\x43onversation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x15\n\rsystem_prompt\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x06 \x01(\x03\x12\x1d\n\x15window_start_sequence\x18\x07 \x01(\x03\x12\x15\n\rmessage_count\x18\x08 \x01(\x03\x12\x31\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12(\n\x03ttl\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x42\x0c\n\nexpiration\"p\n\x19\x43reateConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.chatbot.v1.Conversation\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"L\n\x1a\x43reateConversationResponse\x12.\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.Conversation\"?\n\x16GetConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\"I\n\x17GetConversationResponse\x12.\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.Conversation\"R\n\x18ListConversationsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x19ListConversationsResponse\x12/\n\rconversations\x18\x01 \x03(\x0b\x32\x18.chatbot.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa1\x01\n\x19UpdateConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.chatbot.v1.Conversation\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"L\n\x1aUpdateConversationResponse\x12.\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.Conversation\"V\n\x19\x44\x65leteConversationRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x1c\n\x1a\x44\x65leteConversationResponse\"\xff\x01\n\x15\x41ppendMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12)\n\x08messages\x18\x03 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12#\n\x16\x65xpected_last_sequence\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12$\n\x17supersede_from_sequence\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x19\n\x17_expected_last_sequenceB\x1a\n\x18_supersede_from_sequence\"U\n\x16\x41ppendMessagesResponse\x12)\n\x08messages\x18\x01 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x9f\x01\n\rMessageFilter\x12\x1f\n\x05roles\x18\x01 \x03(\x0e\x32\x10.chatbot.v1.Role\x12\x0f\n\x07\x61uthors\x18\x02 \x03(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe8\x01\n\x13ListMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12$\n\x05order\x18\x05 \x01(\x0e\x32\x15.chatbot.v1.ListOrder\x12)\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x19.chatbot.v1.MessageFilter\x12\x16\n\x0estart_sequence\x18\x07 \x01(\x03\x12\x1a\n\x12include_superseded\x18\x08 \x01(\x08\"Z\n\x14ListMessagesResponse\x12)\n\x08messages\x18\x01 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x0cMessageRange\x12\x14\n\x0c\x63onversation\x18\x01 \x01(\t\x12\x16\n\x0estart_sequence\x18\x02 \x01(\x03\x12\x14\n\x0c\x65nd_sequence\x18\x03 \x01(\x03\"\xfc\x01\n\x15SearchMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x14\n\x0c\x63onversation\x18\x04 \x01(\t\x12)\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x19.chatbot.v1.MessageFilter\x12)\n\x07\x65xclude\x18\x06 \x03(\x0b\x32\x18.chatbot.v1.MessageRange\x12\x12\n\nneighbours\x18\x07 \x01(\x05\x12\x34\n\x11recency_half_life\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xec\x01\n\tSearchHit\x12(\n\x07message\x18\x01 \x01(\x0b\x32\x17.chatbot.v1.ChatMessage\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x12\n\nsimilarity\x18\x03 \x01(\x01\x12\x12\n\nword_share\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65nse\x18\x05 \x01(\x01\x12\x0f\n\x07lexical\x18\x06 \x01(\x01\x12\r\n\x05prior\x18\x07 \x01(\x01\x12\'\n\x06\x62\x65\x66ore\x18\x08 \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\x12&\n\x05\x61\x66ter\x18\t \x03(\x0b\x32\x17.chatbot.v1.ChatMessage\"=\n\x16SearchMessagesResponse\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.chatbot.v1.SearchHit\">\n\x15\x45xportMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\"v\n\x0c\x45xportRecord\x12\x30\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ConversationH\x00\x12*\n\x07message\x18\x02 \x01(\x0b\x32\x17.chatbot.v1.ChatMessageH\x00\x42\x08\n\x06record\"B\n\x16\x45xportMessagesResponse\x12(\n\x06record\x18\x01 \x01(\x0b\x32\x18.chatbot.v1.ExportRecord\"\xb6\x01\n\x15ImportMessagesRequest\x12:\n\x06header\x18\x01 \x01(\x0b\x32(.chatbot.v1.ImportMessagesRequest.HeaderH\x00\x12*\n\x06record\x18\x02 \x01(\x0b\x32\x18.chatbot.v1.ExportRecordH\x00\x1a-\n\x06Header\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tB\x06\n\x04part\"K\n\x16ImportMessagesResponse\x12\x1a\n\x12\x63onversation_count\x18\x01 \x01(\x05\x12\x15\n\rmessage_count\x18\x02 \x01(\x03\"<\n\x15\x44\x65leteUserDataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x16\x44\x65leteUserDataResponse\x12\x1a\n\x12\x63onversation_count\x18\x01 \x01(\x05\x12\x15\n\rmessage_count\x18\x02 \x01(\x03\"s\n\x0fHoldTurnRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x0f\n\x07turn_id\x18\x03 \x01(\t\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x12\n\x10HoldTurnResponse\"H\n\x0e\x45ndTurnRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x02 \x01(\t\x12\x0f\n\x07turn_id\x18\x03 \x01(\t\"\x11\n\x0f\x45ndTurnResponse*a\n\tListOrder\x12\x1a\n\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x1b\n\x17LIST_ORDER_OLDEST_FIRST\x10\x01\x12\x1b\n\x17LIST_ORDER_NEWEST_FIRST\x10\x02\x32\x9b\t\n\rMemoryService\x12\x63\n\x12\x43reateConversation\x12%.chatbot.v1.CreateConversationRequest\x1a&.chatbot.v1.CreateConversationResponse\x12Z\n\x0fGetConversation\x12\".chatbot.v1.GetConversationRequest\x1a#.chatbot.v1.GetConversationResponse\x12`\n\x11ListConversations\x12$.chatbot.v1.ListConversationsRequest\x1a%.chatbot.v1.ListConversationsResponse\x12\x63\n\x12UpdateConversation\x12%.chatbot.v1.UpdateConversationRequest\x1a&.chatbot.v1.UpdateConversationResponse\x12\x63\n\x12\x44\x65leteConversation\x12%.chatbot.v1.DeleteConversationRequest\x1a&.chatbot.v1.DeleteConversationResponse\x12W\n\x0e\x41ppendMessages\x12!.chatbot.v1.AppendMessagesRequest\x1a\".chatbot.v1.AppendMessagesResponse\x12Q\n\x0cListMessages\x12\x1f.chatbot.v1.ListMessagesRequest\x1a .chatbot.v1.ListMessagesResponse\x12W\n\x0eSearchMessages\x12!.chatbot.v1.SearchMessagesRequest\x1a\".chatbot.v1.SearchMessagesResponse\x12Y\n\x0e\x45xportMessages\x12!.chatbot.v1.ExportMessagesRequest\x1a\".chatbot.v1.ExportMessagesResponse0\x01\x12Y\n\x0eImportMessages\x12!.chatbot.v1.ImportMessagesRequest\x1a\".chatbot.v1.ImportMessagesResponse(\x01\x12W\n\x0e\x44\x65leteUserData\x12!.chatbot.v1.DeleteUserDataRequest\x1a\".chatbot.v1.DeleteUserDataResponse\x12\x45\n\x08HoldTurn\x12\x1b.chatbot.v1.HoldTurnRequest\x1a\x1c.chatbot.v1.HoldTurnResponse\x12\x42\n\x07\x45ndTurn\x12\x1a.chatbot.v1.EndTurnRequest\x1a\x1b.chatbot.v1.EndTurnResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatbot.v1.memory_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTORDER']._serialized_start=3173
-  _globals['_LISTORDER']._serialized_end=3270
-  _globals['_CONVERSATION']._serialized_start=146
-  _globals['_CONVERSATION']._serialized_end=387
-  _globals['_CREATECONVERSATIONREQUEST']._serialized_start=389
-  _globals['_CREATECONVERSATIONREQUEST']._serialized_end=501
-  _globals['_CREATECONVERSATIONRESPONSE']._serialized_start=503
-  _globals['_CREATECONVERSATIONRESPONSE']._serialized_end=579
-  _globals['_GETCONVERSATIONREQUEST']._serialized_start=581
-  _globals['_GETCONVERSATIONREQUEST']._serialized_end=644
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=646
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=719
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=721
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=803
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=805
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=906
-  _globals['_UPDATECONVERSATIONREQUEST']._serialized_start=909
-  _globals['_UPDATECONVERSATIONREQUEST']._serialized_end=1070
-  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_start=1072
-  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_end=1148
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=1150
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=1236
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=1238
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=1266
-  _globals['_APPENDMESSAGESREQUEST']._serialized_start=1269
-  _globals['_APPENDMESSAGESREQUEST']._serialized_end=1524
-  _globals['_APPENDMESSAGESRESPONSE']._serialized_start=1526
-  _globals['_APPENDMESSAGESRESPONSE']._serialized_end=1611
-  _globals['_MESSAGEFILTER']._serialized_start=1614
-  _globals['_MESSAGEFILTER']._serialized_end=1773
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1776
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=2008
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=2010
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2100
-  _globals['_MESSAGERANGE']._serialized_start=2102
-  _globals['_MESSAGERANGE']._serialized_end=2184
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_start=2187
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=2365
-  _globals['_SEARCHHIT']._serialized_start=2367
-  _globals['_SEARCHHIT']._serialized_end=2455
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=2457
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=2518
-  _globals['_EXPORTMESSAGESREQUEST']._serialized_start=2520
-  _globals['_EXPORTMESSAGESREQUEST']._serialized_end=2582
-  _globals['_EXPORTRECORD']._serialized_start=2584
-  _globals['_EXPORTRECORD']._serialized_end=2702
-  _globals['_EXPORTMESSAGESRESPONSE']._serialized_start=2704
-  _globals['_EXPORTMESSAGESRESPONSE']._serialized_end=2770
-  _globals['_IMPORTMESSAGESREQUEST']._serialized_start=2773
-  _globals['_IMPORTMESSAGESREQUEST']._serialized_end=2955
-  _globals['_IMPORTMESSAGESREQUEST_HEADER']._serialized_start=2902
-  _globals['_IMPORTMESSAGESREQUEST_HEADER']._serialized_end=2947
-  _globals['_IMPORTMESSAGESRESPONSE']._serialized_start=2957
-  _globals['_IMPORTMESSAGESRESPONSE']._serialized_end=3032
-  _globals['_DELETEUSERDATAREQUEST']._serialized_start=3034
-  _globals['_DELETEUSERDATAREQUEST']._serialized_end=3094
-  _globals['_DELETEUSERDATARESPONSE']._serialized_start=3096
-  _globals['_DELETEUSERDATARESPONSE']._serialized_end=3171
-  _globals['_MEMORYSERVICE']._serialized_start=3273
-  _globals['_MEMORYSERVICE']._serialized_end=4313
+  _globals['_LISTORDER']._serialized_start=3765
+  _globals['_LISTORDER']._serialized_end=3862
+  _globals['_CONVERSATION']._serialized_start=178
+  _globals['_CONVERSATION']._serialized_end=526
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_start=528
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_end=640
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_start=642
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_end=718
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=720
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=783
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=785
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=858
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=860
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=942
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=944
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=1045
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_start=1048
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_end=1209
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_start=1211
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_end=1287
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=1289
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=1375
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=1377
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=1405
+  _globals['_APPENDMESSAGESREQUEST']._serialized_start=1408
+  _globals['_APPENDMESSAGESREQUEST']._serialized_end=1663
+  _globals['_APPENDMESSAGESRESPONSE']._serialized_start=1665
+  _globals['_APPENDMESSAGESRESPONSE']._serialized_end=1750
+  _globals['_MESSAGEFILTER']._serialized_start=1753
+  _globals['_MESSAGEFILTER']._serialized_end=1912
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1915
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=2147
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=2149
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2239
+  _globals['_MESSAGERANGE']._serialized_start=2241
+  _globals['_MESSAGERANGE']._serialized_end=2323
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_start=2326
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=2578
+  _globals['_SEARCHHIT']._serialized_start=2581
+  _globals['_SEARCHHIT']._serialized_end=2817
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=2819
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=2880
+  _globals['_EXPORTMESSAGESREQUEST']._serialized_start=2882
+  _globals['_EXPORTMESSAGESREQUEST']._serialized_end=2944
+  _globals['_EXPORTRECORD']._serialized_start=2946
+  _globals['_EXPORTRECORD']._serialized_end=3064
+  _globals['_EXPORTMESSAGESRESPONSE']._serialized_start=3066
+  _globals['_EXPORTMESSAGESRESPONSE']._serialized_end=3132
+  _globals['_IMPORTMESSAGESREQUEST']._serialized_start=3135
+  _globals['_IMPORTMESSAGESREQUEST']._serialized_end=3317
+  _globals['_IMPORTMESSAGESREQUEST_HEADER']._serialized_start=3264
+  _globals['_IMPORTMESSAGESREQUEST_HEADER']._serialized_end=3309
+  _globals['_IMPORTMESSAGESRESPONSE']._serialized_start=3319
+  _globals['_IMPORTMESSAGESRESPONSE']._serialized_end=3394
+  _globals['_DELETEUSERDATAREQUEST']._serialized_start=3396
+  _globals['_DELETEUSERDATAREQUEST']._serialized_end=3456
+  _globals['_DELETEUSERDATARESPONSE']._serialized_start=3458
+  _globals['_DELETEUSERDATARESPONSE']._serialized_end=3533
+  _globals['_HOLDTURNREQUEST']._serialized_start=3535
+  _globals['_HOLDTURNREQUEST']._serialized_end=3650
+  _globals['_HOLDTURNRESPONSE']._serialized_start=3652
+  _globals['_HOLDTURNRESPONSE']._serialized_end=3670
+  _globals['_ENDTURNREQUEST']._serialized_start=3672
+  _globals['_ENDTURNREQUEST']._serialized_end=3744
+  _globals['_ENDTURNRESPONSE']._serialized_start=3746
+  _globals['_ENDTURNRESPONSE']._serialized_end=3763
+  _globals['_MEMORYSERVICE']._serialized_start=3865
+  _globals['_MEMORYSERVICE']._serialized_end=5044
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from chatbot.v1 import chat_message_pb2 as _chat_message_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -22,7 +23,7 @@ LIST_ORDER_OLDEST_FIRST: ListOrder
 LIST_ORDER_NEWEST_FIRST: ListOrder
 
 class Conversation(_message.Message):
-    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence", "message_count")
+    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence", "message_count", "expire_time", "ttl")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +32,8 @@ class Conversation(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_START_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     system_prompt: str
@@ -39,7 +42,9 @@ class Conversation(_message.Message):
     last_sequence: int
     window_start_sequence: int
     message_count: int
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ..., message_count: _Optional[int] = ...) -> None: ...
+    expire_time: _timestamp_pb2.Timestamp
+    ttl: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ..., message_count: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CreateConversationRequest(_message.Message):
     __slots__ = ("user_id", "conversation", "request_id")
@@ -196,30 +201,46 @@ class MessageRange(_message.Message):
     def __init__(self, conversation: _Optional[str] = ..., start_sequence: _Optional[int] = ..., end_sequence: _Optional[int] = ...) -> None: ...
 
 class SearchMessagesRequest(_message.Message):
-    __slots__ = ("user_id", "query", "limit", "conversation", "filter", "exclude")
+    __slots__ = ("user_id", "query", "limit", "conversation", "filter", "exclude", "neighbours", "recency_half_life")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    RECENCY_HALF_LIFE_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     query: str
     limit: int
     conversation: str
     filter: MessageFilter
     exclude: _containers.RepeatedCompositeFieldContainer[MessageRange]
-    def __init__(self, user_id: _Optional[str] = ..., query: _Optional[str] = ..., limit: _Optional[int] = ..., conversation: _Optional[str] = ..., filter: _Optional[_Union[MessageFilter, _Mapping]] = ..., exclude: _Optional[_Iterable[_Union[MessageRange, _Mapping]]] = ...) -> None: ...
+    neighbours: int
+    recency_half_life: _duration_pb2.Duration
+    def __init__(self, user_id: _Optional[str] = ..., query: _Optional[str] = ..., limit: _Optional[int] = ..., conversation: _Optional[str] = ..., filter: _Optional[_Union[MessageFilter, _Mapping]] = ..., exclude: _Optional[_Iterable[_Union[MessageRange, _Mapping]]] = ..., neighbours: _Optional[int] = ..., recency_half_life: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SearchHit(_message.Message):
-    __slots__ = ("message", "score", "similarity")
+    __slots__ = ("message", "score", "similarity", "word_share", "dense", "lexical", "prior", "before", "after")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    WORD_SHARE_FIELD_NUMBER: _ClassVar[int]
+    DENSE_FIELD_NUMBER: _ClassVar[int]
+    LEXICAL_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     message: _chat_message_pb2.ChatMessage
     score: float
     similarity: float
-    def __init__(self, message: _Optional[_Union[_chat_message_pb2.ChatMessage, _Mapping]] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ...) -> None: ...
+    word_share: float
+    dense: float
+    lexical: float
+    prior: float
+    before: _containers.RepeatedCompositeFieldContainer[_chat_message_pb2.ChatMessage]
+    after: _containers.RepeatedCompositeFieldContainer[_chat_message_pb2.ChatMessage]
+    def __init__(self, message: _Optional[_Union[_chat_message_pb2.ChatMessage, _Mapping]] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., word_share: _Optional[float] = ..., dense: _Optional[float] = ..., lexical: _Optional[float] = ..., prior: _Optional[float] = ..., before: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ..., after: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
 
 class SearchMessagesResponse(_message.Message):
     __slots__ = ("hits",)
@@ -287,3 +308,33 @@ class DeleteUserDataResponse(_message.Message):
     conversation_count: int
     message_count: int
     def __init__(self, conversation_count: _Optional[int] = ..., message_count: _Optional[int] = ...) -> None: ...
+
+class HoldTurnRequest(_message.Message):
+    __slots__ = ("user_id", "conversation", "turn_id", "lease")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    TURN_ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    conversation: str
+    turn_id: str
+    lease: _duration_pb2.Duration
+    def __init__(self, user_id: _Optional[str] = ..., conversation: _Optional[str] = ..., turn_id: _Optional[str] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class HoldTurnResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EndTurnRequest(_message.Message):
+    __slots__ = ("user_id", "conversation", "turn_id")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    TURN_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    conversation: str
+    turn_id: str
+    def __init__(self, user_id: _Optional[str] = ..., conversation: _Optional[str] = ..., turn_id: _Optional[str] = ...) -> None: ...
+
+class EndTurnResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -94,6 +94,16 @@ class MemoryServiceStub:
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteUserDataRequest.SerializeToString,
                 response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteUserDataResponse.FromString,
                 _registered_method=True)
+        self.HoldTurn = channel.unary_unary(
+                '/chatbot.v1.MemoryService/HoldTurn',
+                request_serializer=chatbot_dot_v1_dot_memory__service__pb2.HoldTurnRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.HoldTurnResponse.FromString,
+                _registered_method=True)
+        self.EndTurn = channel.unary_unary(
+                '/chatbot.v1.MemoryService/EndTurn',
+                request_serializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer:
@@ -142,7 +152,8 @@ class MemoryServiceServicer:
     def AppendMessages(self, request, context):
         """Appends messages, all or none. Acknowledged when they are durable.
 
-        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+        `last_sequence`, `expected_last_sequence`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +167,7 @@ class MemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchMessages(self, request, context):
-        """Finds a user's messages by meaning. Finds what the same user was acknowledged before.
+        """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +189,23 @@ class MemoryServiceServicer:
 
     def DeleteUserData(self, request, context):
         """Deletes everything of a user, for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HoldTurn(self, request, context):
+        """Gives a conversation to one turn for a while, so that turns of several gateways do not interleave; repeated
+        by the same turn, it holds on for longer. Binds nobody who does not ask: `AppendMessages` takes no notice.
+
+        Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while another turn has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndTurn(self, request, context):
+        """Ends a turn. Nothing is changed where the turn does not have the conversation (any more).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,6 +268,16 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.DeleteUserData,
                     request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteUserDataRequest.FromString,
                     response_serializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteUserDataResponse.SerializeToString,
+            ),
+            'HoldTurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldTurn,
+                    request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.HoldTurnRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_memory__service__pb2.HoldTurnResponse.SerializeToString,
+            ),
+            'EndTurn': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndTurn,
+                    request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -544,6 +582,60 @@ class MemoryService:
             '/chatbot.v1.MemoryService/DeleteUserData',
             chatbot_dot_v1_dot_memory__service__pb2.DeleteUserDataRequest.SerializeToString,
             chatbot_dot_v1_dot_memory__service__pb2.DeleteUserDataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldTurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.MemoryService/HoldTurn',
+            chatbot_dot_v1_dot_memory__service__pb2.HoldTurnRequest.SerializeToString,
+            chatbot_dot_v1_dot_memory__service__pb2.HoldTurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndTurn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.MemoryService/EndTurn',
+            chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.SerializeToString,
+            chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,18 +51,27 @@ class MemoryServiceStub:
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.AppendMessagesRequest, _memory_service_pb2.AppendMessagesResponse]
     """Appends messages, all or none. Acknowledged when they are durable.
 
-    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+    `last_sequence`, `expected_last_sequence`).
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]
     """Lists a conversation's messages."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMessagesRequest, _memory_service_pb2.SearchMessagesResponse]
-    """Finds a user's messages by meaning. Finds what the same user was acknowledged before."""
+    """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before."""
     ExportMessages: _grpc.UnaryStreamMultiCallable[_memory_service_pb2.ExportMessagesRequest, _memory_service_pb2.ExportMessagesResponse]
     """Streams everything of a user, or of one conversation: each conversation, followed by its messages."""
     ImportMessages: _grpc.StreamUnaryMultiCallable[_memory_service_pb2.ImportMessagesRequest, _memory_service_pb2.ImportMessagesResponse]
     """Takes in what `ExportMessages` gave: a header, then records. All or none."""
     DeleteUserData: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteUserDataRequest, _memory_service_pb2.DeleteUserDataResponse]
     """Deletes everything of a user, for good."""
+    HoldTurn: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.HoldTurnRequest, _memory_service_pb2.HoldTurnResponse]
+    """Gives a conversation to one turn for a while, so that turns of several gateways do not interleave; repeated
+    by the same turn, it holds on for longer. Binds nobody who does not ask: `AppendMessages` takes no notice.
+
+    Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while another turn has it.
+    """
+    EndTurn: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]
+    """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
@@ -87,18 +96,27 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     AppendMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.AppendMessagesRequest, _memory_service_pb2.AppendMessagesResponse]  # type: ignore[assignment]
     """Appends messages, all or none. Acknowledged when they are durable.
 
-    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+    Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+    `last_sequence`, `expected_last_sequence`).
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists a conversation's messages."""
     SearchMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMessagesRequest, _memory_service_pb2.SearchMessagesResponse]  # type: ignore[assignment]
-    """Finds a user's messages by meaning. Finds what the same user was acknowledged before."""
+    """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before."""
     ExportMessages: _aio.UnaryStreamMultiCallable[_memory_service_pb2.ExportMessagesRequest, _memory_service_pb2.ExportMessagesResponse]  # type: ignore[assignment]
     """Streams everything of a user, or of one conversation: each conversation, followed by its messages."""
     ImportMessages: _aio.StreamUnaryMultiCallable[_memory_service_pb2.ImportMessagesRequest, _memory_service_pb2.ImportMessagesResponse]  # type: ignore[assignment]
     """Takes in what `ExportMessages` gave: a header, then records. All or none."""
     DeleteUserData: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteUserDataRequest, _memory_service_pb2.DeleteUserDataResponse]  # type: ignore[assignment]
     """Deletes everything of a user, for good."""
+    HoldTurn: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.HoldTurnRequest, _memory_service_pb2.HoldTurnResponse]  # type: ignore[assignment]
+    """Gives a conversation to one turn for a while, so that turns of several gateways do not interleave; repeated
+    by the same turn, it holds on for longer. Binds nobody who does not ask: `AppendMessages` takes no notice.
+
+    Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while another turn has it.
+    """
+    EndTurn: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]  # type: ignore[assignment]
+    """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns every message and the search over them.
@@ -156,7 +174,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_memory_service_pb2.AppendMessagesResponse, _abc.Awaitable[_memory_service_pb2.AppendMessagesResponse]]:
         """Appends messages, all or none. Acknowledged when they are durable.
 
-        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's.
+        Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
+        `last_sequence`, `expected_last_sequence`).
         """
 
     @_abc_1.abstractmethod
@@ -173,7 +192,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.SearchMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.SearchMessagesResponse, _abc.Awaitable[_memory_service_pb2.SearchMessagesResponse]]:
-        """Finds a user's messages by meaning. Finds what the same user was acknowledged before."""
+        """Finds a user's messages by meaning and by words. Finds what the same user was acknowledged before."""
 
     @_abc_1.abstractmethod
     def ExportMessages(
@@ -198,5 +217,25 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.DeleteUserDataResponse, _abc.Awaitable[_memory_service_pb2.DeleteUserDataResponse]]:
         """Deletes everything of a user, for good."""
+
+    @_abc_1.abstractmethod
+    def HoldTurn(
+        self,
+        request: _memory_service_pb2.HoldTurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.HoldTurnResponse, _abc.Awaitable[_memory_service_pb2.HoldTurnResponse]]:
+        """Gives a conversation to one turn for a while, so that turns of several gateways do not interleave; repeated
+        by the same turn, it holds on for longer. Binds nobody who does not ask: `AppendMessages` takes no notice.
+
+        Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while another turn has it.
+        """
+
+    @_abc_1.abstractmethod
+    def EndTurn(
+        self,
+        request: _memory_service_pb2.EndTurnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.EndTurnResponse, _abc.Awaitable[_memory_service_pb2.EndTurnResponse]]:
+        """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from services.memory.embedder.embedder import Embedder
 from services.memory.embedder.pieces import cut, embed_in_pieces
+from services.memory.embedder.russian import reads_russian
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +74,7 @@ class BertEmbedder(Embedder):
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self.reads_russian = reads_russian(lambda text: len(self._tokenizer.encode(text, add_special_tokens=False).ids))
         self._weights = {
             name.removeprefix("bert."): weight.float()
             for name, weight in load_file(folder / "model.safetensors").items()

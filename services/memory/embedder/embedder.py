@@ -22,6 +22,8 @@ class Embedder(Protocol):
     """Changes whenever the same text would get another vector: vectors of two ids are never compared."""
     dimension: int
     """Length of a vector."""
+    reads_russian: bool
+    """Whether it was made for Russian texts too. A model that was not puts all of them close together."""
 
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds what is to be found."""

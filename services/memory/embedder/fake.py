@@ -32,6 +32,7 @@ class FakeEmbedder(Embedder):
     def __init__(self, dimension: int = 64, id: str = "fake") -> None:  # noqa: A002 - the protocol's own name
         self.dimension = dimension
         self.id = id
+        self.reads_russian = True
         self.batches: list[tuple[str, ...]] = []
         """Messages embedded so far, batch by batch."""
         self._direction_of: dict[str, NDArray[np.float32]] = {}

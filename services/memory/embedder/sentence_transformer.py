@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from services.memory.embedder.embedder import Embedder
 from services.memory.embedder.pieces import cut, embed_in_pieces
+from services.memory.embedder.russian import reads_russian
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ class SentenceTransformerEmbedder(Embedder):
         quieten()
         self._model = SentenceTransformer(source, device="cpu", revision=revision)
         self._tokenizer: Any = self._model.tokenizer
+        self.reads_russian = reads_russian(lambda text: len(self._tokenizer.tokenize(text)))
         self._window = max(1, (self._model.max_seq_length or 512) - _MOST_SPECIAL_TOKENS)
         self.dimension = self.embed_queries(["A first text, so that what is missing shows now."]).shape[1]
 

@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.memory import message_text, terms
+from services.memory.embedder.russian import is_russian
 from services.rpc.errors import ShuttingDown
 
 if TYPE_CHECKING:
@@ -46,13 +48,17 @@ class EmbedderThread:
 
     @property
     def id(self) -> str:
-        """Id of the embedder."""
-        return self._embedder.id
+        """Id of what is made of messages: by the embedder, and by how their texts and terms are prepared for it."""
+        return f"{self._embedder.id}/{message_text.RECIPE}/{terms.RECIPE}"
 
     @property
     def dimension(self) -> int:
         """Length of a vector."""
         return self._embedder.dimension
+
+    def trusts(self, text: str) -> bool:
+        """Whether the embedder was made for the language that a text is in, as far as Russian goes."""
+        return self._embedder.reads_russian or not is_russian(text)
 
     async def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds what is to be found: unit rows, one a text."""

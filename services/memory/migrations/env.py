@@ -6,6 +6,11 @@ from alembic import context
 
 from services.memory.store.tables import metadata
 
-# A table is changed by copying on SQLite, which cannot alter most things in place.
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    # A table is changed by copying on SQLite, which cannot alter most things in place.
+    render_as_batch=True,
+    on_version_apply=context.config.attributes["on_version_apply"],
+)
 context.run_migrations()

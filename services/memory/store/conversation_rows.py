@@ -6,10 +6,10 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 
 from services.memory.conversation import Conversation, ConversationPage, Counts
-from services.memory.store import requests, vector_rows
+from services.memory.store import expiry_rows, requests, vector_rows
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations
@@ -35,6 +35,22 @@ _COLUMNS = (
     _c.last_sequence,
     _c.message_count,
     _c.window_start_sequence,
+    _c.expire_ns,
+)
+
+# Statements of every append are made once: to make one takes longer than to run it.
+_OWNED = select(*_COLUMNS).where(
+    _c.id == bindparam("wanted_id"), _c.user_id == bindparam("wanted_user"), expiry_rows.LIVE
+)
+_OWNED_LOCKED = _OWNED.with_for_update()
+_GROW = (
+    update(conversations)
+    .where(_c.id == bindparam("grown_id"))
+    .values(
+        last_sequence=bindparam("new_last_sequence"),
+        message_count=bindparam("new_message_count"),
+        update_ns=bindparam("new_update_ns"),
+    )
 )
 
 
@@ -48,10 +64,11 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
         lock: Whether no other transaction may change it until this one ends.
 
     Raises:
-        ConversationNotFound: There is none, or it is another user's.
+        ConversationNotFound: There is none, it has expired, or it is another user's.
     """
-    query = select(*_COLUMNS).where(_c.id == conversation_id, _c.user_id == user_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(
+        _OWNED_LOCKED if lock else _OWNED, {"wanted_id": conversation_id, "wanted_user": user_id}
+    ).one_or_none()
     if row is None:
         raise ConversationNotFound("There is no such conversation.")
     return _conversation(row)
@@ -60,7 +77,7 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
 def page(connection: Connection, user_id: str, limit: int, after: ConversationCursor | None) -> ConversationPage:
     """Returns a user's conversations, the most recently written to first."""
     place = tuple_(_c.update_ns, _c.id)
-    query = select(_c.id, _c.size).where(_c.user_id == user_id)
+    query = select(_c.id, _c.size).where(_c.user_id == user_id, expiry_rows.LIVE)
     if after is not None:
         query = query.where(place < (after.update_ns, after.id))
     found = connection.execute(query.order_by(_c.update_ns.desc(), _c.id.desc()).limit(limit + 1)).all()
@@ -72,7 +89,8 @@ def page(connection: Connection, user_id: str, limit: int, after: ConversationCu
 
 def every_id(connection: Connection, user_id: str) -> list[str]:
     """Returns the ids of all conversations of a user, the oldest first."""
-    return list(connection.execute(select(_c.id).where(_c.user_id == user_id).order_by(_c.create_ns, _c.id)).scalars())
+    mine = select(_c.id).where(_c.user_id == user_id, expiry_rows.LIVE)
+    return list(connection.execute(mine.order_by(_c.create_ns, _c.id)).scalars())
 
 
 def create(connection: Connection, draft: ConversationDraft, request: WriteRequest) -> Conversation:
@@ -81,7 +99,7 @@ def create(connection: Connection, draft: ConversationDraft, request: WriteReque
     if done is not None:
         return owned(connection, request.user_id, done.conversation_id or "")
     now = time.time_ns()
-    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 0, 1)
+    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 0, 1, draft.expire_ns)
     _insert(connection, request.user_id, created)
     requests.remember(connection, request, Outcome(conversation_id=created.id))
     return created
@@ -99,6 +117,7 @@ def create_imported(connection: Connection, user_id: str, imported: ImportedConv
         len(imported.messages),
         sum(not message.superseded for message in imported.messages),
         imported.window_start_sequence,
+        imported.draft.expire_ns,
     )
     _insert(connection, user_id, created)
     return created
@@ -131,6 +150,7 @@ def change(
         now.last_sequence,
         now.message_count,
         window,
+        now.expire_ns if wanted.expiry is None else wanted.expiry.at_ns,
     )
     connection.execute(
         update(conversations)
@@ -141,6 +161,7 @@ def change(
             size=_size(changed),
             update_ns=changed.update_ns,
             window_start_sequence=changed.window_start_sequence,
+            expire_ns=changed.expire_ns,
         )
     )
     requests.remember(connection, request, Outcome(conversation_id=now.id))
@@ -150,13 +171,13 @@ def change(
 def grow(connection: Connection, conversation: Conversation, appended: int, superseded: int) -> None:
     """Notes how many messages were appended, and how many earlier ones that superseded."""
     connection.execute(
-        update(conversations)
-        .where(_c.id == conversation.id)
-        .values(
-            last_sequence=conversation.last_sequence + appended,
-            message_count=conversation.message_count + appended - superseded,
-            update_ns=_later(conversation.update_ns),
-        )
+        _GROW,
+        {
+            "grown_id": conversation.id,
+            "new_last_sequence": conversation.last_sequence + appended,
+            "new_message_count": conversation.message_count + appended - superseded,
+            "new_update_ns": _later(conversation.update_ns),
+        },
     )
 
 
@@ -181,9 +202,10 @@ def remove_all(connection: Connection, request: WriteRequest) -> Counts:
         mine = _c.user_id == request.user_id
         # Nothing but whole conversations is ever deleted, so the last sequence is the number of messages.
         counts = connection.execute(
-            select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine)
+            select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine, expiry_rows.LIVE)
         ).one()
-        done = Outcome(conversation_count=counts[0], message_count=counts[1])
+        # PostgreSQL adds whole numbers up to a decimal.
+        done = Outcome(conversation_count=counts[0], message_count=int(counts[1]))
         connection.execute(delete(conversations).where(mine))
         vector_rows.forget_user(connection, request.user_id)
         requests.remember(connection, request, done)
@@ -203,6 +225,7 @@ def _insert(connection: Connection, user_id: str, created: Conversation) -> None
             last_sequence=created.last_sequence,
             message_count=created.message_count,
             window_start_sequence=created.window_start_sequence,
+            expire_ns=created.expire_ns,
         )
     )
 
@@ -226,4 +249,5 @@ def _conversation(row: Row[*tuple[Any, ...]]) -> Conversation:
         row.last_sequence,
         row.message_count,
         row.window_start_sequence,
+        row.expire_ns,
     )

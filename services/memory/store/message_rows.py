@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, select, update
 
 from services.memory.conversation import Counts
 from services.memory.message import Appended, FinishReason, Message, MessagePage, Role, Usage
-from services.memory.store import conversation_rows, requests, vector_rows
+from services.memory.store import conversation_rows, expiry_rows, requests, vector_rows
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations, messages, unembedded, vectors
@@ -44,9 +44,13 @@ _COLUMNS = (
     _m.request_id,
 )
 
+# Statements of every append are made once: to make one takes longer than to run it.
+_INSERT = insert(messages).returning(_m.id, sort_by_parameter_order=True)
+_QUEUE = insert(unembedded)
 
-def append(connection: Connection, wanted: Append, request: WriteRequest) -> Appended:
-    """Appends messages. A repeated request returns them as they are now.
+
+def append(connection: Connection, wanted: Append, request: WriteRequest, replica: str | None) -> Appended:
+    """Appends messages, to be embedded by `replica`. A repeated request returns them as they are now.
 
     Raises:
         ConversationNotFound: There is none, it is another user's, or it was deleted since the first request.
@@ -70,7 +74,10 @@ def append(connection: Connection, wanted: Append, request: WriteRequest) -> App
     if wanted.expected_last_sequence not in (None, last):
         raise SequenceMismatch(
             f"The conversation's last sequence is {last}, not {wanted.expected_last_sequence}.",
-            metadata={"last_sequence": str(last)},
+            metadata={
+                "last_sequence": str(last),
+                "expected_last_sequence": str(wanted.expected_last_sequence),
+            },
         )
     now = time.time_ns()
     stored = tuple(
@@ -80,7 +87,7 @@ def append(connection: Connection, wanted: Append, request: WriteRequest) -> App
     superseded = 0
     if wanted.supersede_from_sequence is not None:
         superseded = _supersede(connection, request.user_id, conversation.id, wanted.supersede_from_sequence)
-    _insert(connection, request.user_id, stored)
+    _insert(connection, request.user_id, stored, replica)
     conversation_rows.grow(connection, conversation, len(stored), superseded)
     requests.remember(
         connection,
@@ -90,8 +97,10 @@ def append(connection: Connection, wanted: Append, request: WriteRequest) -> App
     return Appended(stored, replayed=False)
 
 
-def take_in(connection: Connection, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:
-    """Stores an import. A repeated request stores nothing and returns the first counts."""
+def take_in(
+    connection: Connection, imported: Sequence[ImportedConversation], request: WriteRequest, replica: str | None
+) -> Counts:
+    """Stores an import, to be embedded by `replica`. A repeated request stores nothing and returns the first counts."""
     done = requests.find(connection, request)
     if done is None:
         for each in imported:
@@ -112,7 +121,7 @@ def take_in(connection: Connection, imported: Sequence[ImportedConversation], re
                 )
                 for sequence, one in enumerate(each.messages, start=1)
             ]
-            _insert(connection, request.user_id, stored)
+            _insert(connection, request.user_id, stored, replica)
         done = Outcome(conversation_count=len(imported), message_count=sum(len(each.messages) for each in imported))
         requests.remember(connection, request, done)
     return Counts(done.conversation_count, done.message_count)
@@ -143,7 +152,7 @@ def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int
     mine = (
         _m.id.in_(ids),
         ~_m.superseded,
-        _m.conversation_id.in_(select(conversations.c.id).where(conversations.c.user_id == user_id)),
+        _m.conversation_id.in_(select(conversations.c.id).where(conversations.c.user_id == user_id, expiry_rows.LIVE)),
     )
     size_of = {row.id: row.size for row in connection.execute(select(_m.id, _m.size).where(*mine))}
     live = [i for i in ids if i in size_of]
@@ -186,20 +195,18 @@ def _supersede(connection: Connection, user_id: str, conversation_id: str, from_
     return marked.rowcount
 
 
-def _insert(connection: Connection, user_id: str, stored: Sequence[Message]) -> None:
+def _insert(connection: Connection, user_id: str, stored: Sequence[Message], replica: str | None) -> None:
     if not stored:
         return
-    ids = connection.execute(
-        insert(messages).returning(_m.id, sort_by_parameter_order=True), [_values(message) for message in stored]
-    ).scalars()
+    ids = connection.execute(_INSERT, [_values(message) for message in stored]).scalars()
     # An empty reply has no meaning to find, and a superseded message must not be found.
     waiting = [
-        {"message_id": i, "user_id": user_id, "awaited": True}
+        {"message_id": i, "user_id": user_id, "awaited": True, "replica": replica}
         for i, message in zip(ids, stored, strict=True)
         if message.content and not message.superseded
     ]
     if waiting:
-        connection.execute(insert(unembedded), waiting)
+        connection.execute(_QUEUE, waiting)
 
 
 def _values(message: Message) -> dict[str, object]:

@@ -9,13 +9,22 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from services.memory.store import tables
 from services.rpc.errors import FieldViolation, RequestIdReused
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+
+_r = tables.requests.c
+
+# Statements of every append are made once: to make one takes longer than to run it.
+_FIND = select(_r.digest, _r.conversation_id, _r.first_sequence, _r.conversation_count, _r.message_count).where(
+    _r.key == bindparam("wanted_key")
+)
+_REMEMBER = insert(tables.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +57,7 @@ def find(connection: Connection, request: WriteRequest) -> Outcome | None:
     Raises:
         RequestIdReused: The `request_id` was used for something else.
     """
-    r = tables.requests.c
-    row = connection.execute(
-        select(r.digest, r.conversation_id, r.first_sequence, r.conversation_count, r.message_count).where(
-            r.key == request.key
-        )
-    ).one_or_none()
+    row = connection.execute(_FIND, {"wanted_key": request.key}).one_or_none()
     if row is None:
         return None
     if row.digest != request.digest:
@@ -65,12 +69,13 @@ def find(connection: Connection, request: WriteRequest) -> Outcome | None:
 def remember(connection: Connection, request: WriteRequest, outcome: Outcome) -> None:
     """Stores what the request did."""
     connection.execute(
-        insert(tables.requests).values(
-            key=request.key,
-            digest=request.digest,
-            conversation_id=outcome.conversation_id,
-            first_sequence=outcome.first_sequence,
-            conversation_count=outcome.conversation_count,
-            message_count=outcome.message_count,
-        )
+        _REMEMBER,
+        {
+            "key": request.key,
+            "digest": request.digest,
+            "conversation_id": outcome.conversation_id,
+            "first_sequence": outcome.first_sequence,
+            "conversation_count": outcome.conversation_count,
+            "message_count": outcome.message_count,
+        },
     )

@@ -1,20 +1,22 @@
-"""The store on an SQL database: reads on their own connections, writes through the one writer."""
+"""The store on an SQL database: reads on their own connections, each user's writes through one writer."""
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from typing_extensions import override
 
-from services.memory.store import conversation_rows, message_rows, vector_rows
+from services.memory.store import conversation_rows, expiry_rows, message_rows, replica_rows, turn_rows, vector_rows
 from services.memory.store.store import Store
 from services.memory.store.tables import service_keys
 from services.memory.store.writer import Writer
-from services.rpc.errors import Unavailable
+from services.rpc.errors import Overloaded, Unavailable
 from services.rpc.log import where
 
 if TYPE_CHECKING:
@@ -33,12 +35,17 @@ if TYPE_CHECKING:
         ImportedConversation,
     )
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
+    from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
 
 _log = structlog.get_logger()
 
 T = TypeVar("T")
+
+
+_QUEUED_AT_ONCE = 2_000
+_EXPIRED_AT_ONCE = 50
 
 
 class SqlStore(Store):
@@ -46,26 +53,36 @@ class SqlStore(Store):
 
     Args:
         read_engine: Whose transactions only read.
-        write_engine: Whose transactions may write. Used on the writer's thread.
-        scrub: Removes deleted text from the database's files.
+        write_engine: Whose transactions may write. Used on the writers' threads.
+        scrub: Removes deleted text from the database's files, where that can be done.
         on_close: Gives back what opening took, once both engines are disposed of.
+        writers: How many write at once, each with its own connection and for its own share of the users.
+        heartbeat: Of this replica among those that share the database; None: it is alone.
     """
 
     def __init__(
         self,
         read_engine: AsyncEngine,
         write_engine: Engine,
-        scrub: Callable[[], None],
-        on_close: Callable[[], None],
+        *,
+        scrub: Callable[[], None] | None = None,
+        on_close: Callable[[], None] | None = None,
+        writers: int = 1,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self._read_engine = read_engine
         self._write_engine = write_engine
-        self._writer = Writer(write_engine, scrub)
+        self._writers = tuple(Writer(write_engine, scrub) for _ in range(writers))
         self._on_close = on_close
+        self._heartbeat = heartbeat
+        self._replica = None
+        if heartbeat is not None:
+            self._replica = heartbeat.replica
+            heartbeat.start(self._writers[0])
 
     @override
     async def create_conversation(self, draft: ConversationDraft, request: WriteRequest) -> Conversation:
-        return await self._writer.run(partial(conversation_rows.create, draft=draft, request=request))
+        return await self._write(request.user_id, partial(conversation_rows.create, draft=draft, request=request))
 
     @override
     async def get_conversation(self, user_id: str, conversation_id: str) -> Conversation:
@@ -83,7 +100,8 @@ class SqlStore(Store):
     async def update_conversation(
         self, conversation_id: str, change: ConversationChange, request: WriteRequest
     ) -> Conversation:
-        return await self._writer.run(
+        return await self._write(
+            request.user_id,
             partial(conversation_rows.change, conversation_id=conversation_id, wanted=change, request=request),
             # A text that was replaced is a text that was deleted.
             scrub=change.title is not None or change.system_prompt is not None,
@@ -91,13 +109,17 @@ class SqlStore(Store):
 
     @override
     async def delete_conversation(self, conversation_id: str, request: WriteRequest) -> None:
-        await self._writer.run(
-            partial(conversation_rows.remove, conversation_id=conversation_id, request=request), scrub=True
+        await self._write(
+            request.user_id,
+            partial(conversation_rows.remove, conversation_id=conversation_id, request=request),
+            scrub=True,
         )
 
     @override
     async def append_messages(self, append: Append, request: WriteRequest) -> Appended:
-        return await self._writer.run(partial(message_rows.append, wanted=append, request=request))
+        return await self._write(
+            request.user_id, partial(message_rows.append, wanted=append, request=request, replica=self._replica)
+        )
 
     @override
     async def list_messages(self, user_id: str, query: MessageQuery) -> MessagePage:
@@ -113,15 +135,40 @@ class SqlStore(Store):
 
     @override
     async def import_conversations(self, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:
-        return await self._writer.run(partial(message_rows.take_in, imported=imported, request=request))
+        return await self._write(
+            request.user_id, partial(message_rows.take_in, imported=imported, request=request, replica=self._replica)
+        )
 
     @override
     async def delete_user(self, request: WriteRequest) -> Counts:
-        return await self._writer.run(partial(conversation_rows.remove_all, request=request), scrub=True)
+        return await self._write(request.user_id, partial(conversation_rows.remove_all, request=request), scrub=True)
+
+    @override
+    async def hold_turn(self, user_id: str, conversation_id: str, turn_id: str, lease_ns: int) -> None:
+        await self._write(
+            user_id,
+            partial(
+                turn_rows.hold, user_id=user_id, conversation_id=conversation_id, turn_id=turn_id, lease_ns=lease_ns
+            ),
+        )
+
+    @override
+    async def end_turn(self, user_id: str, conversation_id: str, turn_id: str) -> None:
+        await self._write(
+            user_id, partial(turn_rows.end, user_id=user_id, conversation_id=conversation_id, turn_id=turn_id)
+        )
 
     @override
     async def user_log(self, user_id: str) -> UserLog | None:
-        return await self._read(partial(vector_rows.user_log, user_id=user_id))
+        def read(connection: Connection) -> tuple[UserLog | None, list[str]]:
+            return vector_rows.user_log(connection, user_id), expiry_rows.of_user(connection, user_id)
+
+        log, expired = await self._read(read)
+        if expired:
+            # An index must not give places among its hits to what is gone.
+            await self._remove_expired(user_id, expired, None)
+            log, _ = await self._read(read)
+        return log
 
     @override
     async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
@@ -139,7 +186,13 @@ class SqlStore(Store):
 
     @override
     async def next_unembedded(self, limit: int) -> list[UnembeddedMessage]:
-        return await self._read(partial(vector_rows.next_unembedded, limit=limit))
+        mine = partial(vector_rows.next_unembedded, replica=self._replica, limit=limit)
+        found = await self._read(mine)
+        if found or self._replica is None:
+            return found
+        if await self._writers[0].run(partial(replica_rows.take_over, replica=self._replica, limit=limit)):
+            return await self._read(mine)
+        return []
 
     @override
     async def count_unembedded(self) -> int:
@@ -147,11 +200,30 @@ class SqlStore(Store):
 
     @override
     async def queue_other_embedders(self, embedder: str) -> None:
-        await self._writer.run(partial(vector_rows.queue_other_embedders, embedder=embedder))
+        last: int | None = 0
+        while last is not None:
+            last = await self._writers[0].run(
+                partial(vector_rows.queue_other_embedders, embedder=embedder, after=last, limit=_QUEUED_AT_ONCE)
+            )
 
     @override
-    async def put_vectors(self, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
-        await self._writer.run(partial(vector_rows.put, embedder=embedder, vector_of=vector_of, dimension=dimension))
+    async def put_vectors(self, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
+        await self._writers[0].run(
+            partial(vector_rows.put, embedder=embedder, vector_of=vector_of, dimension=dimension)
+        )
+
+    @override
+    async def remove_expired(self, unwritten_since_ns: int | None) -> int:
+        found = await self._read(
+            partial(expiry_rows.find, unwritten_since_ns=unwritten_since_ns, limit=_EXPIRED_AT_ONCE)
+        )
+        ids_of: dict[str, list[str]] = {}
+        for user_id, conversation_id in found:
+            ids_of.setdefault(user_id, []).append(conversation_id)
+        removed = 0
+        for user_id, ids in ids_of.items():
+            removed += await self._remove_expired(user_id, ids, unwritten_since_ns)
+        return removed
 
     @override
     async def page_token_key(self) -> bytes:
@@ -165,15 +237,43 @@ class SqlStore(Store):
 
     @override
     async def close(self) -> None:
-        await self._writer.close()
+        if self._heartbeat is not None:
+            await self._heartbeat.close()
+        for writer in self._writers:
+            await writer.close()
         await self._read_engine.dispose()
         self._write_engine.dispose()
-        self._on_close()
+        if self._on_close is not None:
+            self._on_close()
+
+    async def _remove_expired(self, user_id: str, ids: Sequence[str], unwritten_since_ns: int | None) -> int:
+        return await self._write(
+            user_id,
+            partial(expiry_rows.remove, user_id=user_id, ids=ids, unwritten_since_ns=unwritten_since_ns),
+            scrub=True,
+        )
+
+    async def _write(self, user_id: str, operation: Callable[[Connection], T], *, scrub: bool = False) -> T:
+        self._check_revision()
+        share = int.from_bytes(hashlib.sha256(user_id.encode()).digest()[:4], "big") % len(self._writers)
+        return await self._writers[share].run(operation, user_id=user_id, scrub=scrub)
 
     async def _read(self, operation: Callable[[Connection], T]) -> T:
-        try:
-            async with self._read_engine.begin() as connection:
-                return await connection.run_sync(operation)
-        except DBAPIError as failure:
-            _log.error("read failed", failure=where(failure))
-            raise Unavailable("The database cannot be read now.", retry_after=1.0) from None
+        self._check_revision()
+        for attempt in (1, 2):
+            try:
+                async with self._read_engine.begin() as connection:
+                    return await connection.run_sync(operation)
+            except NoConnectionFree:
+                raise Overloaded("Too many reads are waiting.", retry_after=1.0) from None
+            except DBAPIError as failure:
+                # A database that was restarted has left connections in the pool that are none any more.
+                if failure.connection_invalidated and attempt == 1:
+                    continue
+                _log.error("read failed", failure=where(failure))
+                break
+        raise Unavailable("The database cannot be read now.", retry_after=1.0)
+
+    def _check_revision(self) -> None:
+        if self._heartbeat is not None and self._heartbeat.outdated:
+            raise Unavailable("The database is a newer version's now; this replica is to be replaced.")

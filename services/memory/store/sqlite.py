@@ -3,7 +3,7 @@
 Write-ahead log with `synchronous=FULL`: a transaction is durable when its commit returns, and readers never wait
 for the writer. `secure_delete` overwrites what is deleted, and a truncating checkpoint takes it out of the log.
 One service process at a time owns the file, held by a lock file beside it: two would each believe themselves the
-only writer. Several replicas need a database server.
+only writer. Several replicas share a PostgreSQL database.
 
 Source: https://www.sqlite.org/pragma.html, https://www.sqlite.org/wal.html
 """
@@ -86,7 +86,7 @@ async def open_sqlite_store(path: Path) -> Store:
         if isinstance(failure, OSError):
             raise _unusable(path, failure.strerror or "the file system refuses") from None
         raise
-    return SqlStore(read_engine, write_engine, partial(_truncate_log, write_engine), lock.release)
+    return SqlStore(read_engine, write_engine, scrub=partial(_truncate_log, write_engine), on_close=lock.release)
 
 
 def _unusable(path: Path, why: str) -> StartupError:
@@ -113,7 +113,7 @@ def _set_up(engine: Engine, begin: str) -> None:
 
 def _prepare(engine: Engine, database: str) -> None:
     with engine.begin() as connection:
-        migrate(connection, database)
+        migrate(connection, database, f"set {variable_name('data_dir')} to another folder")
     # Whatever a run that was killed deleted without getting to this.
     _truncate_log(engine)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
 
 
 class Store(Protocol):
@@ -83,6 +83,17 @@ class Store(Protocol):
     async def delete_user(self, request: WriteRequest) -> Counts:
         """Deletes everything of a user, from the database's files too, and tells how much it was."""
 
+    async def hold_turn(self, user_id: str, conversation_id: str, turn_id: str, lease_ns: int) -> None:
+        """Gives a conversation to a turn for so long, or for so much longer where the turn has it already.
+
+        Raises:
+            ConversationNotFound: There is none.
+            ConversationBusy: Another turn has it.
+        """
+
+    async def end_turn(self, user_id: str, conversation_id: str, turn_id: str) -> None:
+        """Takes the conversation back from a turn, if that has it. Raises ConversationNotFound."""
+
     async def user_log(self, user_id: str) -> UserLog | None:
         """Returns where the user's log of vectors stands; None where there never was a vector."""
 
@@ -96,7 +107,10 @@ class Store(Protocol):
         """Returns messages of a user without any vector, up to the id `up_to`, the newest first."""
 
     async def next_unembedded(self, limit: int) -> list[UnembeddedMessage]:
-        """Returns messages to embed: those without any vector before those to embed anew."""
+        """Returns messages that this replica is to embed: those without any vector before those to embed anew.
+
+        Where there are none: those of a replica that has died, and those that are no one's yet.
+        """
 
     async def count_unembedded(self) -> int:
         """Returns how many messages are to be embedded."""
@@ -104,8 +118,16 @@ class Store(Protocol):
     async def queue_other_embedders(self, embedder: str) -> None:
         """Queues messages whose vector is not `embedder`'s to be embedded anew."""
 
-    async def put_vectors(self, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
-        """Stores half-float vectors by message id; those of messages that are gone meanwhile are dropped."""
+    async def put_vectors(self, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
+        """Stores half-float vectors and terms by message id; those of messages that are gone meanwhile are dropped."""
+
+    async def remove_expired(self, unwritten_since_ns: int | None) -> int:
+        """Deletes some conversations that have expired, and returns how many; 0 where there are no more.
+
+        Args:
+            unwritten_since_ns: Conversations last written to before then have expired, too; None: only those past
+                their `expire_ns`, which nothing but this and `user_log` ever sees.
+        """
 
     async def page_token_key(self) -> bytes:
         """Returns the key that page tokens are made under: the same for all replicas, for good."""

@@ -15,12 +15,16 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
 
 # SQLite numbers rows by itself only where the key's type is INTEGER.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
+
+# Most conversations never expire, and then take no place in the index.
+_EXPIRES = text("expire_ns IS NOT NULL")
 
 conversations = Table(
     "conversations",
@@ -35,7 +39,9 @@ conversations = Table(
     Column("last_sequence", BigInteger, nullable=False),
     Column("message_count", BigInteger, nullable=False),  # without superseded ones
     Column("window_start_sequence", BigInteger, nullable=False),
+    Column("expire_ns", BigInteger),  # null: never
     Index("conversations_by_use", "user_id", "update_ns", "id"),
+    Index("conversations_by_expiry", "expire_ns", "user_id", sqlite_where=_EXPIRES, postgresql_where=_EXPIRES),
 )
 
 messages = Table(
@@ -69,6 +75,7 @@ vectors = Table(
     Column("dimension", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),  # place in the user's log of vectors
     Column("vector", LargeBinary, nullable=False),  # `dimension` little-endian IEEE half floats, unit length
+    Column("terms", LargeBinary, nullable=False),  # the message's words: see `terms.RECORD`
     UniqueConstraint("user_id", "position"),
 )
 
@@ -78,7 +85,9 @@ unembedded = Table(
     Column("message_id", _RowId, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
     Column("user_id", Text, nullable=False),
     Column("awaited", Boolean, nullable=False),  # false: only to be embedded anew, a search need not wait
+    Column("replica", Text),  # whose work it is, for as long as that one lives; null: anybody's
     Index("unembedded_by_user", "user_id", "message_id"),
+    Index("unembedded_by_turn", "replica", "awaited", "message_id"),
 )
 
 users = Table(
@@ -88,6 +97,22 @@ users = Table(
     Column("last_position", BigInteger, nullable=False),
     # Starts at random, so that a user who was deleted and came back is never taken for the former one.
     Column("deletion_counter", BigInteger, nullable=False),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("conversation_id", Text, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("turn_id", Text, nullable=False),
+    Column("until_ns", BigInteger, nullable=False),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("revision", Text, nullable=False),  # of the schema that it knows
+    Column("alive_until_ns", BigInteger, nullable=False),  # by the database's clock
 )
 
 requests = Table(

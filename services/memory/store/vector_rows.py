@@ -9,8 +9,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, literal, select, update
+from sqlalchemy import delete, func, insert, select, update
 
+from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
 from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection
+
+    from services.memory.vector import NewVector
 
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
@@ -40,6 +43,7 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
             _m.author,
             _m.create_ns,
             _v.vector,
+            _v.terms,
         )
         .join_from(vectors, messages, _m.id == _v.message_id)
         .where(_v.user_id == user_id, _v.position > position, _v.embedder == embedder)
@@ -60,7 +64,7 @@ def last_awaited(connection: Connection, user_id: str) -> int | None:
 def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
     """Returns messages of the user's, up to one id, that wait for their first vector: the newest first."""
     rows = connection.execute(
-        select(_q.message_id, _q.user_id, _m.content)
+        select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
         .join_from(unembedded, messages, _m.id == _q.message_id)
         .where(_q.user_id == user_id, _q.awaited, _q.message_id <= up_to)
         .order_by(_q.message_id.desc())
@@ -69,15 +73,23 @@ def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> lis
     return [UnembeddedMessage(*row) for row in rows]
 
 
-def next_unembedded(connection: Connection, limit: int) -> list[UnembeddedMessage]:
-    """Returns messages of anybody's that wait for a vector: first the awaited ones, then the oldest first."""
-    rows = connection.execute(
-        select(_q.message_id, _q.user_id, _m.content)
-        .join_from(unembedded, messages, _m.id == _q.message_id)
-        .order_by(_q.awaited.desc(), _q.message_id)
-        .limit(limit)
-    )
-    return [UnembeddedMessage(*row) for row in rows]
+def next_unembedded(connection: Connection, replica: str | None, limit: int) -> list[UnembeddedMessage]:
+    """Returns messages of any user's that `replica` is to embed, the oldest first.
+
+    Those without any vector come before those to embed anew, never together with them.
+    """
+    for awaited_ones in (True, False):
+        rows = connection.execute(
+            select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
+            .join_from(unembedded, messages, _m.id == _q.message_id)
+            .where(_q.replica == replica, _q.awaited.is_(awaited_ones))
+            .order_by(_q.message_id)
+            .limit(limit)
+        )
+        found = [UnembeddedMessage(*row) for row in rows]
+        if found:
+            return found
+    return []
 
 
 def count_unembedded(connection: Connection) -> int:
@@ -85,30 +97,49 @@ def count_unembedded(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(unembedded)).scalar_one()
 
 
-def queue_other_embedders(connection: Connection, embedder: str) -> None:
-    """Queues every message whose vector is another embedder's to be embedded anew."""
+def queue_other_embedders(connection: Connection, embedder: str, after: int, limit: int) -> int | None:
+    """Queues messages whose vector is another embedder's to be embedded anew, by whichever replica comes to it.
+
+    Args:
+        connection: An open transaction.
+        embedder: Whose vectors stay.
+        after: Only messages with a larger id.
+        limit: Most messages to queue.
+
+    Returns:
+        The last id that was queued; None where none was.
+    """
+    lock_work(connection, REINDEXING)
+    rows = connection.execute(
+        select(_v.message_id, _v.user_id)
+        .join_from(vectors, messages, _m.id == _v.message_id)
+        .where(_v.embedder != embedder, _v.message_id > after, _v.message_id.not_in(select(_q.message_id)))
+        .order_by(_v.message_id)
+        .limit(limit)
+        # What somebody is deleting needs no vector; waiting for it could end in a deadlock.
+        .with_for_update(read=True, key_share=True, of=messages, skip_locked=True)
+    ).all()
+    if not rows:
+        return None
     connection.execute(
-        insert(unembedded).from_select(
-            ["message_id", "user_id", "awaited"],
-            select(_v.message_id, _v.user_id, literal(value=False)).where(
-                _v.embedder != embedder, _v.message_id.not_in(select(_q.message_id))
-            ),
-        )
+        insert(unembedded), [{"message_id": row.message_id, "user_id": row.user_id, "awaited": False} for row in rows]
     )
+    last: int = rows[-1].message_id
+    return last
 
 
-def put(connection: Connection, embedder: str, vector_of: Mapping[int, bytes], dimension: int) -> None:
+def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
     """Stores vectors of messages, except of those that were deleted or superseded meanwhile.
 
     Args:
         connection: An open transaction.
         embedder: Id of the embedder.
-        vector_of: Half floats by message id.
+        vector_of: Vectors and terms by message id.
         dimension: Of the vectors.
     """
-    live = connection.execute(
-        select(_q.message_id, _q.user_id).where(_q.message_id.in_(list(vector_of))).order_by(_q.message_id)
-    ).all()
+    waiting = select(_q.message_id, _q.user_id).where(_q.message_id.in_(list(vector_of))).order_by(_q.message_id)
+    lock_users(connection, {row.user_id for row in connection.execute(waiting)})
+    live = connection.execute(waiting).all()
     ids_of: dict[str, list[int]] = {}
     for row in live:
         ids_of.setdefault(row.user_id, []).append(row.message_id)
@@ -124,7 +155,8 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, bytes], d
                     "embedder": embedder,
                     "dimension": dimension,
                     "position": position,
-                    "vector": vector_of[i],
+                    "vector": vector_of[i].vector,
+                    "terms": vector_of[i].terms,
                 }
                 for position, i in enumerate(ids, start=first)
             ],

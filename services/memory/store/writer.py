@@ -1,15 +1,17 @@
-"""The one writer, with group commit: what waits is written in one transaction and made durable by one sync.
+"""A writer, with group commit: what waits is written in one transaction and made durable by one sync.
 
 Operations of a batch run one after another on one thread of the writer's own, each seeing what those before it
 wrote: a thread switch a batch rather than a statement is what most of the rate comes from. An
 operation that refuses (raises a ChatbotError) must do so before its first write; the others are unharmed, without
-the cost of a savepoint each. Any other failure rolls the whole batch back, and each operation is tried by itself;
-to run one again after it was committed must be harmless.
+the cost of a savepoint each. A failure that passes (a lost connection, a deadlock) has the batch tried again, a few
+times; any other rolls it back, and each operation is tried by itself. To run one again after it was committed must
+be harmless.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from services.memory.store.locks import lock_users
 from services.rpc.errors import ChatbotError, Overloaded, ShuttingDown, Unavailable
 from services.rpc.log import where
 
@@ -31,13 +34,36 @@ T = TypeVar("T")
 
 _MAX_BATCH = 256
 _MAX_WAITING = 10_000
+_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.05
+
+# https://www.postgresql.org/docs/15/errcodes-appendix.html
+_LOCK_NOT_AVAILABLE = "55P03"
+_PASSING = frozenset({"40001", "40P01", _LOCK_NOT_AVAILABLE})  # serialization_failure, deadlock_detected
+
+
+def passes(failure: BaseException) -> bool:
+    """Returns whether a failure is one that the same work, done again, may not meet."""
+    return isinstance(failure, DBAPIError) and (
+        failure.connection_invalidated
+        or _sqlstate(failure) in _PASSING
+        # The server is not there (yet): the driver's connection was never made.
+        or (failure.statement is None and getattr(failure.orig, "pgconn", None) is not None)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """An operation that waits; `scrub`: it deletes, and is done only when the text has left the files."""
+    """An operation that waits.
+
+    Attributes:
+        user_id: Whose rows it is about; None: several users', which it finds out and locks by itself, in a
+            transaction of its own.
+        scrub: It deletes, and is done only when the text has left the files.
+    """
 
     operation: Callable[[Connection], Any]
+    user_id: str | None
     scrub: bool
     outcome: asyncio.Future[Any]
 
@@ -47,10 +73,10 @@ class Writer:
 
     Args:
         engine: Whose connections begin transactions that may write.
-        scrub: Removes deleted text from the database's files.
+        scrub: Removes deleted text from the database's files, where that can be done.
     """
 
-    def __init__(self, engine: Engine, scrub: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, scrub: Callable[[], None] | None) -> None:
         self._engine = engine
         self._scrub = scrub
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="memory-writer")
@@ -58,7 +84,7 @@ class Writer:
         self._closing = False
         self._task = asyncio.create_task(self._work(), name="memory-writer")
 
-    async def run(self, operation: Callable[[Connection], T], *, scrub: bool = False) -> T:
+    async def run(self, operation: Callable[[Connection], T], *, user_id: str | None = None, scrub: bool = False) -> T:
         """Runs an operation and returns its outcome when that is durable.
 
         The operation happens even where the caller stops waiting.
@@ -73,7 +99,7 @@ class Writer:
         if self._waiting.qsize() >= _MAX_WAITING:
             raise Overloaded("Too many writes are waiting.", retry_after=1.0)
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Write(operation, scrub, outcome))
+        self._waiting.put_nowait(_Write(operation, user_id, scrub, outcome))
         return await outcome
 
     async def close(self) -> None:
@@ -93,23 +119,42 @@ class Writer:
                 if write is None:
                     ending = True
                     break
-                batch.append(write)
+                if write.user_id is None:
+                    await self._commit_all(batch)
+                    batch = []
+                    await self._commit([write])
+                else:
+                    batch.append(write)
                 if len(batch) == _MAX_BATCH or self._waiting.empty():
                     break
                 write = self._waiting.get_nowait()
-            if batch:
-                await self._commit(batch)
+            await self._commit_all(batch)
+
+    async def _commit_all(self, batch: Sequence[_Write]) -> None:
+        if batch:
+            await self._commit(batch)
 
     async def _commit(self, batch: Sequence[_Write]) -> None:
-        try:
-            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._run_all, batch)
-        except Exception as failure:
-            if len(batch) > 1:
-                for write in batch:
-                    await self._commit([write])
-                return
-            _log.error("write failed", failure=where(failure))
-            outcomes = [_unavailable() if isinstance(failure, DBAPIError) else failure]
+        outcomes: Sequence[Any] = ()
+        for attempt in range(_ATTEMPTS):
+            try:
+                outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._run_all, batch)
+                break
+            except Exception as failure:
+                passing = passes(failure)
+                if len(batch) > 1 and _sqlstate(failure) == _LOCK_NOT_AVAILABLE:
+                    # Somebody is long at it for one of these users; the others need not wait for that.
+                    passing = False
+                if passing and attempt < _ATTEMPTS - 1:
+                    await asyncio.sleep(_FIRST_PAUSE_SECONDS * 4**attempt * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+                    continue
+                if not passing and len(batch) > 1:
+                    for write in batch:
+                        await self._commit([write])
+                    return
+                _log.error("write failed", failure=where(failure))
+                outcomes = [_unavailable() if isinstance(failure, DBAPIError) else failure] * len(batch)
+                break
         for write, outcome in zip(batch, outcomes, strict=True):
             if write.outcome.done():  # its caller has gone
                 continue
@@ -121,14 +166,19 @@ class Writer:
     def _run_all(self, batch: Sequence[_Write]) -> list[Any]:
         outcomes: list[Any] = []
         with self._engine.begin() as connection:
+            lock_users(connection, (write.user_id for write in batch if write.user_id is not None))
             for write in batch:
                 try:
                     outcomes.append(write.operation(connection))
                 except ChatbotError as refusal:
                     outcomes.append(refusal)
-        if any(write.scrub for write in batch):
+        if self._scrub is not None and any(write.scrub for write in batch):
             self._scrub()
         return outcomes
+
+
+def _sqlstate(failure: BaseException) -> str | None:
+    return getattr(failure.orig, "sqlstate", None) if isinstance(failure, DBAPIError) else None
 
 
 def _unavailable() -> Unavailable:

@@ -198,7 +198,16 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
     ) -> pb.ChatServiceSearchMessagesResponse:
         data = self._enter(request, context)
         hits = [
-            memory_service_pb2.SearchHit(message=message, score=2, similarity=0.8)
+            memory_service_pb2.SearchHit(
+                message=message,
+                score=2,
+                similarity=0.8,
+                word_share=0.5,
+                dense=1,
+                lexical=0.75,
+                prior=0.25,
+                after=messages[-1:],
+            )
             for messages in data.messages.values()
             for message in messages
             if request.query.lower() in message.content.lower()

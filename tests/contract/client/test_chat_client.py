@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import grpc
@@ -282,12 +282,22 @@ async def test_messages_are_listed_over_pages_either_way(client: ChatClient, run
 
 async def test_search_export_context_model_and_deleting_everything(client: ChatClient, running: RunningChat) -> None:
     await client.chat("I grow tomatoes").result()
-    [mine, reply] = await client.search("tomatoes", limit=5, narrowing=MessageFilter(roles=(Role.USER,)))
+    [mine, reply] = await client.search(
+        "tomatoes",
+        limit=5,
+        narrowing=MessageFilter(roles=(Role.USER,)),
+        neighbours=1,
+        recency_half_life=timedelta(days=30),
+    )
     assert (mine.message.content, mine.score, mine.similarity) == ("I grow tomatoes", 2.0, 0.8)
+    assert (mine.word_share, mine.dense, mine.lexical, mine.prior) == (0.5, 1, 0.75, 0.25)
+    assert (mine.before, mine.after) == ((), (reply.message,))
     assert reply.message.role is Role.ASSISTANT
     request = running.service.requests[-1]
     assert isinstance(request, pb.ChatServiceSearchMessagesRequest)
     assert request.limit == 5
+    assert request.neighbours == 1
+    assert request.recency_half_life.ToTimedelta() == timedelta(days=30)
     exported = [record async for record in client.export()]
     assert [type(record) for record in exported] == [library.Conversation, library.Message, library.Message]
     context = await client.get_context("Hi", recall=RecallConfig(limit=3))

@@ -114,7 +114,7 @@ async def refusal(call) -> Refusal:
 @asynccontextmanager
 async def serving(folder: Path, embedder: FakeEmbedder | None = None, **settings) -> AsyncIterator[Client]:
     """A memory service on a folder."""
-    chosen = MemorySettings(memory_grpc_port=0, data_dir=folder, **settings)
+    chosen = MemorySettings(**{"memory_grpc_port": 0, "data_dir": folder, **settings})
     fake = embedder or FakeEmbedder()
     room = MemoryService(chosen, embedder=fake)
     server = Server(room, chosen)

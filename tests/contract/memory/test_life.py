@@ -110,13 +110,15 @@ async def append_until_gone(address: str, conversation: str, writer: int, number
             number += 1
 
 
-async def test_what_was_acknowledged_survives_kills_once_and_in_order(tmp_path):
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+async def test_what_was_acknowledged_survives_kills_once_and_in_order(tmp_path, backend, request):
+    database = {} if backend == "sqlite" else {"CHATBOT_DATABASE_URL": request.getfixturevalue("postgres_url")}
     writers = 4
     acknowledged: dict[tuple[int, int], int] = {}
     conversations: list[str] = []
     numbers = [0] * writers
     for _ in range(KILLS):
-        with Process(tmp_path) as service:
+        with Process(tmp_path, **database) as service:
             address = await service.address()
             if not conversations:
                 async with open_channel(address) as channel:
@@ -134,7 +136,7 @@ async def test_what_was_acknowledged_survives_kills_once_and_in_order(tmp_path):
             service.process.send_signal(signal.SIGKILL)
             numbers = await asyncio.gather(*tasks)
     assert len(acknowledged) >= 40 * KILLS
-    with Process(tmp_path) as service:
+    with Process(tmp_path, **database) as service:
         async with open_channel(await service.address()) as channel:
             stub = memory_service_pb2_grpc.MemoryServiceStub(channel)
             for writer, conversation in enumerate(conversations):
@@ -169,3 +171,11 @@ async def test_a_wrong_embedder_is_refused_in_one_sentence(tmp_path):
     with Process(tmp_path, CHATBOT_EMBEDDER=str(tmp_path)) as service:
         told = await service.refusal()
     assert told.startswith(f"error: CHATBOT_EMBEDDER={tmp_path}: the folder holds no config.json")
+
+
+async def test_a_database_that_is_not_there_is_refused_in_one_sentence_without_its_password(tmp_path):
+    url = "postgresql://ann:s3cret@127.0.0.1:1/db"
+    with Process(tmp_path, CHATBOT_DATABASE_URL=url, CHATBOT_DATABASE_WAIT_SECONDS="0.1") as service:
+        told = await service.refusal()
+    assert told.startswith("error: CHATBOT_DATABASE_URL: the database db on 127.0.0.1 cannot be used")
+    assert "s3cret" not in told

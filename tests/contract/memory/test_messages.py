@@ -76,7 +76,11 @@ async def test_a_sequence_mismatch_aborts(client, refused):
     talk = await client.create()
     await client.append(talk.name, "one", expected_last_sequence=0)
     told = await refused(client.append(talk.name, "two", expected_last_sequence=0))
-    assert (told.code, told.reason, told.metadata) == ("ABORTED", "SEQUENCE_MISMATCH", {"last_sequence": "1"})
+    assert (told.code, told.reason, told.metadata) == (
+        "ABORTED",
+        "SEQUENCE_MISMATCH",
+        {"last_sequence": "1", "expected_last_sequence": "0"},
+    )
     assert len(await client.list(talk.name)) == 1
 
 

@@ -139,8 +139,15 @@ def test_a_long_message_is_quoted_in_part():
 
 def test_what_repeats_the_message_or_another_hit_or_is_too_far_is_not_recalled():
     hits = [hit("What do I  grow?"), hit("I grow tomatoes."), hit("i grow TOMATOES."), hit("Unrelated.", 0.1)]
-    kept = context.worth_recalling(hits, "what do I grow?", min_similarity=0.3)
+    kept = context.worth_recalling(hits, "what do I grow?", min_similarity=0.3, min_word_share=0.5)
     assert [h.message.content for h in kept] == ["I grow tomatoes."]
+
+
+def test_what_has_the_words_is_recalled_whatever_its_similarity():
+    by_words, neither = hit("Мою собаку зовут Бублик.", 0.0), hit("Unrelated.", 0.1)
+    by_words.word_share, neither.word_share = 0.5, 0.49
+    kept = context.worth_recalling([by_words, neither], "Как зовут собаку?", min_similarity=0.3, min_word_share=0.5)
+    assert [h.message.content for h in kept] == ["Мою собаку зовут Бублик."]
 
 
 @given(

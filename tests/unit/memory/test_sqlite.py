@@ -31,6 +31,11 @@ sys.stdin.read()
 """
 
 
+@pytest.fixture
+def backend():
+    return "sqlite"
+
+
 def bytes_on_disk(path) -> bytes:
     return b"".join(file.read_bytes() for file in path.parent.iterdir() if file.is_file())
 

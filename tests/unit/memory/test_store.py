@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 
 import pytest
@@ -11,6 +12,7 @@ from services.memory.conversation import (
     ConversationChange,
     ConversationCursor,
     ConversationDraft,
+    Expiry,
     ImportedConversation,
     ImportedMessage,
 )
@@ -25,7 +27,9 @@ from services.memory.message import (
     Usage,
 )
 from services.memory.resource_name import MessageName
+from services.memory.vector import NewVector
 from services.rpc.errors import (
+    ConversationBusy,
     ConversationNotFound,
     InvalidArgument,
     MessageNotFound,
@@ -123,7 +127,7 @@ async def test_an_append_that_expects_another_sequence_stores_nothing(desk, new_
     await desk.say(talk.id, "one")
     with pytest.raises(SequenceMismatch) as refusal:
         await desk.store.append_messages(Append(talk.id, HELLO, expected_last_sequence=0), new_write())
-    assert refusal.value.metadata == {"last_sequence": "1"}
+    assert refusal.value.metadata == {"last_sequence": "1", "expected_last_sequence": "0"}
     stored = await desk.store.append_messages(Append(talk.id, HELLO, expected_last_sequence=1), new_write())
     assert stored.messages[0].sequence == 2
 
@@ -294,6 +298,7 @@ async def test_deleting_a_user_takes_all_of_theirs_and_nothing_of_others(desk, n
     request = new_write()
     counts = await desk.store.delete_user(request)
     assert (counts.conversations, counts.messages) == (1, 2)
+    assert {type(counts.conversations), type(counts.messages)} == {int}
     assert await desk.store.delete_user(request) == counts
     assert await desk.store.conversation_ids("ann") == []
     assert await desk.store.user_log("ann") is None
@@ -321,7 +326,7 @@ async def test_vectors_of_messages_deleted_meanwhile_are_dropped(desk, new_write
     await desk.say(talk.id, "one")
     (waiting,) = await desk.store.next_unembedded(10)
     await desk.store.delete_conversation(talk.id, new_write())
-    await desk.store.put_vectors("fake", {waiting.message_id: bytes(128)}, 64)
+    await desk.store.put_vectors("fake", {waiting.message_id: NewVector(bytes(128), b"")}, 64)
     assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
     assert await desk.store.count_unembedded() == 0
 
@@ -339,3 +344,116 @@ async def test_another_embedder_gets_every_message_anew_but_no_search_waits_for_
     await desk.embed_all(FakeEmbedder(id="next"))
     assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
     assert [row.position for row in await desk.store.vectors_after("ann", "next", 0, 10)] == [3, 4]
+
+
+async def expiring(desk, new_write, expire_ns, user_id="ann", text="gone"):
+    draft = ConversationDraft("", "", expire_ns)
+    talk = await desk.store.create_conversation(draft, new_write(user_id))
+    if expire_ns is None or expire_ns > time.time_ns():
+        await desk.say(talk.id, text, user_id=user_id)
+    return talk
+
+
+async def test_a_conversation_that_has_expired_is_answered_like_one_that_does_not_exist(desk, new_write, monkeypatch):
+    soon = time.time_ns() + 3_600_000_000_000
+    talk, stays = await expiring(desk, new_write, soon), await expiring(desk, new_write, None, text="stays")
+    assert (await desk.store.get_conversation("ann", talk.id)).expire_ns == soon
+    await desk.embed_all(FakeEmbedder())
+    ids = [row.message_id for row in await desk.store.vectors_after("ann", "fake", 0, 10)]
+    monkeypatch.setattr("services.memory.store.expiry_rows.time.time_ns", lambda: soon)
+    for call in (
+        desk.store.get_conversation("ann", talk.id),
+        desk.say(talk.id, "more"),
+        desk.everything(talk.id),
+        desk.store.update_conversation(talk.id, ConversationChange(title="x"), new_write()),
+        desk.store.delete_conversation(talk.id, new_write()),
+    ):
+        with pytest.raises(ConversationNotFound):
+            await call
+    assert await desk.store.conversation_ids("ann") == [stays.id]
+    page = await desk.store.list_conversations("ann", 10, None)
+    assert [conversation.id for conversation in page.conversations] == [stays.id]
+    assert [m.content for m in (await desk.store.messages_by_id("ann", ids)).values()] == ["stays"]
+
+
+async def test_asking_for_the_log_takes_what_has_expired_out_of_the_index(desk, new_write, monkeypatch):
+    soon = time.time_ns() + 3_600_000_000_000
+    await expiring(desk, new_write, soon)
+    await expiring(desk, new_write, None, text="stays")
+    await desk.embed_all(FakeEmbedder())
+    before = await desk.store.user_log("ann")
+    monkeypatch.setattr("services.memory.store.expiry_rows.time.time_ns", lambda: soon)
+    after = await desk.store.user_log("ann")
+    assert after.deletion_counter == before.deletion_counter + 1
+    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 1
+
+
+async def test_an_expiration_can_be_moved_and_taken_back(desk, new_write):
+    talk = await expiring(desk, new_write, time.time_ns() + 3_600_000_000_000)
+    later = time.time_ns() + 7_200_000_000_000
+    moved = await desk.store.update_conversation(talk.id, ConversationChange(expiry=Expiry(later)), new_write())
+    assert moved.expire_ns == later
+    titled = await desk.store.update_conversation(talk.id, ConversationChange(title="t"), new_write())
+    assert titled.expire_ns == later
+    taken_back = await desk.store.update_conversation(talk.id, ConversationChange(expiry=Expiry(None)), new_write())
+    assert taken_back.expire_ns is None
+    assert await desk.store.get_conversation("ann", talk.id) == taken_back
+
+
+async def test_a_sweep_deletes_what_has_expired_of_all_users_and_nothing_else(desk, new_write):
+    past, future = time.time_ns() - 1, time.time_ns() + 3_600_000_000_000
+    for number in range(60):
+        await expiring(desk, new_write, past, f"user-{number % 7}")
+    kept = [await expiring(desk, new_write, future), await expiring(desk, new_write, None)]
+    removed = 0
+    while some := await desk.store.remove_expired(None):
+        assert some <= 50
+        removed += some
+    assert removed == 60
+    assert sorted(await desk.store.conversation_ids("ann")) == sorted(talk.id for talk in kept)
+    # Nobody wrote to these since "now", so by age they go, too; `future` and None protect from nothing there.
+    assert await desk.store.remove_expired(time.time_ns() + 1_000_000_000) == 2
+
+
+async def test_a_conversation_that_was_written_to_just_before_the_sweep_stays(desk, new_write):
+    quiet, written = await desk.conversation(), await desk.conversation()
+    await desk.say(quiet.id, "old")
+    since = time.time_ns()
+    await desk.say(written.id, "new")
+    assert await desk.store.remove_expired(since) == 1
+    assert await desk.store.conversation_ids("ann") == [written.id]
+
+
+async def test_a_conversation_is_one_turn_s_until_that_ends_or_its_time_has_passed(desk, monkeypatch):
+    talk, elsewhere = await desk.conversation(), await desk.conversation()
+    one, other = str(uuid.uuid4()), str(uuid.uuid4())
+    minute = 60_000_000_000
+    await desk.store.hold_turn("ann", talk.id, one, minute)
+    await desk.store.hold_turn("ann", elsewhere.id, other, minute)
+    await desk.store.hold_turn("ann", talk.id, one, 2 * minute)
+    with pytest.raises(ConversationBusy) as refusal:
+        await desk.store.hold_turn("ann", talk.id, other, minute)
+    assert refusal.value.retry_after == 1.0
+    # A turn that has nothing ends nothing; one that has the conversation gives it back.
+    await desk.store.end_turn("ann", talk.id, other)
+    with pytest.raises(ConversationBusy):
+        await desk.store.hold_turn("ann", talk.id, other, minute)
+    later = time.time_ns() + 2 * minute
+    with monkeypatch.context() as patched:
+        patched.setattr("services.memory.store.turn_rows.time.time_ns", lambda: later)
+        await desk.store.hold_turn("ann", talk.id, other, minute)
+    await desk.store.end_turn("ann", talk.id, other)
+    await desk.store.hold_turn("ann", talk.id, one, minute)
+    # Whoever appends without a turn is not hindered, and a deletion takes the turn along.
+    await desk.say(talk.id, "by hand")
+    for call in (desk.store.hold_turn("bob", talk.id, one, minute), desk.store.end_turn("bob", talk.id, one)):
+        with pytest.raises(ConversationNotFound):
+            await call
+
+
+async def test_of_turns_that_want_a_conversation_at_once_one_gets_it(desk):
+    talk = await desk.conversation()
+    outcomes = await asyncio.gather(
+        *(desk.store.hold_turn("ann", talk.id, str(uuid.uuid4()), 10**10) for _ in range(10)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes].count(ConversationBusy) == 9

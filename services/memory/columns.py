@@ -1,0 +1,94 @@
+"""What searches filter by, and what tells neighbours: a column each, in order of places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from services.memory.terms import query_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from services.memory.message import MessageFilter, MessageRange
+    from services.memory.vector import StoredVector
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+class Columns:
+    """The messages of one user's index. A message's place is the number of those added before it."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._terms_of_author: dict[int, frozenset[int]] = {}
+        self.ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.conversations: NDArray[np.int32] = np.empty(0, dtype=np.int32)
+        self.sequences: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.times: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._roles: NDArray[np.int8] = np.empty(0, dtype=np.int8)
+        self._authors: NDArray[np.int32] = np.empty(0, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        columns = (self.ids, self.conversations, self.sequences, self.times, self._roles, self._authors)
+        return sum(column.nbytes for column in columns)
+
+    def add(self, rows: Sequence[StoredVector]) -> None:
+        """Adds messages."""
+        self.ids = _extended(self.ids, (row.message_id for row in rows))
+        self.conversations = _extended(self.conversations, (self._code("c", r.conversation_id) for r in rows))
+        self.sequences = _extended(self.sequences, (row.sequence for row in rows))
+        self.times = _extended(self.times, (row.create_ns for row in rows))
+        self._roles = _extended(self._roles, (row.role for row in rows))
+        for author in {row.author for row in rows if row.author is not None}:
+            self._terms_of_author.setdefault(self._code("a", author), frozenset(query_terms(author)))
+        self._authors = _extended(
+            self._authors, (-1 if row.author is None else self._code("a", row.author) for row in rows)
+        )
+
+    def passing(
+        self, conversation_id: str | None, narrowing: MessageFilter, exclude: Sequence[MessageRange]
+    ) -> NDArray[np.bool_]:
+        """Returns which messages are of the conversation, pass the filter and are in no excluded stretch."""
+        passes = np.ones(len(self), dtype=np.bool_)
+        if conversation_id is not None:
+            passes &= self.conversations == self._known_code("c", conversation_id)
+        if narrowing.roles:
+            passes &= np.isin(self._roles, [int(role) for role in narrowing.roles])
+        if narrowing.authors:
+            passes &= np.isin(self._authors, [self._known_code("a", author) for author in narrowing.authors])
+        if narrowing.start_ns is not None:
+            passes &= self.times >= narrowing.start_ns
+        if narrowing.end_ns is not None:
+            passes &= self.times < narrowing.end_ns
+        for stretch in exclude:
+            inside = (self.conversations == self._known_code("c", stretch.conversation_id)) & (
+                self.sequences >= stretch.start_sequence
+            )
+            if stretch.end_sequence is not None:
+                inside &= self.sequences <= stretch.end_sequence
+            passes &= ~inside
+        return passes
+
+    def named(self, terms: Sequence[int]) -> NDArray[np.bool_]:
+        """Returns which messages are by an author of whose name a term is among these."""
+        codes = [code for code, name in self._terms_of_author.items() if not name.isdisjoint(terms)]
+        return np.isin(self._authors, codes)
+
+    def _code(self, kind: str, text: str) -> int:
+        return self._codes.setdefault(f"{kind}/{text}", len(self._codes))
+
+    def _known_code(self, kind: str, text: str) -> int:
+        return self._codes.get(f"{kind}/{text}", -2)  # no row has it
+
+
+def _extended(column: NDArray[_Number], values: Iterable[int]) -> NDArray[_Number]:
+    return np.concatenate([column, np.fromiter(values, dtype=column.dtype)])

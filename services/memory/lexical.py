@@ -1,0 +1,121 @@
+"""One user's terms in memory, and BM25 over them: exact, with the user's own statistics.
+
+Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.memory.terms import RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from services.memory.neighbours import Neighbours
+
+_K1 = 1.2
+_B = 0.4
+WINDOW_WEIGHT = 0.5
+"""Of a message with its neighbours as one text, beside the message alone."""
+_COUNT_BITS = np.uint64(8)
+_PLACE_BITS = np.uint64(24)
+_TERM_SHIFT = _PLACE_BITS + _COUNT_BITS
+_PLACES = np.uint64((1 << 24) - 1)
+_COUNTS = np.uint64((1 << 8) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How well each message of an index has the terms of a query: arrays in order of places.
+
+    Attributes:
+        fit: BM25 of the message, and with less weight of the message with its neighbours as one text, in units of
+            what a message of mean length gets that has every term once. Terms that nobody has count too: where
+            little of a query is found, words decide little.
+        share: Of the query's terms, weighted by how rare they are with the user, the message's share: 0 to 1.
+    """
+
+    fit: NDArray[np.float32]
+    share: NDArray[np.float32]
+
+
+class LexicalIndex:
+    """The terms of up to 16,777,216 messages, each known by its place: the order in which they were added.
+
+    Postings are one sorted array of 64-bit numbers: 32 bits of term, 24 of place, 8 of how often.
+    """
+
+    def __init__(self) -> None:
+        self._postings: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self.lengths: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        """Words of each message."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return self._postings.nbytes + self.lengths.nbytes
+
+    def add(self, packed: Sequence[bytes]) -> None:
+        """Adds messages, each by what `pack_terms` gave for it."""
+        first = len(self.lengths)
+        records = np.frombuffer(b"".join(packed), dtype=RECORD)
+        places = np.repeat(np.arange(len(packed)), [len(terms) // RECORD.itemsize for terms in packed])
+        lengths = np.bincount(places, weights=records["count"], minlength=len(packed))
+        self.lengths = np.concatenate([self.lengths, lengths.astype(np.float32)])
+        new = records["term"].astype(np.uint64) << _TERM_SHIFT
+        new |= (places + first).astype(np.uint64) << _COUNT_BITS
+        new |= records["count"]
+        new.sort()
+        self._postings = np.insert(self._postings, np.searchsorted(self._postings, new), new) if first else new
+
+    def match(self, terms: Sequence[int], neighbours: Neighbours) -> Match:
+        """Scores every message.
+
+        Args:
+            terms: Different ones.
+            neighbours: Of the same messages.
+        """
+        count = len(self.lengths)
+        lengths_together = self.lengths + neighbours.sum(self.lengths)
+        fit, share = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
+        whole = 0.0
+        for term in terms:
+            found = self._postings_of(term)
+            rarity = _rarity(len(found), count)
+            whole += rarity
+            if len(found):
+                places = (found >> _COUNT_BITS) & _PLACES
+                share[places] += np.float32(rarity)
+                times = np.zeros(count, dtype=np.float32)
+                times[places] = found & _COUNTS
+                fit += np.float32(rarity) * _saturated(times, self.lengths)
+                together = times + neighbours.sum(times)
+                rarity = _rarity(int(np.count_nonzero(together > 0)), count)
+                fit += np.float32(WINDOW_WEIGHT * rarity) * _saturated(together, lengths_together)
+        if whole:
+            fit /= np.float32(whole)
+            share /= np.float32(whole)
+        return Match(fit, share)
+
+    def _postings_of(self, term: int) -> NDArray[np.uint64]:
+        """Returns a term's postings, one a message that has it."""
+        first = np.uint64(term) << _TERM_SHIFT
+        last = first | (_PLACES << _COUNT_BITS) | _COUNTS
+        start = np.searchsorted(self._postings, first)
+        return self._postings[start : np.searchsorted(self._postings, last, side="right")]
+
+
+def _rarity(having: int, count: int) -> float:
+    return float(np.log1p((count - having + 0.5) / (having + 0.5)))
+
+
+def _saturated(times: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns BM25's weight of a term that texts of these lengths have so often."""
+    scale = lengths * np.float32(_K1 * _B / max(float(lengths.mean()), 1.0)) + np.float32(_K1 * (1 - _B))
+    return (times * np.float32(_K1 + 1) / (times + scale)).astype(np.float32, copy=False)

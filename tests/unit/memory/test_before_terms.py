@@ -1,0 +1,52 @@
+"""A database of an earlier version is taken over, and found by what it did not have then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+
+import services.memory
+from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.embedding_queue import EmbeddingQueue
+from services.memory.index_cache import IndexCache
+from services.memory.search import Searcher, SearchQuery
+from services.memory.store import open_sqlite_store
+
+BEFORE_TERMS = (
+    "INSERT INTO conversations VALUES ('c', 'ann', '', '', 0, 1, 1, 1, 1, 1, NULL)",
+    "INSERT INTO messages VALUES (1, 'c', 1, 2, 'помидоры растут', 29, NULL, 1, 0, NULL, NULL, NULL, NULL, 0, '')",
+    "INSERT INTO users VALUES ('ann', 1, 5)",
+    "INSERT INTO vectors VALUES (1, 'ann', 'fake', 64, 1, zeroblob(128))",
+)
+
+
+def database_before_terms(file: Path) -> None:
+    engine = create_engine(f"sqlite:///{file}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(services.memory.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["on_version_apply"] = None
+        command.upgrade(config, "0001")
+        for statement in BEFORE_TERMS:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+async def test_messages_stored_before_there_were_terms_are_found_by_words(tmp_path):
+    database_before_terms(tmp_path / "memory.db")
+    store = await open_sqlite_store(tmp_path / "memory.db")
+    thread = EmbedderThread(FakeEmbedder(), 8)
+    await store.queue_other_embedders(thread.id)
+    queue = EmbeddingQueue(store, thread, 8)
+    searcher = Searcher(store, thread, queue, IndexCache(store, thread.id, 64, 1 << 20), 30)
+    while await store.count_unembedded():
+        assert await queue.settle("ann", 30)
+    (hit,) = await searcher.search("ann", SearchQuery("Помидор", 5))
+    await queue.close()
+    await thread.close()
+    await store.close()
+    assert hit.scored.word_share == 1
