@@ -17,7 +17,9 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from deploy.launch.console import Failure
 from deploy.launch.lock_file import Lock, parse_lock
@@ -225,8 +227,21 @@ def _offered_hash(python: Path, requirement: str) -> str | None:
             if reason.is_network or "No matching distribution" not in reason.sentence:
                 raise Failure(reason.sentence)
             return None
-        archive = json.loads(report.read_text(encoding="utf-8"))["install"][0]["download_info"]["archive_info"]
-        return f"sha256:{archive['hashes']['sha256']}"
+        return hash_offered(json.loads(report.read_text(encoding="utf-8"))["install"][0]["download_info"])
+
+
+def hash_offered(download: dict[str, Any]) -> str | None:
+    """Returns the hash of what pip would install, as a lock has it; None where that cannot be told.
+
+    Args:
+        download: The `download_info` of pip's report. It tells no hash of a file in a folder of wheels.
+    """
+    told = download["archive_info"].get("hashes", {}).get("sha256")
+    url = urlsplit(download["url"])
+    if told is None and url.scheme == "file":
+        with Path(url2pathname(url.path)).open("rb") as wheel:
+            told = hashlib.file_digest(wheel, "sha256").hexdigest()
+    return None if told is None else f"sha256:{told}"
 
 
 def _install(python: Path, locks: Sequence[str], console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -117,7 +118,11 @@ def offered() -> str | None:
 
 
 def test_the_hash_that_the_index_offers_is_read_from_pips_report(monkeypatch):
-    report = {"install": [{"download_info": {"archive_info": {"hashes": {"sha256": "abc"}}}}]}
+    report = {
+        "install": [
+            {"download_info": {"url": "https://example.org/torch.whl", "archive_info": {"hashes": {"sha256": "abc"}}}}
+        ]
+    }
     find = "[a for a in sys.argv if a.startswith('--report=')][0].partition('=')[2]"
     pip_that(monkeypatch, f"import sys; open({find}, 'w').write({json.dumps(report)!r})")
     assert offered() == "sha256:abc"
@@ -133,3 +138,11 @@ def test_a_question_that_was_not_answered_is_no_answer(monkeypatch, said):
     pip_that(monkeypatch, f"import sys; sys.exit({said!r})")
     with pytest.raises(Failure):
         offered()
+
+
+def test_a_wheel_in_a_folder_of_wheels_is_hashed_here_for_pip_tells_no_hash_of_it(tmp_path: Path):
+    wheel = tmp_path / "a wheel.whl"
+    wheel.write_bytes(b"wheel")
+    told = environment.hash_offered({"url": wheel.as_uri(), "archive_info": {}})
+    assert told == f"sha256:{hashlib.sha256(b'wheel').hexdigest()}"
+    assert environment.hash_offered({"url": "https://example.org/torch.whl", "archive_info": {}}) is None
