@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
+from services.memory.off_loop import seen_through
 from services.memory.store import conversation_rows, message_rows, vector_rows
 from services.memory.store.store import Store
 from services.memory.store.tables import service_keys
@@ -172,8 +173,12 @@ class SqlStore(Store):
 
     async def _read(self, operation: Callable[[Connection], T]) -> T:
         try:
-            async with self._read_engine.begin() as connection:
-                return await connection.run_sync(operation)
+            # A read that is cancelled half-way would leave its transaction open, and the log never be truncated.
+            return await seen_through(self._read_whole(operation))
         except DBAPIError as failure:
             _log.error("read failed", failure=where(failure))
             raise Unavailable("The database cannot be read now.", retry_after=1.0) from None
+
+    async def _read_whole(self, operation: Callable[[Connection], T]) -> T:
+        async with self._read_engine.begin() as connection:
+            return await connection.run_sync(operation)
