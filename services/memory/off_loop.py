@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +18,12 @@ async def off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     For work on something that a lock of the caller's protects: `asyncio.to_thread` alone would release the lock
     while the thread is still at it.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    return await seen_through(asyncio.to_thread(function, *args, **kwargs))
+
+
+async def seen_through(call: Coroutine[Any, Any, T]) -> T:
+    """Awaits a call, and has returned only when it has ended, also where the caller is cancelled."""
+    work = asyncio.ensure_future(call)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

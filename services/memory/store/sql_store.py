@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from typing_extensions import override
 
+from services.memory.off_loop import seen_through
 from services.memory.store import conversation_rows, expiry_rows, message_rows, replica_rows, turn_rows, vector_rows
 from services.memory.store.store import Store
 from services.memory.store.tables import service_keys
@@ -262,8 +263,8 @@ class SqlStore(Store):
         self._check_revision()
         for attempt in (1, 2):
             try:
-                async with self._read_engine.begin() as connection:
-                    return await connection.run_sync(operation)
+                # A read that is cancelled half-way would leave its transaction open, and the log never be truncated.
+                return await seen_through(self._read_whole(operation))
             except NoConnectionFree:
                 raise Overloaded("Too many reads are waiting.", retry_after=1.0) from None
             except DBAPIError as failure:
@@ -273,6 +274,10 @@ class SqlStore(Store):
                 _log.error("read failed", failure=where(failure))
                 break
         raise Unavailable("The database cannot be read now.", retry_after=1.0)
+
+    async def _read_whole(self, operation: Callable[[Connection], T]) -> T:
+        async with self._read_engine.begin() as connection:
+            return await connection.run_sync(operation)
 
     def _check_revision(self) -> None:
         if self._heartbeat is not None and self._heartbeat.outdated:
