@@ -18,7 +18,7 @@ from client.reply import Reply
 from client.values import DeletedData
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import timedelta
     from types import TracebackType
     from typing import Self
@@ -61,6 +61,7 @@ class ChatClient:
         self._metadata = _identity(user)
         self._channel: grpc.aio.Channel | None = None
         self._stub: chat_service_pb2_grpc.ChatServiceAsyncStub | None = None
+        self._owners_door: Callable[[], chat_service_pb2_grpc.ChatServiceAsyncStub] | None = None
 
     async def __aenter__(self) -> Self:
         self._channel = open_channel(self.address)
@@ -79,13 +80,13 @@ class ChatClient:
             await channel.close()
 
     def as_user(self, user: str | None) -> ChatClient:
-        """Returns a client of another user over this one's connection, which it uses but does not close.
+        """Returns a client of another user over this one's connection, which is open as long as this one is.
 
         Args:
             user: Who calls; None: the backend's single local user.
         """
         other = ChatClient(self.address, timeout=self._timeout)
-        other._metadata, other._stub = _identity(user), self._stub
+        other._metadata, other._owners_door = _identity(user), self._door
         return other
 
     def chat(
@@ -334,6 +335,8 @@ class ChatClient:
         return DeletedData(answer.conversation_count, answer.message_count)
 
     def _door(self) -> chat_service_pb2_grpc.ChatServiceAsyncStub:
+        if self._owners_door is not None:
+            return self._owners_door()
         if self._stub is None:
             raise ChatbotError("The client is not open: use it in an `async with` block.", reason="CLOSED")
         return self._stub

@@ -294,6 +294,8 @@ async def test_a_client_of_another_user_shares_the_connection_and_nothing_else(r
         assert [c.title async for c in client.list_conversations()] == ["Hers"]
         assert [c.title async for c in client.as_user("boris").list_conversations()] == ["His"]
         await client.as_user(None).create_conversation(title="Nobody's")
+    with pytest.raises(library.ChatbotError, match="not open"):
+        await other.create_conversation()
     assert {user: [c.title for c in data.conversations.values()] for user, data in running.service.users.items()} == {
         "анна": ["Hers"],
         "boris": ["His"],
