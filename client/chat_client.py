@@ -18,7 +18,7 @@ from client.reply import Reply
 from client.values import DeletedData
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import timedelta
     from types import TracebackType
     from typing import Self
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Message,
         MessageFilter,
         Model,
+        NewMessage,
         RecallConfig,
         SamplingConfig,
         SearchHit,
@@ -57,9 +58,10 @@ class ChatClient:
     def __init__(self, address: str, user: str | None = None, *, timeout: float | None = 60.0) -> None:
         self.address = address
         self._timeout = timeout
-        self._metadata = ((USER_METADATA_KEY, user.encode()),) if user is not None else ()
+        self._metadata = _identity(user)
         self._channel: grpc.aio.Channel | None = None
         self._stub: chat_service_pb2_grpc.ChatServiceAsyncStub | None = None
+        self._owners_door: Callable[[], chat_service_pb2_grpc.ChatServiceAsyncStub] | None = None
 
     async def __aenter__(self) -> Self:
         self._channel = open_channel(self.address)
@@ -76,6 +78,16 @@ class ChatClient:
         channel, self._channel, self._stub = self._channel, None, None
         if channel is not None:
             await channel.close()
+
+    def as_user(self, user: str | None) -> ChatClient:
+        """Returns a client of another user over this one's connection, which is open as long as this one is.
+
+        Args:
+            user: Who calls; None: the backend's single local user.
+        """
+        other = ChatClient(self.address, timeout=self._timeout)
+        other._metadata, other._owners_door = _identity(user), self._door
+        return other
 
     def chat(
         self,
@@ -209,6 +221,28 @@ class ChatClient:
             )
         await self._ask(self._door().DeleteConversation, request)
 
+    async def append_messages(
+        self, conversation: str, messages: Iterable[NewMessage], *, request_id: str | None = None
+    ) -> list[Message]:
+        """Stores messages that were said elsewhere, all or none, and returns them as stored. Generates nothing.
+
+        Args:
+            conversation: Resource name.
+            messages: 1 to 1000, the oldest first.
+            request_id: UUID of the request. The same one again changes nothing and returns what was stored.
+
+        Raises:
+            ConversationBusy: A reply of the conversation is being generated, or others append to it right now.
+        """
+        with _fitting():
+            request = pb.ChatServiceAppendMessagesRequest(
+                conversation=conversation,
+                messages=[conversions.to_message(message) for message in messages],
+                request_id=request_id or _new_request_id(),
+            )
+        answer = await self._ask(self._door().AppendMessages, request)
+        return [conversions.from_message(message) for message in answer.messages]
+
     async def list_messages(
         self,
         conversation: str,
@@ -301,6 +335,8 @@ class ChatClient:
         return DeletedData(answer.conversation_count, answer.message_count)
 
     def _door(self) -> chat_service_pb2_grpc.ChatServiceAsyncStub:
+        if self._owners_door is not None:
+            return self._owners_door()
         if self._stub is None:
             raise ChatbotError("The client is not open: use it in an `async with` block.", reason="CLOSED")
         return self._stub
@@ -318,6 +354,10 @@ class ChatClient:
             return cast("ReplyCall", call(request, metadata=self._metadata, timeout=timeout))
 
         return Reply(open_call, self.address)
+
+
+def _identity(user: str | None) -> tuple[tuple[str, bytes], ...]:
+    return ((USER_METADATA_KEY, user.encode()),) if user is not None else ()
 
 
 def _new_request_id() -> str:

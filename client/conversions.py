@@ -56,6 +56,29 @@ def to_filter(narrowing: values.MessageFilter) -> memory_service_pb2.MessageFilt
     )
 
 
+def to_message(message: values.NewMessage) -> chat_message_pb2.ChatMessage:
+    """Returns the proto.
+
+    Raises:
+        ValueError: A count does not fit its field.
+    """
+    usage = message.usage
+    return chat_message_pb2.ChatMessage(
+        role=f"ROLE_{message.role.name}",
+        content=message.content,
+        author=message.author,
+        create_time=message.create_time,
+        finish_reason=f"FINISH_REASON_{message.finish_reason.name}",
+        usage=None
+        if usage is None
+        else chat_message_pb2.Usage(
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+        ),
+    )
+
+
 def from_message(message: chat_message_pb2.ChatMessage) -> values.Message:
     """Returns the value."""
     return values.Message(

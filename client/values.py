@@ -139,6 +139,21 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message that is to be appended."""
+
+    role: Role
+    content: str
+    author: str | None = None
+    """Who spoke, where several people share a role: up to 200 characters."""
+    create_time: datetime | None = None
+    """When it was said; None: now."""
+    finish_reason: FinishReason = FinishReason.UNSPECIFIED
+    """Why it ended, where it is a model's. Only where it says so may `content` be empty."""
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """A conversation."""
 

@@ -153,6 +153,18 @@ class ChatTurns:
                 async for event in events:
                     yield event
 
+    async def append(
+        self, caller: Caller, request: chat_pb.ChatServiceAppendMessagesRequest
+    ) -> memory_pb.AppendMessagesResponse:
+        """Stores messages that were said elsewhere: before a turn or after it, never between its two messages.
+
+        Raises:
+            ChatbotError: See `ChatService.AppendMessages`.
+        """
+        with self._busy.claim(caller.user_id, request.conversation):
+            async with self._busy.hold(caller, request.conversation):
+                return await self._history.append_all(caller, request)
+
     async def finish(self) -> None:
         """Waits until every turn that has ended is so for the other gateways, too."""
         await self._busy.finish()

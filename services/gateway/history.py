@@ -20,6 +20,7 @@ from services.gateway.busy import busy_error
 from services.rpc import errors
 
 if TYPE_CHECKING:
+    from chatbot.v1 import chat_service_pb2 as chat_pb
     from services.gateway.identity import Caller
     from services.gateway.peers import MemoryPeer
 
@@ -79,6 +80,18 @@ class History:
         except errors.SequenceMismatch:
             raise busy_error() from None
         return response.messages[0], response.replayed
+
+    async def append_all(
+        self, caller: Caller, request: chat_pb.ChatServiceAppendMessagesRequest
+    ) -> memory_pb.AppendMessagesResponse:
+        """Stores messages that were said elsewhere."""
+        append = memory_pb.AppendMessagesRequest(
+            user_id=caller.user_id,
+            conversation=request.conversation,
+            messages=request.messages,
+            request_id=request.request_id,
+        )
+        return await self._memory.call(self._memory.stub.AppendMessages, append, caller.time_left())
 
     async def stored_reply(self, caller: Caller, message: ChatMessage, request_id: str) -> ChatMessage | None:
         """Returns the reply that a request has stored to a message, also where it was superseded since."""

@@ -160,6 +160,14 @@ class ChatServicer(ChatServiceServicer):
         )
         return chat_pb.ChatServiceDeleteConversationResponse()
 
+    async def AppendMessages(
+        self, request: chat_pb.ChatServiceAppendMessagesRequest, context: Context
+    ) -> chat_pb.ChatServiceAppendMessagesResponse:
+        """See the proto."""
+        request.request_id = _request_id(request.request_id)
+        appended = await self._turns.append(caller_of(context), request)
+        return chat_pb.ChatServiceAppendMessagesResponse(messages=appended.messages, replayed=appended.replayed)
+
     async def ListMessages(
         self, request: chat_pb.ChatServiceListMessagesRequest, context: Context
     ) -> chat_pb.ChatServiceListMessagesResponse:

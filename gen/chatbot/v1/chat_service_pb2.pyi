@@ -238,6 +238,24 @@ class ChatServiceDeleteConversationResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class ChatServiceAppendMessagesRequest(_message.Message):
+    __slots__ = ("conversation", "messages", "request_id")
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    conversation: str
+    messages: _containers.RepeatedCompositeFieldContainer[_chat_message_pb2.ChatMessage]
+    request_id: str
+    def __init__(self, conversation: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ChatServiceAppendMessagesResponse(_message.Message):
+    __slots__ = ("messages", "replayed")
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[_chat_message_pb2.ChatMessage]
+    replayed: bool
+    def __init__(self, messages: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
 class ChatServiceListMessagesRequest(_message.Message):
     __slots__ = ("conversation", "page_size", "page_token", "order", "filter")
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]

@@ -83,6 +83,11 @@ class ChatServiceStub:
                 request_serializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceDeleteConversationRequest.SerializeToString,
                 response_deserializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceDeleteConversationResponse.FromString,
                 _registered_method=True)
+        self.AppendMessages = channel.unary_unary(
+                '/chatbot.v1.ChatService/AppendMessages',
+                request_serializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceAppendMessagesRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceAppendMessagesResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/chatbot.v1.ChatService/ListMessages',
                 request_serializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceListMessagesRequest.SerializeToString,
@@ -181,6 +186,16 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AppendMessages(self, request, context):
+        """Appends messages that were said elsewhere, all or none; no reply is generated. Acknowledged when they are durable.
+
+        Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while a reply of the conversation is being generated, or
+        other messages are being appended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMessages(self, request, context):
         """Lists a conversation's messages.
         """
@@ -256,6 +271,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.DeleteConversation,
                     request_deserializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceDeleteConversationRequest.FromString,
                     response_serializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceDeleteConversationResponse.SerializeToString,
+            ),
+            'AppendMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendMessages,
+                    request_deserializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceAppendMessagesRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_chat__service__pb2.ChatServiceAppendMessagesResponse.SerializeToString,
             ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
@@ -525,6 +545,33 @@ class ChatService:
             '/chatbot.v1.ChatService/DeleteConversation',
             chatbot_dot_v1_dot_chat__service__pb2.ChatServiceDeleteConversationRequest.SerializeToString,
             chatbot_dot_v1_dot_chat__service__pb2.ChatServiceDeleteConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.ChatService/AppendMessages',
+            chatbot_dot_v1_dot_chat__service__pb2.ChatServiceAppendMessagesRequest.SerializeToString,
+            chatbot_dot_v1_dot_chat__service__pb2.ChatServiceAppendMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

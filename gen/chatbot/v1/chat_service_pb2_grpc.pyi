@@ -62,6 +62,12 @@ class ChatServiceStub:
     """Changes the fields that `update_mask` names."""
     DeleteConversation: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceDeleteConversationRequest, _chat_service_pb2.ChatServiceDeleteConversationResponse]
     """Deletes a conversation and everything said in it, for good."""
+    AppendMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceAppendMessagesRequest, _chat_service_pb2.ChatServiceAppendMessagesResponse]
+    """Appends messages that were said elsewhere, all or none; no reply is generated. Acknowledged when they are durable.
+
+    Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while a reply of the conversation is being generated, or
+    other messages are being appended.
+    """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceListMessagesRequest, _chat_service_pb2.ChatServiceListMessagesResponse]
     """Lists a conversation's messages."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceSearchMessagesRequest, _chat_service_pb2.ChatServiceSearchMessagesResponse]
@@ -105,6 +111,12 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """Changes the fields that `update_mask` names."""
     DeleteConversation: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceDeleteConversationRequest, _chat_service_pb2.ChatServiceDeleteConversationResponse]  # type: ignore[assignment]
     """Deletes a conversation and everything said in it, for good."""
+    AppendMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceAppendMessagesRequest, _chat_service_pb2.ChatServiceAppendMessagesResponse]  # type: ignore[assignment]
+    """Appends messages that were said elsewhere, all or none; no reply is generated. Acknowledged when they are durable.
+
+    Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while a reply of the conversation is being generated, or
+    other messages are being appended.
+    """
     ListMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceListMessagesRequest, _chat_service_pb2.ChatServiceListMessagesResponse]  # type: ignore[assignment]
     """Lists a conversation's messages."""
     SearchMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ChatServiceSearchMessagesRequest, _chat_service_pb2.ChatServiceSearchMessagesResponse]  # type: ignore[assignment]
@@ -199,6 +211,18 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.ChatServiceDeleteConversationResponse, _abc.Awaitable[_chat_service_pb2.ChatServiceDeleteConversationResponse]]:
         """Deletes a conversation and everything said in it, for good."""
+
+    @_abc_1.abstractmethod
+    def AppendMessages(
+        self,
+        request: _chat_service_pb2.ChatServiceAppendMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ChatServiceAppendMessagesResponse, _abc.Awaitable[_chat_service_pb2.ChatServiceAppendMessagesResponse]]:
+        """Appends messages that were said elsewhere, all or none; no reply is generated. Acknowledged when they are durable.
+
+        Errors: ABORTED `CONVERSATION_BUSY` with a RetryInfo while a reply of the conversation is being generated, or
+        other messages are being appended.
+        """
 
     @_abc_1.abstractmethod
     def ListMessages(

@@ -183,6 +183,15 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
         data.messages.pop(request.conversation, None)
         return pb.ChatServiceDeleteConversationResponse()
 
+    def AppendMessages(
+        self, request: pb.ChatServiceAppendMessagesRequest, context: grpc.ServicerContext
+    ) -> pb.ChatServiceAppendMessagesResponse:
+        data = self._enter(request, context)
+        appended = [
+            self._append(data, request.conversation, m.role, m.content, m.finish_reason) for m in request.messages
+        ]
+        return pb.ChatServiceAppendMessagesResponse(messages=appended)
+
     def ListMessages(
         self, request: pb.ChatServiceListMessagesRequest, context: grpc.ServicerContext
     ) -> pb.ChatServiceListMessagesResponse:

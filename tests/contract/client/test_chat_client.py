@@ -14,7 +14,7 @@ import pytest_asyncio
 import client as library
 from chatbot.v1 import chat_message_pb2, memory_service_pb2
 from chatbot.v1 import chat_service_pb2 as pb
-from client import ChatClient, FinishReason, MessageFilter, RecallConfig, Role, SamplingConfig
+from client import ChatClient, FinishReason, MessageFilter, NewMessage, RecallConfig, Role, SamplingConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -119,10 +119,11 @@ async def test_every_write_has_a_fresh_request_id_unless_one_is_given(client: Ch
     await client.regenerate("conversations/1").result()
     await client.create_conversation(title="t")
     await client.update_conversation("conversations/1", title="u")
+    await client.append_messages("conversations/1", [NewMessage(Role.USER, "three")])
     await client.delete_conversation("conversations/1")
     await client.delete_user_data()
     ids = [request.request_id for request in running.service.requests]
-    assert len(set(ids)) == 7
+    assert len(set(ids)) == 8
     assert all(uuid.UUID(request_id).version == 4 for request_id in ids)
     own = str(uuid.uuid4())
     await client.chat("three", request_id=own).result()
@@ -260,6 +261,46 @@ async def test_conversations_are_created_read_changed_listed_and_deleted(client:
     await client.delete_conversation(created.name)
     assert created.name not in [c.name async for c in client.list_conversations()]
     assert (await client.get_conversation("conversations/2")).title == "0"
+
+
+async def test_messages_are_appended_as_they_are_given(client: ChatClient, running: RunningChat) -> None:
+    conversation = await client.create_conversation()
+    said_at = datetime(2026, 1, 2, tzinfo=UTC)
+    stored = await client.append_messages(
+        conversation.name,
+        [
+            NewMessage(Role.USER, "Привет", author="Анна", create_time=said_at),
+            NewMessage(Role.ASSISTANT, "Hello", finish_reason=FinishReason.MAX_TOKENS, usage=library.Usage(7, 2, 1)),
+        ],
+    )
+    assert [(m.role, m.content, m.sequence) for m in stored] == [
+        (Role.USER, "Привет", 1),
+        (Role.ASSISTANT, "Hello", 2),
+    ]
+    first, second = running.service.requests[-1].messages
+    assert (first.author, first.create_time.ToDatetime(UTC), first.HasField("usage")) == ("Анна", said_at, False)
+    assert second.finish_reason == chat_message_pb2.FINISH_REASON_MAX_TOKENS
+    assert second.usage == chat_message_pb2.Usage(prompt_tokens=7, cached_tokens=2, completion_tokens=1)
+    assert not second.HasField("author")
+    assert not second.HasField("create_time")
+
+
+async def test_a_client_of_another_user_shares_the_connection_and_nothing_else(running: RunningChat) -> None:
+    async with ChatClient(running.address, "анна") as client:
+        await client.create_conversation(title="Hers")
+        other = client.as_user("boris")
+        await other.create_conversation(title="His")
+        await other.close()
+        assert [c.title async for c in client.list_conversations()] == ["Hers"]
+        assert [c.title async for c in client.as_user("boris").list_conversations()] == ["His"]
+        await client.as_user(None).create_conversation(title="Nobody's")
+    with pytest.raises(library.ChatbotError, match="not open"):
+        await other.create_conversation()
+    assert {user: [c.title for c in data.conversations.values()] for user, data in running.service.users.items()} == {
+        "анна": ["Hers"],
+        "boris": ["His"],
+        "": ["Nobody's"],
+    }
 
 
 async def test_messages_are_listed_over_pages_either_way(client: ChatClient, running: RunningChat) -> None:
