@@ -23,6 +23,7 @@ USAGE = """\
 usage: python run.py [--model MODEL]         set up, start the services, open the chat
        python run.py serve [--model MODEL]   the same without the chat, until Ctrl-C
        python run.py test [PYTEST ARGUMENTS] run the tests
+       python run.py memory COMMAND …        look at the memory's database and mend it; --help tells the commands
        python run.py lock                    choose the versions of all packages anew
 
 MODEL is a model hub id such as google/gemma-3-1b-it, a folder, a .gguf file, or the address of a server that has it.
@@ -35,9 +36,10 @@ class Command:
     """What was asked for."""
 
     name: str
-    """`chat`, `serve`, `test`, `lock` or `help`."""
+    """`chat`, `serve`, `test`, `memory`, `lock` or `help`."""
     model: str = ""
-    pytest_arguments: tuple[str, ...] = ()
+    passed_on: tuple[str, ...] = ()
+    """Arguments of pytest, or of the memory's command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ def parse_arguments(arguments: Sequence[str]) -> Command:
     if rest[:1] in (["-h"], ["--help"], ["help"]):
         return Command("help")
     name = rest.pop(0) if rest and not rest[0].startswith("-") else "chat"
-    if name == "test":
-        return Command(name, pytest_arguments=tuple(rest))
+    if name in {"test", "memory"}:
+        return Command(name, passed_on=tuple(rest))
     if name not in {"chat", "serve", "lock"}:
         raise Failure(f"There is no command {name!r}.\n{USAGE.rstrip()}", exit_code=2)
     model = ""
@@ -119,7 +121,14 @@ def _run(command: Command, console: Console) -> int:
         return 0
     if command.name == "test":
         python = prepare(console, dev=True)
-        return _run_tests(python, command.pytest_arguments)
+        return _run_module(python, "pytest", command.passed_on, caching_environment(os.environ), CHECKOUT)
+    if command.name == "memory":
+        python = prepare(console, dev=False)
+        # Files that are named are those of the caller's folder; the data folder is where the services have it.
+        env = service_environment(os.environ, "") | {"PYTHONSAFEPATH": "1"}
+        if env.get("CHATBOT_DATA_DIR"):
+            env["CHATBOT_DATA_DIR"] = str(CHECKOUT / env["CHATBOT_DATA_DIR"])
+        return _run_module(python, "services.memory.command", command.passed_on, env, None)
 
     env = service_environment(os.environ, command.model)
     ports = {door.name: chosen_port(env, door.port_variable, door.default_port) for door in DOORS}
@@ -191,14 +200,16 @@ def _service(door: Door, python: Path, host: str, port: int | None) -> Service:
     )
 
 
-def _run_tests(python: Path, arguments: Sequence[str]) -> int:
-    command = [str(python), "-m", "pytest", *arguments]
-    tests = subprocess.Popen(command, cwd=CHECKOUT, env=caching_environment(os.environ))  # noqa: S603 (our own)
+def _run_module(
+    python: Path, module: str, arguments: Sequence[str], env: Mapping[str, str], folder: Path | None
+) -> int:
+    command = [str(python), "-m", module, *arguments]
+    running = subprocess.Popen(command, cwd=folder, env=env)  # noqa: S603 (our own)
     try:
-        return tests.wait()
+        return running.wait()
     except Stopped:
-        # Ctrl-C has reached pytest too, which reports what it had; any other signal is passed on.
+        # Ctrl-C has reached it too, and it finishes what it must; any other signal is passed on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        tests.terminate()
-        tests.wait()
+        running.terminate()
+        running.wait()
         raise

@@ -123,16 +123,7 @@ class EmbeddingQueue:
         return await self._store.next_unembedded(self._batch_size)
 
     async def _embed(self, batch: Sequence[UnembeddedMessage]) -> None:
-        for group in _groups(batch):
-            rows, packed = await asyncio.gather(
-                self._embedder.embed_messages([embedded_text(message) for message in group]),
-                asyncio.to_thread(_packed_terms, group),
-            )
-            vector_of = {
-                message.message_id: NewVector(row.astype("<f2").tobytes(), terms)
-                for message, row, terms in zip(group, rows, packed, strict=True)
-            }
-            await self._store.put_vectors(self._embedder.id, vector_of, rows.shape[1])
+        await embed_batch(self._store, self._embedder, batch)
         self._done_since_report += len(batch)
         await self._report()
 
@@ -145,6 +136,20 @@ class EmbeddingQueue:
         if max(left, self._backlog) >= _LARGE_BACKLOG:
             _log.info("embedding", left=left, messages_per_second=round(self._done_since_report / elapsed, 1))
         self._backlog, self._done_since_report, self._reported_at = left, 0, now
+
+
+async def embed_batch(store: Store, embedder: EmbedderThread, batch: Sequence[UnembeddedMessage]) -> None:
+    """Embeds messages and stores what they are found by, a few at a time."""
+    for group in _groups(batch):
+        rows, packed = await asyncio.gather(
+            embedder.embed_messages([embedded_text(message) for message in group]),
+            asyncio.to_thread(_packed_terms, group),
+        )
+        vector_of = {
+            message.message_id: NewVector(row.astype("<f2").tobytes(), terms)
+            for message, row, terms in zip(group, rows, packed, strict=True)
+        }
+        await store.put_vectors(embedder.id, vector_of, rows.shape[1])
 
 
 def _packed_terms(group: Sequence[UnembeddedMessage]) -> list[bytes]:

@@ -16,7 +16,7 @@ from services.memory.store import WriteRequest
 from services.rpc.errors import InvalidArgument, MessageNotFound, invalid_field
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from chatbot.v1 import chat_message_pb2, memory_service_pb2
 
@@ -59,6 +59,35 @@ class _Open:
         )
 
 
+class ConversationReader:
+    """Puts together conversations from records, one after another."""
+
+    def __init__(self) -> None:
+        self._open: _Open | None = None
+
+    def add(self, record: memory_service_pb2.ExportRecord) -> Iterator[ImportedConversation]:
+        """Takes the next record, and yields the conversation that it is no more part of.
+
+        Raises:
+            InvalidArgument: The record is not as the protocol says, or a message comes before any conversation.
+            MessageNotFound: A message replies to one that is not before it in its conversation.
+        """
+        kind = record.WhichOneof("record")
+        if kind == "conversation":
+            yield from self.end()
+            self._open = _Open(record.conversation)
+        elif kind == "message" and self._open is not None:
+            self._open.add(record.message)
+        else:
+            raise invalid_field("record", "must be a conversation, or a message after its conversation")
+
+    def end(self) -> Iterator[ImportedConversation]:
+        """Yields the last conversation, where there is one."""
+        if self._open is not None:
+            yield self._open.finished()
+            self._open = None
+
+
 async def read_import(
     parts: AsyncIterator[memory_service_pb2.ImportMessagesRequest], max_bytes: int
 ) -> tuple[list[ImportedConversation], WriteRequest]:
@@ -75,7 +104,8 @@ async def read_import(
     header: memory_service_pb2.ImportMessagesRequest.Header | None = None
     digest = hashlib.sha256(b"ImportMessages\0")
     size = 0
-    conversations: list[_Open] = []
+    reader = ConversationReader()
+    conversations: list[ImportedConversation] = []
     async for part in parts:
         kind = part.WhichOneof("part")
         if header is None:
@@ -94,14 +124,9 @@ async def read_import(
                 f"The records have more than {max_bytes} bytes together; import fewer conversations at once."
             )
         digest.update(len(content).to_bytes(8, "big") + content)
-        record = part.record.WhichOneof("record")
-        if record == "conversation":
-            conversations.append(_Open(part.record.conversation))
-        elif record == "message" and conversations:
-            conversations[-1].add(part.record.message)
-        else:
-            raise invalid_field("record", "must be a conversation, or a message after its conversation")
+        conversations.extend(reader.add(part.record))
     if header is None:
         raise invalid_field("header", "must be the first part of the stream")
     request = WriteRequest(header.user_id, header.request_id.lower(), digest.digest())
-    return [conversation.finished() for conversation in conversations], request
+    conversations.extend(reader.end())
+    return conversations, request

@@ -45,8 +45,13 @@ def from_lines(lines: Iterable[str]) -> Iterator[pb.ExportRecord]:
     Raises:
         InvalidArgument: A line is no such record. The message tells which line, never what it says.
     """
+    return from_numbered_lines(enumerate(lines, start=1))
+
+
+def from_numbered_lines(numbered: Iterable[tuple[int, str]]) -> Iterator[pb.ExportRecord]:
+    """As `from_lines`, of lines that come with their numbers. Takes a line only when its record is asked for."""
     conversation = ""
-    for number, line in enumerate(lines, start=1):
+    for number, line in numbered:
         try:
             given = json.loads(line)
             ((kind, fields),) = given.items()

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import memory_service_pb2, memory_service_pb2_grpc
+from services.memory.database import open_store
 from services.memory.embedder import EmbedderThread, load_embedder
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.housekeeping import Housekeeping
@@ -14,18 +15,13 @@ from services.memory.index_cache import IndexCache
 from services.memory.page_token import PageTokens
 from services.memory.search import Searcher
 from services.memory.servicer import MemoryServicer, Rooms
-from services.memory.store import open_postgres_store, open_sqlite_store
-from services.rpc.settings import usable_data_dir, variable_name
+from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
     import grpc
 
     from services.memory.embedder import Embedder
     from services.memory.settings import MemorySettings
-    from services.memory.store import Store
-
-DATABASE_FILE = "memory.db"
-"""Name of the database in the data folder."""
 
 _MIB = 1024 * 1024
 
@@ -59,7 +55,7 @@ class MemoryService:
             StartupError: The data folder, the database or the embedder cannot be used.
         """
         settings = self._settings
-        store = await self._opened_store()
+        store = await open_store(settings)
         self._taken.push_async_callback(store.close)
         model = self._embedder
         if model is None:
@@ -80,14 +76,6 @@ class MemoryService:
             PageTokens(await store.page_token_key()),
             settings.import_max_mb * _MIB,
         )
-
-    async def _opened_store(self) -> Store:
-        settings = self._settings
-        if settings.database_url is not None:
-            return await open_postgres_store(
-                settings.database_url, settings.database_connections, settings.database_wait_seconds
-            )
-        return await open_sqlite_store(usable_data_dir(settings.data_dir) / DATABASE_FILE)
 
     async def stop(self) -> None:
         """Finishes writes under way, stops embedding and closes the database."""

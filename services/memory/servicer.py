@@ -13,14 +13,15 @@ from chatbot.v1 import memory_service_pb2_grpc
 from services.memory import field_checks as check
 from services.memory import validation, wire
 from services.memory.conversation import ConversationCursor
+from services.memory.export_records import export_records
 from services.memory.import_reader import read_import
 from services.memory.message import MessageQuery
 from services.memory.resource_name import parse_conversation
 from services.rpc.deadlines import time_left
-from services.rpc.errors import ConversationNotFound, Unavailable
+from services.rpc.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
 
     from services.memory.embedding_queue import EmbeddingQueue
     from services.memory.index_cache import IndexCache
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from services.memory.search import Searcher
     from services.memory.store import Store
     from services.rpc.interceptor import Context
-
-_EXPORT_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +168,10 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
     ) -> AsyncIterator[pb.ExportMessagesResponse]:
         rooms = self._opened()
         user_id = check.user("user_id", request.user_id)
-        if request.conversation:
-            ids = [parse_conversation("conversation", request.conversation)]
-        else:
-            ids = await rooms.store.conversation_ids(user_id)
-        for conversation_id in ids:
-            try:
-                async with aclosing(_records(rooms.store, user_id, conversation_id)) as records:
-                    async for record in records:
-                        yield pb.ExportMessagesResponse(record=record)
-            except ConversationNotFound:
-                # Of an export of everything: deleted since that began.
-                if request.conversation:
-                    raise
+        conversation_id = parse_conversation("conversation", request.conversation) if request.conversation else None
+        async with aclosing(export_records(rooms.store, user_id, conversation_id)) as records:
+            async for record in records:
+                yield pb.ExportMessagesResponse(record=record)
 
     @override
     async def ImportMessages(
@@ -226,16 +216,3 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         if self.rooms is None:
             raise Unavailable("The memory service is starting.", retry_after=0.5)
         return self.rooms
-
-
-async def _records(store: Store, user_id: str, conversation_id: str) -> AsyncGenerator[pb.ExportRecord, None]:
-    """Yields a conversation, then its messages up to where it stood then, so that the two fit each other."""
-    conversation = await store.get_conversation(user_id, conversation_id)
-    yield pb.ExportRecord(conversation=wire.conversation(conversation))
-    query = MessageQuery(conversation_id, _EXPORT_PAGE, include_superseded=True, after=0)
-    while (query.after or 0) < conversation.last_sequence:
-        page = await store.list_messages(user_id, query)
-        for message in page.messages:
-            if message.sequence <= conversation.last_sequence:
-                yield pb.ExportRecord(message=wire.message(message))
-        query = replace(query, after=page.messages[-1].sequence)

@@ -6,6 +6,6 @@ The only place that imports torch, and it does so only when a real embedder is l
 from services.memory.embedder.embedder import Embedder
 from services.memory.embedder.fake import FakeEmbedder
 from services.memory.embedder.load import load_embedder
-from services.memory.embedder.thread import EmbedderThread
+from services.memory.embedder.thread import EmbedderThread, made_by
 
-__all__ = ["Embedder", "EmbedderThread", "FakeEmbedder", "load_embedder"]
+__all__ = ["Embedder", "EmbedderThread", "FakeEmbedder", "load_embedder", "made_by"]

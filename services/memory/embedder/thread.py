@@ -48,8 +48,8 @@ class EmbedderThread:
 
     @property
     def id(self) -> str:
-        """Id of what is made of messages: by the embedder, and by how their texts and terms are prepared for it."""
-        return f"{self._embedder.id}/{message_text.RECIPE}/{terms.RECIPE}"
+        """As `made_by` gives it."""
+        return made_by(self._embedder)
 
     @property
     def dimension(self) -> int:
@@ -120,6 +120,11 @@ class EmbedderThread:
             batch.append(queue.popleft())
             size += len(batch[-1].texts)
         return batch
+
+
+def made_by(embedder: Embedder) -> str:
+    """Returns the id of what is made of messages: by the embedder, and by how texts and terms are prepared for it."""
+    return f"{embedder.id}/{message_text.RECIPE}/{terms.RECIPE}"
 
 
 def _finish(job: _Job, rows: NDArray[np.float32]) -> None:

@@ -19,7 +19,7 @@ from services.memory.store.tables import conversations, messages, unembedded, ve
 from services.rpc.errors import MessageNotFound, SequenceMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Row
 
@@ -104,27 +104,32 @@ def take_in(
     done = requests.find(connection, request)
     if done is None:
         for each in imported:
-            created = conversation_rows.create_imported(connection, request.user_id, each)
-            stored = [
-                Message(
-                    created.id,
-                    sequence,
-                    one.draft.role,
-                    one.draft.content,
-                    one.draft.author,
-                    created.create_ns if one.draft.create_ns is None else one.draft.create_ns,
-                    one.draft.finish_reason,
-                    one.draft.usage,
-                    one.reply_to,
-                    one.superseded,
-                    one.request_id or request.request_id,
-                )
-                for sequence, one in enumerate(each.messages, start=1)
-            ]
-            _insert(connection, request.user_id, stored, replica)
+            _take_in(connection, request.user_id, each, request.request_id, replica)
         done = Outcome(conversation_count=len(imported), message_count=sum(len(each.messages) for each in imported))
         requests.remember(connection, request, done)
     return Counts(done.conversation_count, done.message_count)
+
+
+def take_in_users(
+    connection: Connection,
+    read: Callable[[], Iterator[tuple[str, ImportedConversation]]],
+    request_id: str,
+    replica: str | None,
+) -> Counts:
+    """Stores conversations of several users, to be embedded by `replica`.
+
+    No user is locked: all rows are new, so nothing of it is in the way of another transaction.
+
+    Raises:
+        ChatbotError: What `read` raised; the transaction holds nothing of the import then.
+    """
+    conversation_count = message_count = 0
+    with connection.begin_nested():
+        for user_id, each in read():
+            _take_in(connection, user_id, each, request_id, replica)
+            conversation_count += 1
+            message_count += len(each.messages)
+    return Counts(conversation_count, message_count)
 
 
 def page(connection: Connection, query: MessageQuery) -> MessagePage:
@@ -193,6 +198,29 @@ def _supersede(connection: Connection, user_id: str, conversation_id: str, from_
     )
     vector_rows.count_deletion(connection, user_id)
     return marked.rowcount
+
+
+def _take_in(
+    connection: Connection, user_id: str, each: ImportedConversation, request_id: str, replica: str | None
+) -> None:
+    created = conversation_rows.create_imported(connection, user_id, each)
+    stored = [
+        Message(
+            created.id,
+            sequence,
+            one.draft.role,
+            one.draft.content,
+            one.draft.author,
+            created.create_ns if one.draft.create_ns is None else one.draft.create_ns,
+            one.draft.finish_reason,
+            one.draft.usage,
+            one.reply_to,
+            one.superseded,
+            one.request_id or request_id,
+        )
+        for sequence, one in enumerate(each.messages, start=1)
+    ]
+    _insert(connection, user_id, stored, replica)
 
 
 def _insert(connection: Connection, user_id: str, stored: Sequence[Message], replica: str | None) -> None:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from services.memory.off_loop import seen_through
 from services.memory.store import conversation_rows, expiry_rows, message_rows, replica_rows, turn_rows, vector_rows
-from services.memory.store.store import Store
+from services.memory.store.operator_calls import OperatorCalls
 from services.memory.store.tables import service_keys
 from services.memory.store.writer import Writer
 from services.rpc.errors import Overloaded, Unavailable
@@ -49,7 +49,7 @@ _QUEUED_AT_ONCE = 2_000
 _EXPIRED_AT_ONCE = 50
 
 
-class SqlStore(Store):
+class SqlStore(OperatorCalls):
     """A `Store` on SQLAlchemy. What differs between databases is in how it is opened.
 
     Args:
@@ -259,6 +259,17 @@ class SqlStore(Store):
         share = int.from_bytes(hashlib.sha256(user_id.encode()).digest()[:4], "big") % len(self._writers)
         return await self._writers[share].run(operation, user_id=user_id, scrub=scrub)
 
+    @override
+    async def _write_alone(self, operation: Callable[[Connection], T]) -> T:
+        self._check_revision()
+        return await self._writers[0].run(operation)
+
+    @property
+    @override
+    def _own_replica(self) -> str | None:
+        return self._replica
+
+    @override
     async def _read(self, operation: Callable[[Connection], T]) -> T:
         self._check_revision()
         for attempt in (1, 2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from services.memory.conversation import (
         Conversation,
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Counts,
         ImportedConversation,
     )
+    from services.memory.inspection import Fault, Statistics
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.requests import WriteRequest
     from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
@@ -131,6 +132,32 @@ class Store(Protocol):
 
     async def page_token_key(self) -> bytes:
         """Returns the key that page tokens are made under: the same for all replicas, for good."""
+
+    async def users_after(self, user_id: str, limit: int) -> list[str]:
+        """Returns up to `limit` users who have a conversation, past one id (none: empty), in the order of ids."""
+
+    async def statistics(self, largest: int) -> Statistics:
+        """Returns how much there is, with the `largest` users who have the most text."""
+
+    async def database_faults(self) -> list[Fault]:
+        """Returns what is wrong with the database as such: damage, rows that hang on nothing, records of requests."""
+
+    async def user_faults(self, user_id: str, embedder: str, dimension: int) -> list[Fault]:
+        """Returns what is wrong with a user's conversations, and with what `embedder` finds them by."""
+
+    async def queue_unfit(self, embedder: str, dimension: int, *, everything: bool) -> None:
+        """Queues what `embedder` has no vector of that can be searched, or everything, to be embedded (anew)."""
+
+    async def import_users(
+        self, read: Callable[[], Iterator[tuple[str, ImportedConversation]]], request_id: str
+    ) -> Counts:
+        """Stores conversations of any number of users under new ids, all or none, holding one at a time.
+
+        Args:
+            read: Gives users and conversations, from the first one on; called on another thread, again where a
+                failure passes. What it raises ends the import, and nothing is stored.
+            request_id: Of messages that come without one.
+        """
 
     async def close(self) -> None:
         """Ends what is under way and closes the database."""

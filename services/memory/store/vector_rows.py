@@ -145,7 +145,10 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
         ids_of.setdefault(row.user_id, []).append(row.message_id)
     for user_id, ids in ids_of.items():
         first = _take_positions(connection, user_id, len(ids))
-        connection.execute(delete(vectors).where(_v.message_id.in_(ids)))
+        replaced = connection.execute(delete(vectors).where(_v.message_id.in_(ids)).returning(_v.embedder)).scalars()
+        if embedder in set(replaced):
+            # An index in memory would otherwise have the message twice.
+            count_deletion(connection, user_id)
         connection.execute(
             insert(vectors),
             [

@@ -1,0 +1,37 @@
+"""`reindex`: embeds what the present embedder has no good vector of, or everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.memory.command.outcome import WHOLE
+from services.memory.command.progress import Steps, counted, say
+from services.memory.embedder import EmbedderThread
+from services.memory.embedding_queue import embed_batch
+
+if TYPE_CHECKING:
+    from services.memory.command.arguments import Options
+    from services.memory.command.desk import Desk
+
+
+async def reindex(options: Options, desk: Desk) -> int:
+    """Embeds. What waits is in the database and every batch is stored, so it can be ended at any time."""
+    batch_size = desk.settings.embedding_batch_size
+    async with desk.store() as store:
+        model = await desk.embedder()
+        embedder = EmbedderThread(model, batch_size)
+        try:
+            await store.queue_unfit(embedder.id, embedder.dimension, everything=options.all)
+            done = 0
+            with Steps("Embedding messages", await store.count_unembedded()) as steps:
+                while batch := await store.next_unembedded(batch_size):
+                    await embed_batch(store, embedder, batch)
+                    done += len(batch)
+                    steps.advance(len(batch))
+        finally:
+            await embedder.close()
+        left = await store.count_unembedded()
+    say(f"Embedded {counted(done, 'message')}.")
+    if left:
+        say(f"{counted(left, 'message')} are being embedded by running memory services.")
+    return WHOLE

@@ -1,0 +1,60 @@
+"""Queues stored messages to be embedded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, or_, select, true
+
+from services.memory.store.fault_rows import unusable
+from services.memory.store.locks import REINDEXING, lock_work
+from services.memory.store.tables import conversations, messages, unembedded, vectors
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_c, _m, _v, _q = conversations.c, messages.c, vectors.c, unembedded.c
+
+
+def queue(
+    connection: Connection, embedder: str, dimension: int, *, everything: bool, after: int, limit: int
+) -> int | None:
+    """Queues messages to be embedded by whichever replica comes to it, except those that wait already.
+
+    Args:
+        connection: An open transaction.
+        embedder: Whose vectors stay where they can be searched.
+        dimension: Of its vectors.
+        everything: Whether no vector stays.
+        after: Only messages with a larger id.
+        limit: Most messages to queue.
+
+    Returns:
+        The last id that was queued; None where none was.
+    """
+    lock_work(connection, REINDEXING)
+    wanting = or_(_v.message_id.is_(None), _v.embedder != embedder, unusable(dimension))
+    rows = connection.execute(
+        select(_m.id, _c.user_id, _v.message_id.is_(None).label("awaited"))
+        .join_from(messages, conversations, _c.id == _m.conversation_id)
+        .outerjoin(vectors, _v.message_id == _m.id)
+        .outerjoin(unembedded, _q.message_id == _m.id)
+        .where(
+            _m.id > after,
+            _m.content != "",
+            ~_m.superseded,
+            _q.message_id.is_(None),
+            true() if everything else wanting,
+        )
+        .order_by(_m.id)
+        .limit(limit)
+        # What somebody is deleting or superseding needs no vector; waiting for it could end in a deadlock.
+        .with_for_update(read=True, of=messages, skip_locked=True)
+    ).all()
+    if not rows:
+        return None
+    connection.execute(
+        insert(unembedded), [{"message_id": row.id, "user_id": row.user_id, "awaited": row.awaited} for row in rows]
+    )
+    last: int = rows[-1].id
+    return last
