@@ -57,8 +57,21 @@ def _default_address(words: Words) -> str:
     return f"127.0.0.1:{value}"
 
 
+def _keep_grpc_quiet() -> None:
+    """Has what is written past Python to the standard error go nowhere.
+
+    gRPC's core writes lines of its own there, which would stand in the midst of a chat; what it may write it has read
+    from the environment before this program has a say. What matters of it comes as an exception.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
 def main() -> None:
     """Runs the command line."""
+    _keep_grpc_quiet()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(chat)
     app(prog_name="python -m client.terminal")

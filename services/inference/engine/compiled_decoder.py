@@ -19,7 +19,8 @@ from services.inference.engine.kernels.barrier import BARRIER_BYTES
 from services.inference.engine.kernels.compiler import CompiledStep
 from services.inference.engine.kernels.crew_kernel import LINE_BYTES
 from services.inference.engine.kernels.linear_kernel import LEVELS
-from services.inference.engine.kernels.step_kernel import LayerField, StepField, StepShape, WorkspaceField
+from services.inference.engine.kernels.step_kernel import StepShape
+from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 from services.inference.engine.kernels.system_calls import find_system_calls
 
 if TYPE_CHECKING:

@@ -38,6 +38,7 @@ from services.inference.engine.runner_choice import make_runner
 from services.inference.engine.sampling import Choice, Sampler, choose_all
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence
+from services.inference.engine.system_messages import SystemMessages
 from services.inference.engine.throughput import Throughput
 from services.rpc.log import where
 
@@ -45,14 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from services.inference.engine.model_source import ModelFolder
-    from services.inference.engine.protocol import Engine, Message
+    from services.inference.engine.protocol import Engine
     from services.inference.progress import Progress
     from services.inference.settings import InferenceSettings
 
 _log = structlog.get_logger()
-
-_SYSTEM_MESSAGES = 256
-"""Whose lengths are remembered."""
 
 
 def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progress: Progress) -> Engine:
@@ -88,7 +86,7 @@ class NativeEngine:
         # One thread: the tokenizer serves one call at a time.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
         self._budget = PrefillBudget()
-        self._system_tokens: dict[Message, int] = {}
+        self._system_messages = SystemMessages(loaded.tokenizer)
         self._scheduler = Scheduler(max_running, self._budget)
         self._samplers: dict[int, Sampler] = {}
         self._post = Post()
@@ -125,14 +123,7 @@ class NativeEngine:
         first = prompt.messages[0]
         if first.role != "system":
             return 0
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._count_system, first)
-
-    def _count_system(self, system: Message) -> int:
-        if system not in self._system_tokens:
-            if len(self._system_tokens) >= _SYSTEM_MESSAGES:
-                self._system_tokens.clear()
-            self._system_tokens[system] = len(self._tokenizer.system_prefix(system))
-        return self._system_tokens[system]
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._system_messages.count, first)
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, ChatPrompt):

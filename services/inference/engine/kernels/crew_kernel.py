@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 
 from services.inference.engine.kernels.emitter import ADDRESS, I32, I64, VOID, Emitter, int64
-from services.inference.engine.kernels.step_kernel import StepField
+from services.inference.engine.kernels.step_tables import StepField
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.emitter import Value

@@ -1,0 +1,118 @@
+"""The tables by which compiled code is told what to work on: 64-bit integers, most of them addresses."""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from typing import Any
+
+
+class _Place(IntEnum):
+    """Which 64-bit integer of a table it is."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[Any]) -> int:
+        del name, start, last_values
+        return count
+
+
+class StepField(_Place):
+    """What a step works on; addresses but where a number is named. Floats have 32 bits, rows lie close together."""
+
+    THREADS = auto()
+    """Number."""
+    BARRIER = auto()
+    YIELD = auto()
+    """Of a function without arguments that lets other threads run."""
+    GENERATION = auto()
+    """Of a 64-bit integer: how many steps have begun."""
+    STATES = auto()
+    """Of a 64-bit integer for each thread, a cache line apart: whether it sleeps."""
+    STOP = auto()
+    """Number: other than 0 where there will be no further step."""
+    READ = auto()
+    """Of the C library's function."""
+    WRITE = auto()
+    """Of the C library's function."""
+    PIPE_OUT = auto()
+    """Number of the file that sleeping threads read from."""
+    PIPE_IN = auto()
+    """Number of the file that wakes them."""
+    BYTE = auto()
+    """Of what is read and written."""
+    ROWS = auto()
+    """Number of tokens."""
+    POSITIONS = auto()
+    """Of each token in its sequence: 64-bit integers."""
+    CACHES = auto()
+    """For each layer the address of each row's keys and values: shape `(2 KV, capacity, D)`, bf16."""
+    CACHE_HEAD_BYTES = auto()
+    """For each row the bytes from one head of its cache to the next: 64-bit integers."""
+    LAYERS = auto()
+    """`LayerField`s of each layer."""
+    WORKSPACES = auto()
+    """`WorkspaceField`s of each thread."""
+    HIDDEN = auto()
+    """The tokens' embeddings."""
+    QKV = auto()
+    ATTENDED = auto()
+    ATTENTION_OUT = auto()
+    PAIRS = auto()
+    ACTIVE = auto()
+    MLP_OUT = auto()
+    NORM = auto()
+    HEAD = auto()
+    HEAD_BITS = auto()
+    """Number."""
+    HEAD_BIAS = auto()
+    WANTED_ROWS = auto()
+    """Number of rows whose logits are asked for."""
+    WANTED = auto()
+    """Which they are: 64-bit integers."""
+    LOGITS = auto()
+    """Out: shape `(wanted rows, vocabulary)`, the vocabulary made a multiple of 16."""
+
+
+class LayerField(_Place):
+    """Addresses of a layer's weights; floats but where they are packed."""
+
+    ATTENTION_NORM = auto()
+    QKV = auto()
+    QKV_BITS = auto()
+    QKV_BIAS = auto()
+    QUERY_NORM = auto()
+    KEY_NORM = auto()
+    OUT = auto()
+    OUT_BITS = auto()
+    OUT_BIAS = auto()
+    AFTER_ATTENTION_NORM = auto()
+    MLP_NORM = auto()
+    GATE_UP = auto()
+    """16 outputs of the gate alternate with 16 of what it lets through."""
+    GATE_UP_BITS = auto()
+    GATE_UP_BIAS = auto()
+    DOWN = auto()
+    DOWN_BITS = auto()
+    DOWN_BIAS = auto()
+    AFTER_MLP_NORM = auto()
+    COSINES = auto()
+    """Of each row's position, `head_size` to a row; the sines have the sign that half a turn of the head gives them."""
+    SINES = auto()
+    WINDOW = auto()
+    """Number of tokens that are attended to."""
+
+
+class WorkspaceField(_Place):
+    """Addresses of what one thread writes for itself."""
+
+    HIDDEN = auto()
+    """Floats, shape `(rows, hidden)`."""
+    ROW = auto()
+    """Floats, the largest input of a linear."""
+    VALUES = auto()
+    """8-bit integers, shape `(rows, largest input)`."""
+    SCALES = auto()
+    SUMS = auto()
+    QUERIES = auto()
+    """Floats, the query heads that share a head of keys."""
+    SCORES = auto()
+    """Floats, for each such head as many as the longest context, made a multiple of 16."""
