@@ -9,7 +9,7 @@ from __future__ import annotations
 MOST_TOKENS = 512
 """Most prompt tokens that one step reads: between two of a longer prompt's, others come and go."""
 
-_LEAST_TOKENS = 8
+_LEAST_TOKENS = 6
 _FIRST_TOKENS = 16
 """Before anything has been measured."""
 _LENGTHENED_BY = 0.75

@@ -27,7 +27,7 @@ def test_the_more_prompts_wait_the_more_of_them_is_read():
 
 
 def test_some_is_read_however_slow_it_is():
-    assert _learned(step=0.001, token=1.0).tokens(4, 1) == 8
+    assert _learned(step=0.001, token=1.0).tokens(4, 1) == 6
 
 
 def test_never_more_is_read_than_a_step_may_hold():
