@@ -50,11 +50,11 @@ def against_best_peer(result: Result, measure: str, metric: str) -> str:
     return f"{number(medians[OURS] / peers[best])} × {best}" if peers[best] else "–"
 
 
-def markdown(result: Result) -> str:
-    """Returns the whole result as Markdown: where it ran, one row a measurement, one column a contender."""
+def heading(result: Result) -> list[str]:
+    """Returns the lines that every result begins with: what it is of, and where and how it was taken."""
     machine = result.machine
     load = " / ".join(f"{value:.2f}" for value in result.load_average)
-    lines = [
+    return [
         f"# {result.question}, {result.date}",
         "",
         f"- Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {machine.os}",
@@ -65,6 +65,13 @@ def markdown(result: Result) -> str:
         *(f"- Not measured: {name}: {why}" for name, why in result.missing.items()),
         *(f"- Failed: {name}: {why}" for name, why in result.failures.items()),
         "",
+    ]
+
+
+def markdown(result: Result) -> str:
+    """Returns the whole result as Markdown: where it ran, one row a measurement, one column a contender."""
+    lines = [
+        *heading(result),
         "Medians, with the least and the greatest repetition. The last column is our median divided by that of the",
         "best peer: more is better for tokens/s, less for ms.",
         "",

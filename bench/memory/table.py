@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.memory.recall import DEPTHS
-from bench.table import number
+from bench.table import heading, number
 
 if TYPE_CHECKING:
     from bench.result import Result
@@ -20,7 +20,7 @@ def recall_markdown(result: Result) -> str:
     kinds = [measure for measure in measures if measure not in _LANGUAGES]
     depths = " / ".join(str(depth) for depth in DEPTHS)
     lines = [
-        *_heading(result),
+        *heading(result),
         f"Evidence among the first {depths} hits, in percent, averaged over questions.",
         "",
         _row("", *(f"{_LANGUAGES[language]} @{depths}" for language in languages)),
@@ -40,28 +40,13 @@ def recall_markdown(result: Result) -> str:
 def speed_markdown(result: Result) -> str:
     """Returns one row a measurement."""
     lines = [
-        *_heading(result),
+        *heading(result),
         _row("measure", "metric", "value"),
         _row("---", "---", "---"),
         *(_row(s.measure, s.metric.replace("_", " "), f"{number(s.summary.median)} {s.unit}") for s in result.series),
         "",
     ]
     return "\n".join(lines)
-
-
-def _heading(result: Result) -> list[str]:
-    here = result.machine
-    load = " / ".join(f"{value:.2f}" for value in result.load_average)
-    return [
-        f"# {result.question}, {result.date}",
-        "",
-        f"- Machine: {here.cpu}, {here.cores} cores, {here.memory_bytes / 2**30:.0f} GiB, {here.os}",
-        f"- Commit: {result.commit}",
-        f"- Versions: {', '.join(f'{name} {version}' for name, version in result.versions.items())}",
-        f"- Load average before the run (1 / 5 / 15 minutes): {load}",
-        f"- Workload: {', '.join(f'{name} {value}' for name, value in result.workload.items())}",
-        "",
-    ]
 
 
 def _depths(result: Result, contender: str, measure: str) -> str:

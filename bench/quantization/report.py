@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.table import cell, number
+from bench.table import cell, heading, number
 
 if TYPE_CHECKING:
     from bench.result import Result
@@ -14,23 +14,13 @@ _AGAINST = "bf16"
 
 def markdown(result: Result) -> str:
     """Returns where it ran, then one row a form and one column a measurement."""
-    machine = result.machine
-    load = " / ".join(f"{value:.2f}" for value in result.load_average)
     columns = tuple(dict.fromkeys((s.measure, s.metric, s.unit) for s in result.series))
     headings = [
         " ".join(word for word in (measure, metric.replace("_", " "), f"({unit})" if unit else "") if word)
         for measure, metric, unit in columns
     ]
     lines = [
-        f"# {result.question}, {result.date}",
-        "",
-        f"- Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {machine.os}",
-        f"- Commit: {result.commit}",
-        f"- Versions: {', '.join(f'{name} {version}' for name, version in result.versions.items())}",
-        f"- Load average before the run (1 / 5 / 15 minutes): {load}",
-        f"- Workload: {', '.join(f'{name} {value}' for name, value in result.workload.items())}",
-        *(f"- Not measured: {name}: {why}" for name, why in result.missing.items()),
-        "",
+        *heading(result),
         f"Medians, with the least and the greatest repetition. `× {_AGAINST}` is the ratio of medians at one reply.",
         "Divergence is from fp32, agreement with bf16; both and perplexity over the same tokens, read one at a time.",
         "",
