@@ -62,7 +62,7 @@ class InferenceSettings(CommonSettings):
         None,
         description="Most tokens of running requests, reply included, that there is memory for; a request that finds "
         "no room waits. Default: what all running requests can need together, within half of the memory that is free "
-        "at start. Applies to models of the Llama, Qwen and Gemma families in `bf16` or `fp32` on a CPU.",
+        "at start. Applies to models of the Llama, Qwen and Gemma families on a CPU, but not in bitsandbytes' weights.",
     )
     prefix_cache_tokens: Annotated[int, Field(ge=0)] = Field(
         32768,

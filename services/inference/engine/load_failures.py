@@ -29,7 +29,7 @@ def too_big(weights: Weights, device: Device) -> StartupError:
     )
 
 
-def impossible(weights: Weights, device: Device) -> StartupError:
+def impossible(weights: str, device: Device) -> StartupError:
     """The device, or what is installed, cannot compute with these weights."""
     hint = "install bitsandbytes and accelerate in versions that support this device, or " if "bnb" in weights else ""
     return StartupError(

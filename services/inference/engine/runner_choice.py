@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from services.inference.engine import load_failures
 from services.inference.engine.batched_runner import BatchedRunner
 from services.inference.engine.compiled_decoder import CompiledDecoder
 from services.inference.engine.decoder import Decoder
@@ -33,7 +34,11 @@ class Limits:
 def make_runner(
     loaded: LoadedModel, max_running: int, kv_cache_tokens: int | None, prefix_cache_tokens: int
 ) -> tuple[Runner, Limits]:
-    """Returns the runner of a model, and its limits: a context that would not fit the memory is cut to what does."""
+    """Returns the runner of a model, and its limits: a context that would not fit the memory is cut to what does.
+
+    Raises:
+        StartupError: The model's step cannot be compiled for this machine; the message says what to do.
+    """
     context = loaded.info.context_tokens
     model = loaded.model
     if not isinstance(model, Decoder):
@@ -49,13 +54,17 @@ def make_runner(
     blocks = model.weights.blocks
     compiled = None
     if blocks is not None:
-        compiled = CompiledDecoder(
-            model.config,
-            model.weights,
-            blocks,
-            threads=torch.get_num_threads(),
-            context_tokens=limits.context_tokens,
-        )
+        try:
+            compiled = CompiledDecoder(
+                model.config,
+                model.weights,
+                blocks,
+                threads=torch.get_num_threads(),
+                context_tokens=limits.context_tokens,
+            )
+        except (RuntimeError, OSError) as failure:
+            # What LLVM says of a processor that it cannot compile for, or the system of a library that is not there.
+            raise load_failures.impossible(loaded.info.weights, "cpu") from failure
     return BatchedRunner(
         model,
         compiled,

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from services.inference.engine.loader import load_model
 from services.inference.engine.model_source import ModelFolder, locate
+from services.inference.engine.native import NativeEngine
 from services.inference.progress import Progress
 from services.inference.settings import InferenceSettings
 from services.rpc.settings import StartupError
@@ -162,3 +163,13 @@ def test_weights_that_the_device_cannot_compute_are_told(tiny: Path, monkeypatch
     monkeypatch.setattr(LlamaForCausalLM, "forward", impossible)
     with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=bnb-int8 cannot be computed on the cpu"):
         _load(tiny, weights="bnb-int8")
+
+
+async def test_a_step_that_cannot_be_compiled_here_is_told(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    def impossible(*_: object, **__: object) -> None:
+        raise RuntimeError("no such target")
+
+    loaded = _load(tiny)
+    monkeypatch.setattr("services.inference.engine.compiled_decoder.CompiledStep", impossible)
+    with pytest.raises(StartupError, match="CHATBOT_WEIGHTS=int8 cannot be computed on the cpu here; set it to bf16"):
+        NativeEngine(loaded, max_running=1, prefix_cache_tokens=0)
