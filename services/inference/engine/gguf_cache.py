@@ -32,6 +32,10 @@ _UNFINISHED_KEPT_SECONDS = 3600.0
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
+_FORM = 2
+"""Of what a conversion writes; a folder of another is converted anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class GgufSource:
     """What a folder was converted from, and how big what came out was."""
@@ -43,6 +47,8 @@ class GgufSource:
     languages: list[str]
     weights_bytes: int
     """Total size of the folder's safetensors files."""
+    form: int
+    """`_FORM` when it was converted."""
 
 
 def converted(
@@ -134,7 +140,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 def _describe(file: Path, digest: str, languages: list[str], weights_bytes: int) -> GgufSource:
     size, mtime_ns = _stamp(file)
-    return GgufSource(str(file.resolve()), size, mtime_ns, digest, languages, weights_bytes)
+    return GgufSource(str(file.resolve()), size, mtime_ns, digest, languages, weights_bytes, _FORM)
 
 
 def _digest(file: Path, progress: Progress) -> str:
@@ -153,9 +159,10 @@ def _weights_bytes(folder: Path) -> int:
 
 def _read_source(folder: Path) -> GgufSource | None:
     try:
-        return GgufSource(**json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8")))
+        source = GgufSource(**json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    return source if source.form == _FORM else None
 
 
 def _write_source(folder: Path, source: GgufSource) -> None:

@@ -51,6 +51,17 @@ def test_a_file_that_was_only_touched_is_known_by_its_digest(tmp_path: Path, fil
     assert json.loads((first / "source.json").read_text())["mtime_ns"] == 10**9
 
 
+@pytest.mark.parametrize("form", [None, 1])
+def test_what_an_earlier_version_converted_is_converted_anew(tmp_path: Path, file: Path, form: int | None):
+    conversion = Conversion()
+    first = converted(file, tmp_path, Progress(), conversion)
+    source = json.loads((first / "source.json").read_text())
+    del source["form"]
+    (first / "source.json").write_text(json.dumps(source if form is None else {**source, "form": form}))
+    assert converted(file, tmp_path, Progress(), conversion) == first
+    assert conversion.runs == 2
+
+
 def test_a_moved_file_is_known_by_its_digest(tmp_path: Path, file: Path):
     conversion = Conversion()
     first = converted(file, tmp_path, Progress(), conversion)

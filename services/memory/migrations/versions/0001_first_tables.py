@@ -27,17 +27,8 @@ def upgrade() -> None:
         sa.Column("last_sequence", sa.BigInteger, nullable=False),
         sa.Column("message_count", sa.BigInteger, nullable=False),
         sa.Column("window_start_sequence", sa.BigInteger, nullable=False),
-        sa.Column("expire_ns", sa.BigInteger),
     )
     op.create_index("conversations_by_use", "conversations", ["user_id", "update_ns", "id"])
-    expires = sa.text("expire_ns IS NOT NULL")
-    op.create_index(
-        "conversations_by_expiry",
-        "conversations",
-        ["expire_ns", "user_id"],
-        sqlite_where=expires,
-        postgresql_where=expires,
-    )
     op.create_table(
         "messages",
         sa.Column("id", _row_id, primary_key=True, autoincrement=True),
@@ -73,27 +64,13 @@ def upgrade() -> None:
         sa.Column("message_id", _row_id, sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("user_id", sa.Text, nullable=False),
         sa.Column("awaited", sa.Boolean, nullable=False),
-        sa.Column("replica", sa.Text),
     )
     op.create_index("unembedded_by_user", "unembedded", ["user_id", "message_id"])
-    op.create_index("unembedded_by_turn", "unembedded", ["replica", "awaited", "message_id"])
     op.create_table(
         "users",
         sa.Column("user_id", sa.Text, primary_key=True),
         sa.Column("last_position", sa.BigInteger, nullable=False),
         sa.Column("deletion_counter", sa.BigInteger, nullable=False),
-    )
-    op.create_table(
-        "turns",
-        sa.Column("conversation_id", sa.Text, sa.ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
-        sa.Column("turn_id", sa.Text, nullable=False),
-        sa.Column("until_ns", sa.BigInteger, nullable=False),
-    )
-    op.create_table(
-        "replicas",
-        sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("revision", sa.Text, nullable=False),
-        sa.Column("alive_until_ns", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "requests",
