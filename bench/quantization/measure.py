@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from services.inference.engine.block_model import BlockModel
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.loader import load_model
 from services.inference.engine.mailbox import Mailbox
@@ -199,16 +200,16 @@ def _speed(loaded: LoadedModel, runner: Runner, tokens: list[int], streams: int,
 def _weights(loaded: LoadedModel) -> tuple[int, int]:
     """Returns the bytes of all weights that are held, and of those that a decode step reads but for the embedding."""
     model = loaded.model
-    if not isinstance(model, Decoder):
+    if not isinstance(model, (Decoder, BlockModel)):
         held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         looked_up = 0 if model.config.tie_word_embeddings else model.get_parameter("model.embed_tokens.weight").nbytes
         return held, held - looked_up
-    embedding = model.weights.embedding
-    head = 0 if not model.config.tied_head else embedding.numel()
-    linears = (model.parameters - embedding.numel() + head) * embedding.itemsize
-    blocks = model.weights.blocks
+    if isinstance(model, BlockModel):
+        return model.weights.embedding.nbytes + model.blocks.bytes, model.blocks.bytes
+    tied = model.vocabulary_size * model.config.hidden_size if model.config.tied_head else 0
     # A head that is the embedding is laid out once more for its product.
-    return linears + embedding.nbytes + (blocks.bytes if blocks else 0), blocks.bytes if blocks else linears
+    held = (model.parameters + tied) * model.dtype.itemsize
+    return held, held - model.vocabulary_size * model.config.hidden_size * model.dtype.itemsize
 
 
 def main(question: str) -> None:

@@ -1,6 +1,6 @@
 """Computes steps of few tokens by compiled code.
 
-Weights in blocks of 4 or 8 bits, inputs of linears rounded to 15 bits, sums in 32-bit floats, keys and values in bf16.
+Weights in blocks of 4 or 8 bits, inputs of linears rounded to bytes, sums in 32-bit floats, keys and values in bf16.
 What a token gets does not hang on which others share its step.
 """
 
@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from services.inference.engine.kernels.attention_kernel import AttentionShape
+from services.inference.engine.kernels.attention_kernel import KEY_BLOCK, AttentionShape
 from services.inference.engine.kernels.barrier import BARRIER_BYTES
 from services.inference.engine.kernels.compiler import CompiledStep
 from services.inference.engine.kernels.crew_kernel import LINE_BYTES
-from services.inference.engine.kernels.linear_kernel import LEVELS
+from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, ROWS_AT_ONCE
 from services.inference.engine.kernels.step_kernel import StepShape
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 from services.inference.engine.kernels.system_calls import find_system_calls
+from services.inference.engine.thread_places import ThreadPlaces
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from services.inference.engine.block_model import BlockModel
     from services.inference.engine.block_weights import BlockLinear, DecoderBlocks
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.decoder_weights import DecoderWeights
@@ -39,24 +43,29 @@ def can_compile(config: DecoderConfig) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class CachedRow:
-    """Where a token's keys and values belong."""
+class Span:
+    """Tokens of one sequence that follow one another, and where their keys and values belong."""
 
-    layers: np.ndarray
-    """Addresses of its sequence's, one a layer, of shape `(2 KV, capacity, D)`, bf16: heads of keys, then of values."""
+    layers: npt.NDArray[np.int64]
+    """Addresses, one a layer, as `StepField.CACHES` has them."""
     head_bytes: int
     """From one head to the next."""
-    position: int
-    """Of the token in its sequence."""
+    begin: int
+    """Position of the first token in its sequence."""
+    end: int
+    """Position after the last."""
+
+    @property
+    def tokens(self) -> int:
+        """How many there are."""
+        return self.end - self.begin
 
 
 class CompiledDecoder:
     """A decoder's weights and working memory, and the threads that compute with them.
 
     Args:
-        config: The model's.
-        weights: What is not a linear: embedding and norms.
-        blocks: The linears.
+        model: Its weights.
         threads: How many compute.
         context_tokens: Longest sequence.
         features: As `CompiledStep` has them.
@@ -64,18 +73,17 @@ class CompiledDecoder:
 
     def __init__(
         self,
-        config: DecoderConfig,
-        weights: DecoderWeights,
-        blocks: DecoderBlocks,
+        model: BlockModel,
         *,
         threads: int,
         context_tokens: int,
         features: str | None = None,
     ) -> None:
+        config, weights = model.config, model.weights
         self._config = config
         self._embedding = weights.embedding
         self._embedding_scale = torch.tensor(config.embedding_scale, dtype=weights.embedding.dtype)
-        self._shape = _step_shape(config, blocks)
+        self._shape = _step_shape(config, model.blocks)
         self._code = CompiledStep(self._shape, features)
         # Everything whose address the compiled code is given, kept from being freed.
         self._kept: list[torch.Tensor] = []
@@ -90,7 +98,8 @@ class CompiledDecoder:
         self._head_bytes = self._integers(MOST_ROWS)
         self._wanted = self._integers(MOST_ROWS)
         self._caches = self._integers(config.layers * MOST_ROWS)
-        self._fill_table(weights, blocks, threads, context_tokens)
+        self._runs = self._integers(2 * MOST_ROWS)
+        self._fill_table(weights, model.blocks, threads, context_tokens)
         self._closed = False
         self._servants = [
             threading.Thread(
@@ -100,24 +109,30 @@ class CompiledDecoder:
         ]
         for servant in self._servants:
             servant.start()
+        self._places: ThreadPlaces | None = None
 
-    def forward(self, tokens: list[int], rows: list[CachedRow], wanted: list[int]) -> torch.Tensor:
+    def forward(self, tokens: list[int], spans: list[Span], wanted: list[int]) -> torch.Tensor:
         """Computes at most `MOST_ROWS` new tokens, and keeps their keys and values.
 
         Args:
-            tokens: Token ids. Those of one sequence follow one another.
-            rows: Where each one's keys and values belong.
+            tokens: Token ids, those of the spans one after the other.
+            spans: Where their keys and values belong.
             wanted: Which of the tokens' logits are asked for.
 
         Returns:
             Logits, fp32, shape `(wanted, vocabulary)`; to be read before the next call.
         """
+        if self._places is None:
+            # Whoever computes first leads from then on.
+            servants = [servant.native_id for servant in self._servants]
+            self._places = ThreadPlaces([threading.get_native_id(), *(n for n in servants if n is not None)])
+        self._places.look()
         count = len(tokens)
         hidden = torch.nn.functional.embedding(torch.tensor(tokens), self._embedding)
         if self._config.embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
         self._hidden[:count] = hidden
-        positions = torch.tensor([row.position for row in rows])
+        positions = torch.cat([torch.arange(span.begin, span.end) for span in spans])
         self._positions[:count] = positions
         for number, rope in enumerate(self._config.ropes):
             angles = positions[:, None].float() * rope.inverse_frequencies
@@ -127,9 +142,13 @@ class CompiledDecoder:
             self._cosines[number, :count, half:] = cosines
             self._sines[number, :count, :half] = -sines
             self._sines[number, :count, half:] = sines
-        self._head_bytes[:count] = torch.tensor([row.head_bytes for row in rows])
-        addresses = np.stack([row.layers for row in rows], axis=1)
+        sizes = [span.tokens for span in spans]
+        self._head_bytes[:count] = torch.from_numpy(np.repeat([span.head_bytes for span in spans], sizes))
+        addresses = np.repeat(np.stack([span.layers for span in spans], axis=1), sizes, axis=1)
         self._caches[: addresses.size] = torch.from_numpy(addresses.reshape(-1))
+        runs = self._runs_of(sizes)
+        self._runs[: 2 * len(runs)] = torch.tensor(runs).flatten()
+        self._table[StepField.RUN_COUNT] = len(runs)
         self._wanted[: len(wanted)] = torch.tensor(wanted, dtype=torch.long)
         self._table[StepField.ROWS] = count
         self._table[StepField.WANTED_ROWS] = len(wanted)
@@ -141,6 +160,25 @@ class CompiledDecoder:
         logits = self._logits[: len(wanted), : len(self._embedding)]
         cap = self._config.logits_cap
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def computes(self) -> bool:
+        """Computes once, and returns whether numbers come out of it."""
+        config = self._config
+        cache = torch.zeros((config.layers, 2 * config.kv_heads, KEY_BLOCK, config.head_size), dtype=torch.bfloat16)
+        layers = np.array([layer.data_ptr() for layer in cache], dtype=np.int64)
+        span = Span(layers, cache[0, 0].nbytes, 0, KEY_BLOCK // 2)
+        return bool(torch.isfinite(self.forward([0] * span.tokens, [span], [span.tokens - 1])).all())
+
+    def _runs_of(self, sizes: list[int]) -> list[tuple[int, int]]:
+        together = self._shape.attention.rows_at_once
+        runs = []
+        row = 0
+        for size in sizes:
+            whole = row + size - size % together
+            runs += [(first, together) for first in range(row, whole, together)]
+            runs += [(first, 1) for first in range(whole, row + size)]
+            row += size
+        return runs
 
     @property
     def asleep(self) -> list[bool]:
@@ -177,6 +215,7 @@ class CompiledDecoder:
             StepField.POSITIONS: self._positions.data_ptr(),
             StepField.CACHES: self._caches.data_ptr(),
             StepField.CACHE_HEAD_BYTES: self._head_bytes.data_ptr(),
+            StepField.RUNS: self._runs.data_ptr(),
             StepField.HIDDEN: self._hidden.data_ptr(),
             StepField.QKV: self._room(4 * MOST_ROWS * shape.qkv),
             StepField.ATTENDED: self._room(4 * MOST_ROWS * shape.attended),
@@ -199,16 +238,16 @@ class CompiledDecoder:
         config = self._config
         table = torch.zeros(config.layers, len(LayerField), dtype=torch.long)
         for row, number in zip(table, range(config.layers), strict=True):
-            layer, linears = weights.layers[number], blocks.layers[number]
-            norms = {
-                LayerField.ATTENTION_NORM: layer.attention_norm,
-                LayerField.QUERY_NORM: layer.query_norm,
-                LayerField.KEY_NORM: layer.key_norm,
-                LayerField.AFTER_ATTENTION_NORM: layer.attention_after_norm,
-                LayerField.MLP_NORM: layer.mlp_norm,
-                LayerField.AFTER_MLP_NORM: layer.mlp_after_norm,
+            norms, linears = weights.layers[number], blocks.layers[number]
+            weights_of = {
+                LayerField.ATTENTION_NORM: norms.attention,
+                LayerField.QUERY_NORM: norms.query,
+                LayerField.KEY_NORM: norms.key,
+                LayerField.AFTER_ATTENTION_NORM: norms.after_attention,
+                LayerField.MLP_NORM: norms.mlp,
+                LayerField.AFTER_MLP_NORM: norms.after_mlp,
             }
-            for field, norm in norms.items():
+            for field, norm in weights_of.items():
                 if norm is not None:
                     row[field] = self._kept_floats(norm)
             self._enter_linear(row, LayerField.QKV, linears.qkv)
@@ -230,15 +269,17 @@ class CompiledDecoder:
     def _workspaces(self, threads: int, context_tokens: int) -> torch.Tensor:
         shape = self._shape
         widest = max(shape.hidden, shape.attended, shape.intermediate)
-        heads = shape.attention.shared_by
+        queries = shape.attention.shared_by * shape.attention.rows_at_once
         sizes = {
             WorkspaceField.HIDDEN: 4 * MOST_ROWS * shape.hidden,
             WorkspaceField.ROW: 4 * widest,
             WorkspaceField.VALUES: LEVELS * MOST_ROWS * widest,
             WorkspaceField.SCALES: MOST_ROWS * widest // 8,
             WorkspaceField.SUMS: MOST_ROWS * widest // 8,
-            WorkspaceField.QUERIES: 4 * heads * shape.attention.head_size,
-            WorkspaceField.SCORES: 4 * heads * (context_tokens + 16),
+            WorkspaceField.OFFSETS: MOST_ROWS * widest // 8,
+            WorkspaceField.FINE: MOST_ROWS * widest // (ROWS_AT_ONCE * GROUP),
+            WorkspaceField.QUERIES: 4 * queries * shape.attention.head_size,
+            WorkspaceField.SCORES: 4 * queries * (context_tokens + 2 * KEY_BLOCK),
         }
         return torch.tensor([[self._room(sizes[field]) for field in WorkspaceField] for _ in range(threads)])
 

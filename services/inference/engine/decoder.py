@@ -14,7 +14,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from services.inference.engine.decoder_config import DecoderConfig, Rope
-    from services.inference.engine.decoder_weights import DecoderWeights, LayerWeights
+    from services.inference.engine.decoder_weights import DecoderLinears, DecoderWeights, LayerLinears, LayerNorms
 
 
 class Attention(Protocol):
@@ -35,9 +35,10 @@ class Attention(Protocol):
 class Decoder:
     """Computes logits. Holds weights and nothing of any sequence."""
 
-    def __init__(self, config: DecoderConfig, weights: DecoderWeights) -> None:
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, linears: DecoderLinears) -> None:
         self.config = config
-        self.weights = weights
+        self._weights = weights
+        self._linears = linears
         self.parameters = weights.parameters
         self.vocabulary_size = weights.embedding.shape[0]
         self.dtype = weights.embedding.dtype
@@ -60,44 +61,44 @@ class Decoder:
         Returns:
             Shape `(M, vocabulary)`.
         """
-        hidden = functional.embedding(tokens, self.weights.embedding)
+        hidden = functional.embedding(tokens, self._weights.embedding)
         if self.config.embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
         rotations = [_rotation(rope, positions, self.dtype) for rope in self.config.ropes]
-        for number, layer in enumerate(self.weights.layers):
+        for number, norms in enumerate(self._weights.layers):
             rotation = rotations[self.config.rope_of_layer[number]]
-            hidden = hidden + self._attention(number, layer, hidden, rotation, attention)
-            hidden = hidden + self._mlp(layer, hidden)
-        logits = self.weights.head(self._norm(hidden[wanted], self.weights.norm))
+            hidden = hidden + self._attention(number, norms, hidden, rotation, attention)
+            hidden = hidden + self._mlp(norms, self._linears.layers[number], hidden)
+        logits = self._linears.head(self._norm(hidden[wanted], self._weights.norm))
         return _capped(logits, self.config.logits_cap)
 
     def _attention(
         self,
         number: int,
-        layer: LayerWeights,
+        norms: LayerNorms,
         hidden: torch.Tensor,
         rotation: tuple[torch.Tensor, torch.Tensor],
         attention: Attention,
     ) -> torch.Tensor:
-        config = self.config
-        qkv = layer.qkv(self._norm(hidden, layer.attention_norm))
+        config, linears = self.config, self._linears.layers[number]
+        qkv = linears.qkv(self._norm(hidden, norms.attention))
         qkv = qkv.view(len(hidden), config.heads + 2 * config.kv_heads, config.head_size)
         rotated = qkv[:, : config.heads + config.kv_heads]
-        if layer.query_norm is not None and layer.key_norm is not None:
-            queries = self._norm(rotated[:, : config.heads], layer.query_norm)
-            keys = self._norm(rotated[:, config.heads :], layer.key_norm)
+        if norms.query is not None and norms.key is not None:
+            queries = self._norm(rotated[:, : config.heads], norms.query)
+            keys = self._norm(rotated[:, config.heads :], norms.key)
             rotated.copy_(_rotated(torch.cat((queries, keys), dim=1), rotation))
         else:
             rotated.copy_(_rotated(rotated, rotation))
-        read = layer.attention_out(attention.attend(number, qkv))
-        return read if layer.attention_after_norm is None else self._norm(read, layer.attention_after_norm)
+        read = linears.attention_out(attention.attend(number, qkv))
+        return read if norms.after_attention is None else self._norm(read, norms.after_attention)
 
-    def _mlp(self, layer: LayerWeights, hidden: torch.Tensor) -> torch.Tensor:
-        gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)
+    def _mlp(self, norms: LayerNorms, linears: LayerLinears, hidden: torch.Tensor) -> torch.Tensor:
+        gate, up = linears.gate_up(self._norm(hidden, norms.mlp)).chunk(2, dim=-1)
         silu = self.config.activation == "silu"
         gate = functional.silu(gate) if silu else functional.gelu(gate, approximate="tanh")
-        out = layer.down(gate * up)
-        return out if layer.mlp_after_norm is None else self._norm(out, layer.mlp_after_norm)
+        out = linears.down(gate * up)
+        return out if norms.after_mlp is None else self._norm(out, norms.after_mlp)
 
     def _norm(self, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Root mean square norm (Zhang and Sennrich 2019) over the last dimension."""

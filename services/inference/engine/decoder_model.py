@@ -1,7 +1,8 @@
-"""Loads the slim decoder from a Hugging Face model folder."""
+"""Loads a model of a family that has a decoder of our own from a Hugging Face model folder."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,10 +10,13 @@ from safetensors import SafetensorError
 
 from services.inference.engine import load_failures
 from services.inference.engine.attention import PromptAttention
+from services.inference.engine.block_model import BlockModel
 from services.inference.engine.decoder import Decoder
-from services.inference.engine.decoder_weights import WeightsDamaged, read_weights
+from services.inference.engine.decoder_weights import WeightsDamaged, read_blocks, read_linears
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from services.inference.engine.block_weights import Bits
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.model_source import ModelFolder
@@ -26,23 +30,39 @@ _BLOCK_BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 def load_decoder(folder: ModelFolder, config: DecoderConfig, weights: Weights, progress: Progress) -> Decoder:
     """Loads a folder's weights onto the CPU, as bf16 or fp32, and computes once with them.
 
-    With `int8` and `int4` it holds bf16 for prompts, and the linears once more in blocks for replies.
-
     Raises:
         StartupError: They cannot be loaded or computed; the message says what to do.
     """
     dtype = torch.float32 if weights == "fp32" else torch.bfloat16
-    try:
-        bits = _BLOCK_BITS.get(weights)
-        decoder = Decoder(config, read_weights(folder.path, config, dtype, bits, progress.reach))
+    with _told(folder, weights):
+        decoder = Decoder(config, *read_linears(folder.path, config, dtype, progress.reach))
         _warm_up(decoder)
+    return decoder
+
+
+def load_block_model(folder: ModelFolder, config: DecoderConfig, weights: Weights, progress: Progress) -> BlockModel:
+    """Loads a folder's weights onto the CPU, its linears in blocks of 4 or 8 bits as `int4` and `int8` say.
+
+    Raises:
+        StartupError: They cannot be loaded; the message says what to do.
+    """
+    with _told(folder, weights):
+        return BlockModel(
+            config, *read_blocks(folder.path, config, torch.bfloat16, _BLOCK_BITS[weights], progress.reach)
+        )
+
+
+@contextmanager
+def _told(folder: ModelFolder, weights: Weights) -> Iterator[None]:
+    """Turns what goes wrong into what whoever starts the service is told."""
+    try:
+        yield
     except MemoryError:
         raise load_failures.too_big(weights, "cpu") from None
     except (WeightsDamaged, SafetensorError, OSError, ValueError, KeyError):
         raise load_failures.damaged(folder) from None
     except RuntimeError as failure:
         raise load_failures.impossible(weights, "cpu") from failure
-    return decoder
 
 
 def _warm_up(decoder: Decoder) -> None:

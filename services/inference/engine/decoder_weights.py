@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -26,57 +26,63 @@ _INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True)
-class LayerWeights:
-    """One layer. Norms are of shape `(hidden_size,)`, those of queries and keys `(head_size,)`."""
+class LayerNorms:
+    """One layer's norms, of shape `(hidden_size,)`; those of queries and keys `(head_size,)`."""
 
-    attention_norm: torch.Tensor
+    attention: torch.Tensor
+    query: torch.Tensor | None
+    key: torch.Tensor | None
+    after_attention: torch.Tensor | None
+    mlp: torch.Tensor
+    after_mlp: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerLinears:
+    """One layer's linears."""
+
     qkv: Linear
     """Outputs: all heads of the queries, then of the keys, then of the values."""
-    query_norm: torch.Tensor | None
-    key_norm: torch.Tensor | None
     attention_out: Linear
-    attention_after_norm: torch.Tensor | None
-    mlp_norm: torch.Tensor
     gate_up: Linear
     """Outputs: the gate, then what it lets through."""
     down: Linear
-    mlp_after_norm: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLinears:
+    """All linears of a decoder, in one dtype."""
+
+    layers: tuple[LayerLinears, ...]
+    head: Linear
+    """From the last hidden state to logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderWeights:
-    """All weights of a decoder, in one dtype on one device."""
+    """All weights of a decoder but its linears, in one dtype on one device."""
 
     embedding: torch.Tensor
     """Shape `(vocabulary, hidden_size)`."""
-    layers: tuple[LayerWeights, ...]
+    layers: tuple[LayerNorms, ...]
     norm: torch.Tensor
-    head: Linear
-    """From the last hidden state to logits."""
     parameters: int
-    blocks: DecoderBlocks | None
-    """The linears once more, in blocks, where they were asked for."""
+    """Of the whole decoder."""
 
 
 class WeightsDamaged(Exception):
     """A tensor is missing or not of its shape."""
 
 
-def read_weights(
-    folder: Path,
-    config: DecoderConfig,
-    dtype: torch.dtype,
-    block_bits: Bits | None = None,
-    reach: Callable[[int, int], None] | None = None,
-) -> DecoderWeights:
+def read_linears(
+    folder: Path, config: DecoderConfig, dtype: torch.dtype, reach: Callable[[int, int], None] | None = None
+) -> tuple[DecoderWeights, DecoderLinears]:
     """Reads a folder's safetensors.
 
     Args:
         folder: Where they are.
         config: The model's.
         dtype: What weights are held in.
-        block_bits: What all linears but the head are held in besides, as blocks; the head always in 8 bits. Where the
-            folder has blocks of its own, of 4 bits, they are taken as they are.
         reach: Told how many bytes of how many have been read, each time there are more.
 
     Raises:
@@ -84,13 +90,60 @@ def read_weights(
         OSError, ValueError, safetensors.SafetensorError: A file cannot be read.
     """
     with ExitStack() as stack:
-        return _Reader(folder, config, dtype, stack, block_bits=block_bits, reach=reach).read()
+        reader = _Reader(folder, config, dtype, stack, reach)
+        embedding, head = reader.ends()
+        layers = reader.layers(lambda _, weights, bias: Linear(torch.cat(weights), bias))
+        linears = tuple(LayerLinears(*layer) for _, layer in layers)
+        return reader.weights(embedding, [norms for norms, _ in layers]), DecoderLinears(linears, Linear(head))
 
 
-@dataclass(frozen=True, slots=True)
-class _TakenLinear:
-    plain: Linear
-    blocks: BlockLinear | None
+def read_blocks(
+    folder: Path,
+    config: DecoderConfig,
+    dtype: torch.dtype,
+    bits: Bits,
+    reach: Callable[[int, int], None] | None = None,
+) -> tuple[DecoderWeights, DecoderBlocks]:
+    """Reads a folder's safetensors, all linears as blocks.
+
+    Args:
+        folder: Where they are.
+        config: The model's.
+        dtype: What the embedding and the norms are held in.
+        bits: Of the linears' weights, but for the head, which always has 8. Where the folder has blocks of its own, of
+            4 bits, they are taken as they are.
+        reach: As for `read_linears`.
+
+    Raises:
+        WeightsDamaged, OSError, ValueError, safetensors.SafetensorError: As for `read_linears`.
+    """
+    with ExitStack() as stack:
+        reader = _Reader(folder, config, dtype, stack, reach)
+        stored = BlockFile(folder, stack) if bits == 4 and has_blocks(folder) else None
+        embedding, head = reader.ends()
+        # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
+        head_blocks = block_linear(quantized(head, 8))
+
+        def make(names: list[str], weights: list[torch.Tensor], bias: torch.Tensor | None) -> BlockLinear:
+            blocks = _stored_blocks(stored, names) if stored is not None else quantized(torch.cat(weights), bits)
+            if blocks is None:
+                # The file holds more than 4 bits of them: so do 8.
+                blocks = quantized(torch.cat(weights), 8)
+            return block_linear(blocks, bias, alternate=len(names) == 2)
+
+        layers = reader.layers(make)
+        linears = tuple(LayerBlocks(*layer) for _, layer in layers)
+        return reader.weights(embedding, [norms for norms, _ in layers]), DecoderBlocks(linears, head_blocks)
+
+
+def _stored_blocks(file: BlockFile, names: list[str]) -> Blocks | None:
+    stored = [file.take(f"{name}.weight") for name in names]
+    if any(part is None for part in stored):
+        return None
+    return joined([part for part in stored if part is not None])
+
+
+LinearT = TypeVar("LinearT")
 
 
 class _Reader:
@@ -100,13 +153,9 @@ class _Reader:
         config: DecoderConfig,
         dtype: torch.dtype,
         stack: ExitStack,
-        *,
-        block_bits: Bits | None,
         reach: Callable[[int, int], None] | None,
     ) -> None:
         self._config = config
-        self._block_bits = block_bits
-        self._stored = BlockFile(folder, stack) if block_bits == 4 and has_blocks(folder) else None
         self._dtype = dtype
         self._parameters = 0
         self._reach = reach
@@ -117,77 +166,67 @@ class _Reader:
             file = stack.enter_context(safe_open(folder / name, framework="pt"))
             self._files.update(dict.fromkeys(file.keys(), file))
 
-    def read(self) -> DecoderWeights:
-        hidden = self._config.hidden_size
-        embedding = self._take("model.embed_tokens.weight", (-1, hidden))
+    def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the embedding and the head."""
+        embedding = self._take("model.embed_tokens.weight", (-1, self._config.hidden_size))
         head = embedding if self._config.tied_head else self._take("lm_head.weight", tuple(embedding.shape))
-        # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
-        head_blocks = block_linear(quantized(head, 8)) if self._block_bits is not None else None
-        layers = [self._read_layer(f"model.layers.{n}.") for n in range(self._config.layers)]
-        norm = self._take_norm("model.norm", hidden)
-        blocks = None
-        if head_blocks is not None:
-            blocks = DecoderBlocks(tuple(linear for _, linear in layers if linear is not None), head_blocks)
-        return DecoderWeights(
-            embedding, tuple(layer for layer, _ in layers), norm, Linear(head), self._parameters, blocks
-        )
+        return embedding, head
 
-    def _read_layer(self, name: str) -> tuple[LayerWeights, LayerBlocks | None]:
+    def layers(
+        self, make: Callable[[list[str], list[torch.Tensor], torch.Tensor | None], LinearT]
+    ) -> list[tuple[LayerNorms, tuple[LinearT, LinearT, LinearT, LinearT]]]:
+        """Reads all layers.
+
+        Args:
+            make: Makes one linear of several that share their input: their names, weights and bias.
+        """
+        return [self._layer(f"model.layers.{number}.", make) for number in range(self._config.layers)]
+
+    def weights(self, embedding: torch.Tensor, layers: list[LayerNorms]) -> DecoderWeights:
+        """Returns all but the linears, which have been read."""
+        norm = self._take_norm("model.norm", self._config.hidden_size)
+        return DecoderWeights(embedding, tuple(layers), norm, self._parameters)
+
+    def _layer(
+        self, name: str, make: Callable[[list[str], list[torch.Tensor], torch.Tensor | None], LinearT]
+    ) -> tuple[LayerNorms, tuple[LinearT, LinearT, LinearT, LinearT]]:
         config = self._config
         hidden, size, intermediate = config.hidden_size, config.head_size, config.intermediate_size
         queries, keys = config.heads * size, config.kv_heads * size
         attention, mlp = f"{name}self_attn.", f"{name}mlp."
         before_mlp = "pre_feedforward_layernorm" if config.norms_after else "post_attention_layernorm"
         heads_normed = f"{attention}q_norm.weight" in self._files
-        qkv = self._take_linear([f"{attention}{x}_proj" for x in "qkv"], [queries, keys, keys], hidden)
-        attention_out = self._take_linear([f"{attention}o_proj"], [hidden], queries)
-        gate_up = self._take_linear([f"{mlp}gate_proj", f"{mlp}up_proj"], [intermediate, intermediate], hidden)
-        down = self._take_linear([f"{mlp}down_proj"], [hidden], intermediate)
-        layer = LayerWeights(
-            attention_norm=self._take_norm(f"{name}input_layernorm", hidden),
-            qkv=qkv.plain,
-            query_norm=self._take_norm(f"{attention}q_norm", size) if heads_normed else None,
-            key_norm=self._take_norm(f"{attention}k_norm", size) if heads_normed else None,
-            attention_out=attention_out.plain,
-            attention_after_norm=(
+        norms = LayerNorms(
+            attention=self._take_norm(f"{name}input_layernorm", hidden),
+            query=self._take_norm(f"{attention}q_norm", size) if heads_normed else None,
+            key=self._take_norm(f"{attention}k_norm", size) if heads_normed else None,
+            after_attention=(
                 self._take_norm(f"{name}post_attention_layernorm", hidden) if config.norms_after else None
             ),
-            mlp_norm=self._take_norm(f"{name}{before_mlp}", hidden),
-            gate_up=gate_up.plain,
-            down=down.plain,
-            mlp_after_norm=(
-                self._take_norm(f"{name}post_feedforward_layernorm", hidden) if config.norms_after else None
-            ),
+            mlp=self._take_norm(f"{name}{before_mlp}", hidden),
+            after_mlp=(self._take_norm(f"{name}post_feedforward_layernorm", hidden) if config.norms_after else None),
         )
-        linears = (qkv.blocks, attention_out.blocks, gate_up.blocks, down.blocks)
-        return layer, LayerBlocks(*(linear for linear in linears if linear is not None)) if all(linears) else None
+        linears = (
+            make(*self._take_linear([f"{attention}{x}_proj" for x in "qkv"], [queries, keys, keys], hidden)),
+            make(*self._take_linear([f"{attention}o_proj"], [hidden], queries)),
+            make(*self._take_linear([f"{mlp}gate_proj", f"{mlp}up_proj"], [intermediate, intermediate], hidden)),
+            make(*self._take_linear([f"{mlp}down_proj"], [hidden], intermediate)),
+        )
+        return norms, linears
 
-    def _take_linear(self, names: list[str], outputs: list[int], inputs: int) -> _TakenLinear:
+    def _take_linear(
+        self, names: list[str], outputs: list[int], inputs: int
+    ) -> tuple[list[str], list[torch.Tensor], torch.Tensor | None]:
         weights = [self._take(f"{n}.weight", (rows, inputs)) for n, rows in zip(names, outputs, strict=True)]
-        bias = None
-        if any(f"{name}.bias" in self._files for name in names):
-            bias = torch.cat(
-                [
-                    self._take(f"{name}.bias", (len(weight),))
-                    if f"{name}.bias" in self._files
-                    else torch.zeros(len(weight), dtype=self._dtype)
-                    for name, weight in zip(names, weights, strict=True)
-                ]
-            )
-        plain = Linear(torch.cat(weights), bias)
-        if self._block_bits is None:
-            return _TakenLinear(plain, None)
-        blocks = self._blocks(names, weights, self._block_bits)
-        return _TakenLinear(plain, block_linear(blocks, bias, alternate=len(names) == 2))
-
-    def _blocks(self, names: list[str], weights: list[torch.Tensor], bits: Bits) -> Blocks:
-        if self._stored is None:
-            return quantized(torch.cat(weights), bits)
-        stored = [self._stored.take(f"{name}.weight") for name in names]
-        if any(part is None for part in stored):
-            # The file holds more than 4 bits of them: so do 8.
-            return quantized(torch.cat(weights), 8)
-        return joined([part for part in stored if part is not None])
+        if not any(f"{name}.bias" in self._files for name in names):
+            return names, weights, None
+        biases = [
+            self._take(f"{name}.bias", (len(weight),))
+            if f"{name}.bias" in self._files
+            else torch.zeros(len(weight), dtype=self._dtype)
+            for name, weight in zip(names, weights, strict=True)
+        ]
+        return names, weights, torch.cat(biases)
 
     def _take_norm(self, name: str, size: int) -> torch.Tensor:
         weight = self._take(f"{name}.weight", (size,))

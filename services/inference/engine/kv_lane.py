@@ -11,6 +11,8 @@ import torch
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+TOKEN_BLOCK = 16
+"""Tokens. Memory is copied in whole blocks: whoever computes with it may lay those out as it likes."""
 _FINITE_STEP = 128
 """Tokens. New room is made readable so much at a time."""
 
@@ -55,13 +57,13 @@ class Lane:
         return len(self._rows)
 
     def layer(self, number: int) -> torch.Tensor:
-        """Returns a layer's keys and values, shape `(rows, 2 KV, capacity, D)`: heads of keys, then of values."""
+        """Returns a layer's keys, then its values: shape `(rows, 2 KV, capacity in whole blocks, D)`."""
         return self._layers[number]
 
     @property
     def head_bytes(self) -> int:
         """From the keys or values of one head to those of the next."""
-        return self.capacity * self._shape.head_size * self.dtype.itemsize
+        return whole_blocks(self.capacity) * self._shape.head_size * self.dtype.itemsize
 
     def addresses(self, row: int) -> npt.NDArray[np.int64]:
         """Returns where in memory each layer's keys and values of a row begin, until the next `resize`."""
@@ -79,8 +81,9 @@ class Lane:
         """Takes a sequence's row away; the last row, so many tokens long, moves to its place."""
         row, last = self.row_of(sequence), self.used - 1
         if row != last:
+            copied = whole_blocks(length_of_last)
             for layer in self._layers:
-                layer[row, :, :length_of_last] = layer[last, :, :length_of_last]
+                layer[row, :, :copied] = layer[last, :, :copied]
             self._finite[row] = max(self._finite[row], length_of_last)
             self._rows[row] = self._rows[last]
         self._rows.pop()
@@ -95,7 +98,8 @@ class Lane:
         for number, layer in enumerate(self._layers):
             resized = self._empty(rows)
             for row in range(self.used):
-                resized[row, :, : self._finite[row]] = layer[row, :, : self._finite[row]]
+                copied = whole_blocks(self._finite[row])
+                resized[row, :, :copied] = layer[row, :, :copied]
             # One layer at a time: never twice the memory of all.
             self._layers[number] = resized
             self._addresses[number] = resized.data_ptr()
@@ -117,4 +121,11 @@ class Lane:
 
     def _empty(self, rows: int) -> torch.Tensor:
         shape = self._shape
-        return torch.empty((rows, shape.heads, self.capacity, shape.head_size), dtype=self.dtype, device=self.device)
+        return torch.empty(
+            (rows, shape.heads, whole_blocks(self.capacity), shape.head_size), dtype=self.dtype, device=self.device
+        )
+
+
+def whole_blocks(tokens: int) -> int:
+    """Returns how many tokens the blocks hold that so many need."""
+    return -(-tokens // TOKEN_BLOCK) * TOKEN_BLOCK

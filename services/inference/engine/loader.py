@@ -13,10 +13,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from services.inference.engine import catalog, load_failures, model_card
 from services.inference.engine.block_file import has_blocks
+from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import can_compile
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_config import read_config
-from services.inference.engine.decoder_model import load_decoder
+from services.inference.engine.decoder_model import load_block_model, load_decoder
 from services.inference.engine.generation_config import GenerationDefaults
 from services.inference.engine.protocol import Device, ModelInfo, SamplingDefaults, Weights
 from services.inference.engine.quiet import quieten_libraries
@@ -39,7 +40,7 @@ _MOST_THREADS = 16
 class LoadedModel:
     """A model that is ready to run."""
 
-    model: Decoder | PreTrainedModel
+    model: Decoder | BlockModel | PreTrainedModel
     tokenizer: ChatTokenizer
     info: ModelInfo
     end_tokens: frozenset[int]
@@ -80,7 +81,7 @@ def load_model(settings: InferenceSettings, folder: ModelFolder, progress: Progr
         device=device,
         context_tokens=_context_tokens(text_config, settings.context_tokens),
         vocabulary_size=min(int(text_config.vocab_size), tokenizer.vocabulary.size),
-        parameters=model.parameters if isinstance(model, Decoder) else int(model.num_parameters()),
+        parameters=model.parameters if isinstance(model, (Decoder, BlockModel)) else int(model.num_parameters()),
         architecture=architecture,
         description=entry.description if entry else "",
         languages=entry.languages if entry else model_card.declared_languages(folder.path),
@@ -172,9 +173,10 @@ def _load_weights(
     progress: Progress,
     prequantized: bool,
     int8_threshold: float,
-) -> Decoder | PreTrainedModel:
+) -> Decoder | BlockModel | PreTrainedModel:
     if device == "cpu" and not weights.startswith("bnb") and decoder_config is not None:
-        return load_decoder(folder, decoder_config, weights, progress)
+        load = load_block_model if weights in {"int8", "int4"} else load_decoder
+        return load(folder, decoder_config, weights, progress)
     from services.inference.engine.transformers_model import load_transformers_model  # noqa: PLC0415 - takes seconds
 
     return load_transformers_model(folder, weights, device, prequantized=prequantized, int8_threshold=int8_threshold)

@@ -57,7 +57,7 @@ class _Watch:
             self.given_up.update(_place(s, running) for s in gone)
             step()
             left = engine._scheduler.all
-            cache = engine._runner._cache
+            cache = engine._runner._cache._running
             self.late += sum(s in left or s.number in engine._samplers or cache.holds(s.number) for s in gone)
 
         engine._step = watched
@@ -137,9 +137,9 @@ async def test_ten_thousand_cancels_leave_nothing_behind_and_each_is_let_go_of_b
     assert engine._scheduler._waiting._callers == {}
     assert not engine._scheduler._prefilling
     assert engine._samplers == {}
-    assert engine._runner._cache.sequences == 0
-    assert engine._runner._cache._lengths == {}
-    assert engine._runner._cache.reserved <= KV_CACHE_TOKENS
-    assert engine._runner._prefixes._size <= PREFIX_TOKENS
+    assert engine._runner._cache._running.sequences == 0
+    assert engine._runner._cache._running._lengths == {}
+    assert engine._runner._cache._running.reserved <= KV_CACHE_TOKENS
+    assert engine._runner._cache._prefixes._size <= PREFIX_TOKENS
     assert _objects() == objects
     await engine.close()

@@ -98,7 +98,7 @@ def test_weights_in_blocks_are_for_models_of_the_right_sizes(tmp_path: Path, loa
 def test_a_gguf_file_runs_in_the_blocks_it_comes_in(settings: InferenceSettings):
     own = settings.model_copy(update={"weights": "auto"})
     loaded = load_model(own, locate("embedded", own.data_dir, Progress()), Progress())
-    blocks = loaded.model.weights.blocks
+    blocks = loaded.model.blocks
     assert loaded.info.weights == "int4"
     assert {linear.bits for layer in blocks.layers for linear in (layer.qkv, layer.gate_up, layer.down)} == {4}
     assert blocks.head.bits == 8

@@ -101,7 +101,7 @@ async def test_the_kv_cache_holds_the_tokens_that_load_says(tiny: LoadedModel, a
     choose = engine._scheduler.schedule
 
     def look():
-        lengths = engine._runner._cache._lengths
+        lengths = engine._runner._cache._running._lengths
         seen.append((engine.load(), len(lengths), sum(lengths.values())))
         return choose()
 

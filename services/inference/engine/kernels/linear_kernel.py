@@ -1,13 +1,16 @@
 """Linears over block-quantized weights and inputs: a group of 32 has one scale.
 
-The inputs are rounded to two integers of 8 bits each, which loses far less than bf16 does, and products are added as
-integers: exact, so a row gives the same whatever rows are computed beside it. `block_weights` says how weights lie.
+The inputs are rounded to one integer of 8 bits, or to two where a group's largest value is far beyond the others: there
+one would leave too little of them. Together that loses less than bf16 does. Products are added as integers: exact, so a
+row gives the same whatever rows are computed beside it. `block_weights` says how weights lie.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
 
 from services.inference.engine.kernels.emitter import (
     ADDRESS,
@@ -19,7 +22,6 @@ from services.inference.engine.kernels.emitter import (
     LANES,
     Emitter,
     constant,
-    int32,
     int64,
     vector,
 )
@@ -33,9 +35,13 @@ GROUP = 32
 _RECORD = {4: 64 + 256, 8: 64 + 512}
 """Bytes of one group of 16 rows: scales, then weights."""
 LEVELS = 2
-"""8-bit integers that an input is rounded to, together: one alone costs several times what bf16 does."""
-_BLOCKS = (8, 4, 2, 1)
-"""How many rows of inputs are taken at once while weights are at hand."""
+"""8-bit integers that there is room for, an input."""
+ROWS_AT_ONCE = 8
+"""Rows of inputs that are taken together while weights are at hand: they share what says of how many integers a group's
+inputs are."""
+PART_BITS = 7
+"""Of the lower one."""
+_BLOCKS = (ROWS_AT_ONCE, 4, 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,15 @@ class QuantizedRows:
     """Number of rows."""
 
     values: Value
-    """8-bit integers, shape `(rows, groups, 2, 32)`: a group's upper parts, then its lower ones."""
+    """8-bit integers, shape `(rows, groups, 2, 32)`: a group's upper parts, then its lower ones, or zeros."""
     scales: Value
     """Floats, shape `(rows, groups)`."""
     sums: Value
-    """Of each group's integers, 32 bits, shape `(rows, groups)`."""
+    """Of each group's integers times their scale: floats, shape `(rows, groups)`. For weights of 4 bits."""
+    offsets: Value
+    """128 times the sum of each group's integers, 32 bits, shape `(rows, groups)`. For weights of 8 bits."""
+    fine: Value
+    """Bytes, shape `(rows / ROWS_AT_ONCE, groups)`: other than 0 where there is a lower part in any of the rows."""
 
 
 class LinearKernel:
@@ -98,12 +108,13 @@ class LinearKernel:
             out: Address of floats, and bytes from one row of them to the next.
             tiles: The first of the tiles of 16 outputs to compute, and the one after the last.
         """
-        rows = (inputs.values, inputs.scales, inputs.sums, inputs.count)
+        sums = inputs.sums if self._bits == 4 else inputs.offsets
+        rows = (inputs.values, inputs.scales, sums, inputs.fine, inputs.count)
         emitter.build.call(self._function, [linear.weights, linear.bias, *rows, linear.groups, *out, *tiles])
 
     def _write(self, blocks: dict[int, Any]) -> Any:
-        emitter = Emitter(self._module, f"linear{self._bits}", [ADDRESS] * 5 + [I64] * 2 + [ADDRESS] + [I64] * 3)
-        weights, bias, values, scales, sums, rows, groups, out, stride, first, last = emitter.arguments
+        emitter = Emitter(self._module, f"linear{self._bits}", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] + [I64] * 3)
+        weights, bias, values, scales, sums, fine, rows, groups, out, stride, first, last = emitter.arguments
         build = emitter.build
         tile_bytes = build.mul(groups, int64(_RECORD[self._bits]))
         row_bytes, scale_bytes = build.mul(groups, int64(LEVELS * GROUP)), build.mul(groups, int64(4))
@@ -121,6 +132,7 @@ class LinearKernel:
                             emitter.at(values, build.mul(row.index, row_bytes)),
                             emitter.at(scales, build.mul(row.index, scale_bytes)),
                             emitter.at(sums, build.mul(row.index, scale_bytes)),
+                            emitter.at(fine, build.mul(build.sdiv(row.index, int64(ROWS_AT_ONCE)), groups)),
                             groups,
                             emitter.at(emitter.at(out, build.mul(row.index, stride)), lanes),
                             stride,
@@ -131,8 +143,8 @@ class LinearKernel:
 
     def _write_tile(self, rows: int) -> Any:
         name = f"linear{self._bits}_rows{rows}"
-        emitter = Emitter(self._module, name, [ADDRESS] * 5 + [I64, ADDRESS, I64])
-        weights, bias, values, scales, sums, groups, out, stride = emitter.arguments
+        emitter = Emitter(self._module, name, [ADDRESS] * 6 + [I64, ADDRESS, I64])
+        weights, bias, values, scales, sums, fine, groups, out, stride = emitter.arguments
         build = emitter.build
         row_bytes, scale_bytes = build.mul(groups, int64(LEVELS * GROUP)), build.mul(groups, int64(4))
         begin = emitter.load(vector(F32), bias)
@@ -143,32 +155,54 @@ class LinearKernel:
             record = emitter.at(weights, build.mul(group.index, int64(_RECORD[self._bits])))
             inputs = build.mul(group.index, int64(LEVELS * GROUP))
             place = build.mul(group.index, int64(4))
-            row_sums = [emitter.load(I32, sum_rows[row], place) for row in range(rows)]
-            products = self._products(emitter, record, [emitter.at(v, inputs) for v in value_rows], row_sums)
+            is_fine = build.icmp_unsigned("!=", emitter.load(I8, fine, group.index), ir.Constant(I8, 0))
+            inner_rows = [emitter.at(v, inputs) for v in value_rows]
+            products = self._products(emitter, record, inner_rows, is_fine)
             totals = []
-            for row in range(rows):
-                scale = emitter.splat(emitter.load(F32, scale_rows[row], place))
-                total = group.carried[row]
-                product = build.sitofp(products[row], vector(F32))
-                if self._bits == 4:
-                    weight_scale, zero = (
-                        self._processor.from_fp16(emitter, emitter.load(vector(I16), record, 2 * LANES * n))
-                        for n in (0, 1)
-                    )
-                    row_sum = emitter.splat(build.sitofp(row_sums[row], F32))
-                    inner = emitter.plus_product(emitter.times(zero, row_sum), weight_scale, product)
-                else:
-                    inner = emitter.times(emitter.load(vector(F32), record), product)
-                totals.append(emitter.plus_product(total, scale, inner))
-            group.next = totals
+            if self._bits == 4:
+                weight_scale, zero = (
+                    self._processor.from_fp16(emitter, emitter.load(vector(I16), record, 2 * LANES * n)) for n in (0, 1)
+                )
+                for row, total in enumerate(group.carried):
+                    row_sum = emitter.splat(emitter.load(F32, sum_rows[row], place))
+                    totals.append(emitter.plus_product(total, zero, row_sum))
+            else:
+                weight_scale = emitter.load(vector(F32), record)
+                totals = group.carried
+                # Weights are held 128 too large, so that none is below zero.
+                products = [
+                    build.sub(product, emitter.splat(emitter.load(I32, row, place)))
+                    for product, row in zip(products, sum_rows, strict=True)
+                ]
+            scaled = [emitter.times(weight_scale, build.sitofp(product, vector(F32))) for product in products]
+            group.next = [
+                emitter.plus_product(total, product, emitter.splat(emitter.load(F32, row, place)))
+                for total, product, row in zip(totals, scaled, scale_rows, strict=True)
+            ]
         for row in range(rows):
             emitter.store(group.carried[row], out, build.mul(stride, int64(row)))
         return emitter.finish()
 
-    def _products(self, emitter: Emitter, record: Value, rows: list[Value], row_sums: list[Value]) -> list[Value]:
+    def _products(self, emitter: Emitter, record: Value, rows: list[Value], is_fine: Value) -> list[Value]:
         """Returns for each row 16 integers: one weight row's products with it, over the group."""
         build = emitter.build
-        sums = [[constant(I32, 0)] * len(rows) for _ in range(LEVELS)]
+        upper = self._plus_level(emitter, record, rows, [constant(I32, 0)] * len(rows))
+        coarse = [build.shl(sums, constant(I32, PART_BITS)) for sums in upper]
+        before = build.block
+        with build.if_then(is_fine):
+            lower_rows = [emitter.at(row, int64(GROUP)) for row in rows]
+            both = self._plus_level(emitter, record, lower_rows, coarse)
+            branch = build.block
+        products = []
+        for one, other in zip(coarse, both, strict=True):
+            sums = build.phi(vector(I32))
+            sums.add_incoming(one, before)
+            sums.add_incoming(other, branch)
+            products.append(sums)
+        return products
+
+    def _plus_level(self, emitter: Emitter, record: Value, rows: list[Value], sums: list[Value]) -> list[Value]:
+        build = emitter.build
         for part in range(GROUP // (8 if self._bits == 4 else 4)):
             packed = emitter.load(vector(I8, 64), record, 64 + 64 * part)
             if self._bits == 4:
@@ -178,19 +212,9 @@ class LinearKernel:
             else:
                 pieces = [(packed, 4 * part)]
             for weights, offset in pieces:
-                for level, level_sums in enumerate(sums):
-                    for number, row in enumerate(rows):
-                        four = emitter.splat(emitter.load(I32, row, GROUP * level + offset))
-                        signed = build.bitcast(four, vector(I8, 64))
-                        level_sums[number] = self._processor.plus_products(
-                            emitter, level_sums[number], weights, signed, self._bits
-                        )
-        upper, lower = sums
-        products = [build.add(build.shl(a, constant(I32, 7)), b) for a, b in zip(upper, lower, strict=True)]
-        if self._bits == 8:
-            # Weights are held 128 too large, so that none is below zero.
-            products = [
-                build.sub(product, emitter.splat(build.shl(row_sum, int32(7))))
-                for product, row_sum in zip(products, row_sums, strict=True)
-            ]
-        return products
+                fours = [build.bitcast(emitter.splat(emitter.load(I32, row, offset)), vector(I8, 64)) for row in rows]
+                sums = [
+                    self._processor.plus_products(emitter, sum_, weights, four, self._bits)
+                    for sum_, four in zip(sums, fours, strict=True)
+                ]
+        return sums

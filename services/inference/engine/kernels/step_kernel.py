@@ -11,10 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from services.inference.engine.kernels.attention_kernel import AttentionKernel, AttentionShape
+from services.inference.engine.kernels.attention_kernel import AttendedRows, AttentionKernel, AttentionShape
 from services.inference.engine.kernels.barrier import WORK, write_barrier
 from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, float32, int64
-from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, LinearKernel, PackedLinear, QuantizedRows
+from services.inference.engine.kernels.linear_kernel import (
+    GROUP,
+    LEVELS,
+    ROWS_AT_ONCE,
+    LinearKernel,
+    PackedLinear,
+    QuantizedRows,
+)
 from services.inference.engine.kernels.row_kernels import write_add, write_gate, write_norm, write_quantize
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 
@@ -27,6 +34,14 @@ if TYPE_CHECKING:
 
 _PARTS = 4
 """How many parts of a linear a thread takes on where all are equally fast: one that is held up takes fewer."""
+_QUANTIZED = (
+    WorkspaceField.VALUES,
+    WorkspaceField.SCALES,
+    WorkspaceField.SUMS,
+    WorkspaceField.OFFSETS,
+    WorkspaceField.FINE,
+)
+"""Where `QuantizedRows` are, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +71,6 @@ class StepShape:
 def write_step(module: Any, shape: StepShape, processor: Processor) -> Any:
     """Adds and returns the function `step`: `(table of StepFields, number of the thread)`."""
     return _StepWriter(module, shape, processor).write()
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    """What one row has to do with one head of keys: addresses, but for the two positions."""
-
-    inputs: tuple[Value, Value, Value]
-    """Queries of the heads that share the head of keys, the key, the value."""
-    cached: tuple[Value, Value]
-    """Keys and values."""
-    rotation: tuple[Value, Value]
-    first: Value
-    """First position that is attended to."""
-    position: Value
-    out: Value
 
 
 class _StepWriter:
@@ -154,53 +154,83 @@ class _StepWriter:
         self._add_to_hidden(out, self._layer_address(fields, LayerField.AFTER_MLP_NORM))
 
     def _attend(self, layer: Value, fields: Value) -> None:
-        """Reads for this thread's share of the pairs of a row and a head of keys."""
-        emitter, shape = self._emitter, self._shape.attention
-        count = emitter.build.mul(self._rows, int64(shape.kv_heads))
-        with self._share(count) as part, emitter.loop(*part) as item:
-            token = self._token(layer, fields, item.index)
-            key, value = token.inputs[1:]
-            norm = self._layer_address(fields, LayerField.KEY_NORM)
-            arguments = [key, value, *token.cached, *token.rotation, norm, token.position]
-            emitter.build.call(self._attention.keep, arguments)
-        # A token may attend to others of this step.
-        self._wait()
-        with self._share(count) as part, emitter.loop(*part) as item:
-            token = self._token(layer, fields, item.index)
-            norm = self._layer_address(fields, LayerField.QUERY_NORM)
-            room = self._own[WorkspaceField.QUERIES], self._own[WorkspaceField.SCORES]
-            arguments = [token.inputs[0], *token.cached, *token.rotation, norm, token.first, token.position, token.out]
-            emitter.build.call(self._attention.attend, [*arguments, *room])
-
-    def _token(self, layer: Value, fields: Value, item: Value) -> _Token:
+        """Keeps keys and values, then reads for this thread's share of the pairs of some rows and a head of keys."""
         emitter, shape = self._emitter, self._shape.attention
         build = emitter.build
-        head_bytes = 4 * shape.head_size
-        row = build.sdiv(item, int64(shape.kv_heads))
-        head = build.srem(item, int64(shape.kv_heads))
-        of_row = build.mul(row, int64(8))
-        position = emitter.load(I64, self._address(StepField.POSITIONS), of_row)
-        step = emitter.load(I64, self._address(StepField.CACHE_HEAD_BYTES), of_row)
+        with self._share(build.mul(self._rows, int64(shape.kv_heads))) as part, emitter.loop(*part) as item:
+            row, head = self._divided(item.index, shape.kv_heads)
+            keys, values = self._cached(layer, row, head)
+            head_bytes = 4 * shape.head_size
+            own_key = build.mul(build.add(head, int64(shape.heads)), int64(head_bytes))
+            key = emitter.at(self._qkv_row(row), own_key)
+            value = emitter.at(key, shape.kv_heads * head_bytes)
+            norm = self._layer_address(fields, LayerField.KEY_NORM)
+            rotation = self._rotation(fields, row)
+            emitter.build.call(self._attention.keep, [key, value, keys, values, *rotation, norm, self._position(row)])
+        # A token may attend to others of this step.
+        self._wait()
+        runs = self._address(StepField.RUNS)
+        count = build.mul(self._number(StepField.RUN_COUNT), int64(shape.kv_heads))
+        with self._share(count) as part, emitter.loop(*part) as item:
+            run, head = self._divided(item.index, shape.kv_heads)
+            place = emitter.at(runs, build.mul(run, int64(16)))
+            rows = self._attended_rows(layer, fields, emitter.load(I64, place), head)
+            many = build.icmp_signed("==", emitter.load(I64, place, 8), int64(shape.rows_at_once))
+            with build.if_else(many) as branches:
+                for branch, all_ in zip(branches, (True, False), strict=True):
+                    with branch:
+                        self._attention.attend(emitter, rows, many=all_)
+
+    def _attended_rows(self, layer: Value, fields: Value, row: Value, head: Value) -> AttendedRows:
+        emitter, shape = self._emitter, self._shape.attention
+        build = emitter.build
+        own = build.mul(head, int64(4 * shape.shared_by * shape.head_size))
+        keys, values = self._cached(layer, row, head)
+        cosines, sines = self._rotation(fields, row)
+        out_bytes = int64(4 * self._shape.attended)
+        return AttendedRows(
+            queries=emitter.at(self._qkv_row(row), own),
+            query_bytes=int64(4 * self._shape.qkv),
+            keys=keys,
+            values=values,
+            cosines=cosines,
+            sines=sines,
+            query_norm=self._layer_address(fields, LayerField.QUERY_NORM),
+            window=self._layer_number(fields, LayerField.WINDOW),
+            position=self._position(row),
+            out=emitter.at(emitter.at(self._address(StepField.ATTENDED), build.mul(row, out_bytes)), own),
+            out_bytes=out_bytes,
+            own_queries=self._own[WorkspaceField.QUERIES],
+            scores=self._own[WorkspaceField.SCORES],
+        )
+
+    def _divided(self, number: Value, by: int) -> tuple[Value, Value]:
+        build = self._emitter.build
+        return build.sdiv(number, int64(by)), build.srem(number, int64(by))
+
+    def _position(self, row: Value) -> Value:
+        return self._emitter.load(I64, self._address(StepField.POSITIONS), self._emitter.build.mul(row, int64(8)))
+
+    def _qkv_row(self, row: Value) -> Value:
+        return self._emitter.at(self._address(StepField.QKV), self._emitter.build.mul(row, int64(4 * self._shape.qkv)))
+
+    def _rotation(self, fields: Value, row: Value) -> tuple[Value, Value]:
+        emitter = self._emitter
+        turn = emitter.build.mul(row, int64(4 * self._shape.attention.head_size))
+        cosines, sines = (
+            emitter.at(self._layer_address(fields, field), turn) for field in (LayerField.COSINES, LayerField.SINES)
+        )
+        return cosines, sines
+
+    def _cached(self, layer: Value, row: Value, head: Value) -> tuple[Value, Value]:
+        """Returns where a row's sequence has its keys and its values of one head."""
+        emitter, shape = self._emitter, self._shape.attention
+        build = emitter.build
+        step = emitter.load(I64, self._address(StepField.CACHE_HEAD_BYTES), build.mul(row, int64(8)))
         place = build.mul(build.add(build.mul(layer, self._rows), row), int64(8))
         cache = emitter.load_address(self._address(StepField.CACHES), place)
         keys = emitter.at(cache, build.mul(step, head))
-        begin = build.sub(build.add(position, int64(1)), self._layer_number(fields, LayerField.WINDOW))
-        inputs = emitter.at(self._address(StepField.QKV), build.mul(row, int64(4 * self._shape.qkv)))
-        own_queries = build.mul(head, int64(shape.shared_by * head_bytes))
-        own_key = emitter.at(inputs, build.mul(build.add(head, int64(shape.heads)), int64(head_bytes)))
-        out = emitter.at(self._address(StepField.ATTENDED), build.mul(row, int64(4 * self._shape.attended)))
-        turn = build.mul(row, int64(head_bytes))
-        return _Token(
-            inputs=(emitter.at(inputs, own_queries), own_key, emitter.at(own_key, shape.kv_heads * head_bytes)),
-            cached=(keys, emitter.at(keys, build.mul(step, int64(shape.kv_heads)))),
-            rotation=(
-                emitter.at(self._layer_address(fields, LayerField.COSINES), turn),
-                emitter.at(self._layer_address(fields, LayerField.SINES), turn),
-            ),
-            first=build.select(build.icmp_signed(">", begin, int64(0)), begin, int64(0)),
-            position=position,
-            out=emitter.at(out, own_queries),
-        )
+        return keys, emitter.at(keys, build.mul(step, int64(shape.kv_heads)))
 
     def _linear(
         self,
@@ -215,7 +245,7 @@ class _StepWriter:
         build = self._emitter.build
         weights, bits, bias = linear
         packed = PackedLinear(weights, bias, int64(inputs // GROUP))
-        own = (self._own[field] for field in (WorkspaceField.VALUES, WorkspaceField.SCALES, WorkspaceField.SUMS))
+        own = (self._own[field] for field in _QUANTIZED)
         quantized = QuantizedRows(self._rows if rows is None else rows, *own)
         with build.if_else(build.icmp_signed("==", bits, int64(4))) as branches:
             for kernel, branch in zip((self._linears[4], self._linears[8]), branches, strict=True):
@@ -244,15 +274,18 @@ class _StepWriter:
     def _quantize_row(self, row: Value, number: Value, size: int) -> None:
         emitter = self._emitter
         groups = size // GROUP
+        block = emitter.build.sdiv(number, int64(ROWS_AT_ONCE))
         places = [
-            emitter.at(self._own[field], emitter.build.mul(number, int64(step)))
-            for field, step in (
-                (WorkspaceField.VALUES, LEVELS * size),
-                (WorkspaceField.SCALES, 4 * groups),
-                (WorkspaceField.SUMS, 4 * groups),
+            emitter.at(self._own[field], emitter.build.mul(place, int64(step)))
+            for field, place, step in (
+                (WorkspaceField.VALUES, number, LEVELS * size),
+                (WorkspaceField.SCALES, number, 4 * groups),
+                (WorkspaceField.SUMS, number, 4 * groups),
+                (WorkspaceField.OFFSETS, number, 4 * groups),
+                (WorkspaceField.FINE, block, groups),
             )
         ]
-        emitter.build.call(self._quantize, [row, *places, int64(groups)])
+        emitter.build.call(self._quantize, [row, *places, int64(groups), number])
 
     def _add_to_hidden(self, what: Value, norm: Value) -> None:
         shape, emitter = self._shape, self._emitter

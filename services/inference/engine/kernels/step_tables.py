@@ -44,9 +44,15 @@ class StepField(_Place):
     POSITIONS = auto()
     """Of each token in its sequence: 64-bit integers."""
     CACHES = auto()
-    """For each layer the address of each row's keys and values: shape `(2 KV, capacity, D)`, bf16."""
+    """For each layer the address of each row's keys and values, bf16, heads of keys, then of values: of keys, shape
+    `(capacity / 16, D, 16)`, of values `(capacity, D)`."""
     CACHE_HEAD_BYTES = auto()
     """For each row the bytes from one head of its cache to the next: 64-bit integers."""
+    RUNS = auto()
+    """Rows whose attention is computed together: pairs of 64-bit integers, the first row, and how many, `rows_at_once`
+    of one sequence that follow one another, or one."""
+    RUN_COUNT = auto()
+    """Number."""
     LAYERS = auto()
     """`LayerField`s of each layer."""
     WORKSPACES = auto()
@@ -112,7 +118,9 @@ class WorkspaceField(_Place):
     """8-bit integers, shape `(rows, largest input)`."""
     SCALES = auto()
     SUMS = auto()
+    OFFSETS = auto()
+    FINE = auto()
     QUERIES = auto()
-    """Floats, the query heads that share a head of keys."""
+    """Floats, the query heads that share a head of keys, for as many rows as are computed together."""
     SCORES = auto()
-    """Floats, for each such head as many as the longest context, made a multiple of 16."""
+    """Floats, for each of these as many as the longest context, made a multiple of 16, and 16 more."""

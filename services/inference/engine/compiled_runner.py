@@ -1,0 +1,79 @@
+"""Runs the compiled step over all the work of a step at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from services.inference.engine.compiled_decoder import MOST_ROWS, Span
+
+if TYPE_CHECKING:
+    from services.inference.engine.compiled_decoder import CompiledDecoder
+    from services.inference.engine.scheduler import Work
+    from services.inference.engine.sequence import Sequence
+    from services.inference.engine.sequence_cache import SequenceCache
+
+
+class CompiledRunner:
+    """A `Runner`: replies' tokens and prompts' go the same way, so a token gets the same in whatever pieces it is read.
+
+    Args:
+        decoder: The model.
+        cache: Its keys and values, in bf16 on the CPU.
+    """
+
+    def __init__(self, decoder: CompiledDecoder, cache: SequenceCache) -> None:
+        self._decoder = decoder
+        self._cache = cache
+        self.device = torch.device("cpu")
+
+    def open(self, sequence: Sequence) -> int | None:
+        """As `Runner.open`."""
+        return self._cache.open(sequence)
+
+    def close(self, sequence: Sequence) -> None:
+        """As `Runner.close`."""
+        self._cache.close(sequence)
+
+    def shut_down(self) -> None:
+        """As `Runner.shut_down`."""
+        self._decoder.close()
+
+    @torch.inference_mode()
+    def run(self, works: list[Work]) -> torch.Tensor:
+        """As `Runner.run`."""
+        parts: list[torch.Tensor] = []
+        group: list[tuple[Work, int, int]] = []
+        left = MOST_ROWS
+        for work in works:
+            begin = work.begin
+            while begin < work.end:
+                end = min(begin + left, work.end)
+                group.append((work, begin, end))
+                left -= end - begin
+                begin = end
+                if not left:
+                    # What the next call would overwrite is copied.
+                    parts.append(self._forward(group).clone())
+                    group, left = [], MOST_ROWS
+        if group:
+            parts.append(self._forward(group))
+        for work in works:
+            self._cache.note_length(work.sequence, work.end)
+        if not parts:
+            return torch.empty(0)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _forward(self, pieces: list[tuple[Work, int, int]]) -> torch.Tensor:
+        tokens: list[int] = []
+        spans: list[Span] = []
+        wanted: list[int] = []
+        for work, begin, end in pieces:
+            lane, row = self._cache.place(work.sequence)
+            spans.append(Span(lane.addresses(row), lane.head_bytes, begin, end))
+            lane.written(row, end)
+            tokens += work.sequence.tokens[begin:end]
+            if work.completes and end == work.end:
+                wanted.append(len(tokens) - 1)
+        return self._decoder.forward(tokens, spans, wanted)

@@ -1,0 +1,81 @@
+"""Keys and values from when a sequence begins until its prefix is forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.inference.engine.kv_cache import KVCache
+from services.inference.engine.prefix_cache import PrefixCache
+
+if TYPE_CHECKING:
+    import torch
+
+    from services.inference.engine.kv_lane import KVShape, Lane
+    from services.inference.engine.prefix_cache import Key
+    from services.inference.engine.protocol import EngineRequest
+    from services.inference.engine.sequence import Sequence
+
+
+class SequenceCache:
+    """The running sequences' keys and values, and those of ended ones that others may begin with.
+
+    Args:
+        shape: Of one token's keys and values.
+        max_running: Most sequences at the same time.
+        context_tokens: Longest sequence.
+        kv_cache_tokens: Most tokens of running sequences that there is memory for.
+        prefix_cache_tokens: Most tokens of ended ones whose keys and values are kept.
+    """
+
+    def __init__(
+        self,
+        shape: KVShape,
+        *,
+        max_running: int,
+        context_tokens: int,
+        kv_cache_tokens: int,
+        prefix_cache_tokens: int,
+    ) -> None:
+        self._context = context_tokens
+        self._running = KVCache(
+            shape, capacity=kv_cache_tokens, most_sequences=max_running, context_tokens=context_tokens
+        )
+        self._prefixes: PrefixCache[list[torch.Tensor]] = PrefixCache(prefix_cache_tokens)
+
+    def open(self, sequence: Sequence) -> int | None:
+        """As `Runner.open`."""
+        request = sequence.request
+        most = min(len(request.prompt) + request.sampling.max_tokens, self._context)
+        if not self._running.reserve(sequence.number, most):
+            return None
+        found = [self._prefixes.find(key, request.prompt) for key in _keys(request)]
+        prefix = max((p for p in found if p is not None), key=lambda p: p.length, default=None)
+        if prefix is None:
+            return 0
+        self._running.copy_in(sequence.number, prefix.cache, prefix.length)
+        return prefix.length
+
+    def close(self, sequence: Sequence) -> None:
+        """As `Runner.close`."""
+        if self._running.holds(sequence.number):
+            conversation, system = _keys(sequence.request)
+            self._keep(conversation, sequence, sequence.computed)
+            self._keep(system, sequence, min(sequence.request.system_tokens, sequence.computed))
+        self._running.release(sequence.number)
+
+    def place(self, sequence: Sequence) -> tuple[Lane, int]:
+        """Returns the lane and the row of a sequence, as they are until the next is closed."""
+        return self._running.place(sequence.number)
+
+    def note_length(self, sequence: Sequence, length: int) -> None:
+        """Notes how many tokens of a sequence have been computed."""
+        self._running.note_length(sequence.number, length)
+
+    def _keep(self, key: Key, sequence: Sequence, length: int) -> None:
+        tokens = tuple(sequence.tokens[:length])
+        if self._prefixes.takes(key, length) and not self._prefixes.holds(key, tokens):
+            self._prefixes.keep(key, tokens, self._running.copy_out(sequence.number, length))
+
+
+def _keys(request: EngineRequest) -> tuple[Key, Key]:
+    return ("conversation", request.cache_key), ("system", request.system_key)
