@@ -1,7 +1,7 @@
 """Keeps threads that compute together on processors of their own.
 
-Those that wait offer their processor rather than sleep. Where other programs run, too, a system can leave two of them on
-one processor, and a step then takes twice as long. Nothing is pinned: the system moves them as before.
+Those that wait offer their processor rather than sleep. Where other programs run, too, a system can leave two of them
+on one processor, and a step then takes twice as long. Nothing is pinned: the system moves them as before.
 """
 
 from __future__ import annotations
