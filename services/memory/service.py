@@ -36,9 +36,11 @@ class MemoryService:
 
     full_names = (memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"].full_name,)
     port_variable = variable_name("memory_grpc_port")
+    metrics_port_variable = variable_name("memory_metrics_port")
 
     def __init__(self, settings: MemorySettings, embedder: Embedder | None = None) -> None:
         self.port = settings.memory_grpc_port
+        self.metrics_port = settings.memory_metrics_port
         self._settings = settings
         self._embedder = embedder
         self._servicer = MemoryServicer()

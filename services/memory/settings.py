@@ -13,6 +13,9 @@ class MemorySettings(CommonSettings):
     """What the memory service reads from the environment."""
 
     memory_grpc_port: Port = Field(50052, description="Port of the memory service.")
+    memory_metrics_port: Port = Field(
+        0, description="Port on which the memory service shows Prometheus what it counts; 0: none."
+    )
     database_url: SecretStr | None = Field(
         None,
         description="PostgreSQL database (15 or later) that holds all messages, as "
