@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from services.memory.embedder.embedder import Embedder
 from services.memory.embedder.pieces import cut, embed_in_pieces
+from services.memory.embedder.prompts import NONE, Prompts
 from services.memory.embedder.russian import reads_russian
 
 if TYPE_CHECKING:
@@ -57,24 +58,27 @@ class BertEmbedder(Embedder):
     Args:
         folder: In the layout of sentence-transformers; `is_slim_bert` holds for it.
         id: See `Embedder`.
+        prompts: What goes before texts, before each piece of a long one.
 
     Raises:
         OSError, ValueError, KeyError, SafetensorError: The folder is broken.
     """
 
-    def __init__(self, folder: Path, id: str) -> None:  # noqa: A002 - the protocol's own name
+    def __init__(self, folder: Path, id: str, prompts: Prompts = NONE) -> None:  # noqa: A002 - the protocol's own name
         self.id = id
+        self._prompts = prompts
         config = json.loads((folder / "config.json").read_text("utf-8"))
         self.dimension = int(config["hidden_size"])
         self._layers = int(config["num_hidden_layers"])
         self._heads = int(config["num_attention_heads"])
         self._eps = float(config["layer_norm_eps"])
         longest = int(json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))["max_seq_length"])
-        self._window = longest - 2  # the model's opening and closing token take two places
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self.reads_russian = reads_russian(lambda text: len(self._tokenizer.encode(text, add_special_tokens=False).ids))
+        self._places = longest - 2  # the model's opening and closing token take two
+        self._window = self._places - max(self._count(prompts.query), self._count(prompts.message))
+        self.reads_russian = reads_russian(self._count)
         self._weights = {
             name.removeprefix("bert."): weight.float()
             for name, weight in load_file(folder / "model.safetensors").items()
@@ -83,20 +87,23 @@ class BertEmbedder(Embedder):
 
     @override
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return embed_in_pieces(texts, self._cut, self._embed)
+        return embed_in_pieces(texts, self._cut, lambda pieces: self._embed(pieces, self._prompts.message))
 
     @override
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return embed_in_pieces(texts, self._cut, self._embed)
+        return embed_in_pieces(texts, self._cut, lambda pieces: self._embed(pieces, self._prompts.query))
+
+    def _count(self, text: str) -> int:
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _cut(self, text: str) -> list[str]:
         return cut(text, self._window, lambda head: self._tokenizer.encode(head, add_special_tokens=False).offsets)
 
     @torch.inference_mode()
-    def _embed(self, pieces: list[str]) -> NDArray[np.float32]:
+    def _embed(self, pieces: list[str], prompt: str) -> NDArray[np.float32]:
         # Tokenizing a piece by itself may give a token more than it had in its text; the window holds.
-        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(pieces)]
-        tokens = [ids if len(ids) <= self._window + 2 else [*ids[: self._window + 1], ids[-1]] for ids in tokens]
+        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch([prompt + piece for piece in pieces])]
+        tokens = [ids if len(ids) <= self._places + 2 else [*ids[: self._places + 1], ids[-1]] for ids in tokens]
         # Like lengths together: little is padded.
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         rows = np.empty((len(tokens), self.dimension), dtype=np.float32)
