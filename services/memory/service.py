@@ -71,6 +71,7 @@ class MemoryService:
         self._taken.push_async_callback(housekeeping.close)
         self._servicer.rooms = Rooms(
             store,
+            embedder,
             queue,
             indexes,
             Searcher(store, embedder, queue, indexes, settings.search_wait_seconds),

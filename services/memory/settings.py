@@ -61,7 +61,7 @@ class MemorySettings(CommonSettings):
         description="Where `CHATBOT_EMBEDDER` is a server's address: the key that the server asks for, if it does.",
     )
     embedder_timeout_seconds: Seconds = Field(
-        20.0, description="Where `CHATBOT_EMBEDDER` is a server's address: longest wait for its answer."
+        60.0, description="Where `CHATBOT_EMBEDDER` is a server's address: longest wait for its answer."
     )
     embedder_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="Processor threads that the embedder may take."

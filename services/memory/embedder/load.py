@@ -43,7 +43,7 @@ class EmbedderOptions:
     prompts: Prompts | None = None
     server_model: str | None = None
     server_key: SecretStr | None = None
-    server_seconds: float = 20.0
+    server_seconds: float = 60.0
 
 
 async def chosen_embedder(settings: MemorySettings) -> Embedder:

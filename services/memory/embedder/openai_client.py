@@ -119,7 +119,7 @@ class OpenAIClient:
         body = {"model": model, "input": list(texts), "encoding_format": "float"}
         try:
             return _rows(self._ask("POST", "/embeddings", body), len(texts), dimension)
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise EmbedderAway(f"The embedder at {self.base} did not answer with one good vector a text.") from None
         except Refused as refusal:
             if refusal.status == 404:
@@ -163,7 +163,7 @@ class OpenAIClient:
 
 
 def _rows(answer: Any, count: int, dimension: int | None) -> NDArray[np.float32]:
-    """Returns the vectors of an answer. Raises KeyError, TypeError, ValueError or OverflowError where it is none."""
+    """Returns the vectors of an answer. Raises one of several errors where it is none."""
     entries = answer["data"]
     # The order of the list is nobody's promise; the index is.
     vector_of = {entry.get("index", place): entry["embedding"] for place, entry in enumerate(entries)}

@@ -18,10 +18,11 @@ from services.memory.embedder.embedder import Embedder
 from services.memory.embedder.openai_client import OpenAIClient, Refused, TooLong
 from services.memory.embedder.pieces import MAX_PIECES, cut, embed_in_pieces
 from services.memory.embedder.prompts import Prompts, prompts_of
+from services.memory.embedder.russian import finds_russian
 from services.rpc.settings import StartupError, variable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ _log = structlog.get_logger()
 _WINDOW = 1_500
 """Characters of a piece: what fits 512 tokens in most languages. Where it does not, the server says so."""
 _LEAST_WINDOW = 16
+_REQUEST_CHARACTERS = 8 * _WINDOW
+"""Of one request, so that a server without much of a processor answers in time."""
 _PLAIN = "A plain text."
 """What every embedder can embed."""
 _FACTS = ("n_params", "n_vocab", "n_embd", "size")
@@ -69,8 +72,7 @@ class ServerEmbedder(Embedder):
         digest = hashlib.sha256(json.dumps([facts, self.dimension], sort_keys=True).encode()).hexdigest()[:12]
         shown = self._model.rsplit("/", 1)[-1] if self._model.endswith(".gguf") else self._model
         self.id = f"server/{shown}@{digest}/{RECIPE}{self._prompts.recipe}"
-        # A server does not lend its tokenizer: it is taken at its word that it fits those who chose it.
-        self.reads_russian = True
+        self.reads_russian = finds_russian(self.embed_messages, self.embed_queries)
 
     @override
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -86,7 +88,11 @@ class ServerEmbedder(Embedder):
 
     def _embed(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
         try:
-            return embed_in_pieces(texts, lambda text: _pieces(text, _WINDOW), lambda pieces: self._ask(pieces, prompt))
+            return embed_in_pieces(
+                texts,
+                lambda text: _pieces(text, _WINDOW),
+                lambda pieces: np.concatenate([self._ask(some, prompt) for some in _requests(pieces)]),
+            )
         except StartupError as refusal:
             # What it would not start with may pass while it runs: a key that is being changed, a model being loaded.
             raise EmbedderAway(str(refusal)) from None
@@ -136,3 +142,14 @@ def _chosen(client: OpenAIClient, wanted: str | None) -> dict[str, Any]:
 
 def _pieces(text: str, window: int) -> list[str]:
     return cut(text[: MAX_PIECES * window], window, lambda head: [(i, i + 1) for i in range(len(head))])
+
+
+def _requests(pieces: list[str]) -> Iterator[list[str]]:
+    """Cuts what is to be embedded into what one request may hold."""
+    some: list[str] = []
+    for piece in pieces:
+        if some and sum(map(len, some)) + len(piece) > _REQUEST_CHARACTERS:
+            yield some
+            some = []
+        some.append(piece)
+    yield some
