@@ -108,6 +108,25 @@ async def test_another_embedder_takes_over_in_the_background_also_after_a_stop_m
         assert len(hits) == 3
 
 
+async def test_while_messages_wait_for_another_embedder_they_are_found_by_their_words(serve):
+    async with serve() as client:
+        await client.append((await client.create()).name, *WORDS)
+        await client.search("tomatoes")
+        user_id = client.user_id
+    embedder = HeldEmbedder(dimension=32, id="other")
+    async with serve(embedder=embedder) as client:
+        client.user_id = user_id
+        assert (await status(client)).embedding.embedded_message_count == 0
+        hits = await client.search("tomatoes")
+        assert hits[0].message.content == WORDS[1]
+        assert {(hit.similarity, hit.dense) for hit in hits} == {(0.0, 0.0)}
+        embedder.let.set()
+        await until_embedded(client)
+        hits = await client.search("tomatoes")
+        assert (hits[0].message.content, len(hits)) == (WORDS[1], 3)
+        assert hits[0].similarity > 0 < hits[0].dense
+
+
 async def test_a_search_is_counted_part_by_part_and_what_it_went_without(serve):
     class QueriesFail(FakeEmbedder):
         def embed_queries(self, texts):
