@@ -50,6 +50,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--embedder", action="append", help="as CHATBOT_EMBEDDER; repeat to compare several (default: embedded)"
     )
+    parser.add_argument("--door", action="store_true", help="of recall, the service alone and not its ingredients")
     parser.add_argument("--quick", action="store_true", help="a smoke run: sizes are tiny and numbers mean nothing")
     parser.add_argument("--out", type=Path, default=_BENCH / "results", help="folder for results")
     return parser.parse_args(words)
@@ -63,7 +64,7 @@ def main(words: list[str]) -> int:
         began, load = datetime.now(UTC), os.getloadavg()
         embedder = load_embedder(name, machine.cores())
         if part == "recall":
-            workload, seen = asyncio.run(_recall(embedder, options.half, quick=options.quick))
+            workload, seen = asyncio.run(_recall(embedder, options.half, door=options.door, quick=options.quick))
         else:
             workload, seen = asyncio.run(_speed(embedder, quick=options.quick))
         result = Result(
@@ -79,6 +80,8 @@ def main(words: list[str]) -> int:
         suffix = f"-{options.half}" if part == "recall" and options.half != "report" else ""
         if name != EMBEDDED:
             suffix += f"-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}"
+        if part == "recall" and options.door:
+            suffix += "-door"
         file = options.out / f"{began:%Y-%m-%d}-memory-{part}{suffix}"
         result.write(file.with_name(f"{file.name}.json"))
         text = recall_markdown(result) if part == "recall" else speed_markdown(result)
@@ -88,7 +91,7 @@ def main(words: list[str]) -> int:
 
 
 async def _recall(
-    embedder: Embedder, half: str, *, quick: bool
+    embedder: Embedder, half: str, *, door: bool, quick: bool
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
     talks = dialogues(half)[:: 8 if quick else 1]
     ours = Tally("the service")
@@ -96,11 +99,12 @@ async def _recall(
     async with serving(embedder) as stub:
         await through_the_door(stub, talks, ours)
     seen = list(ours.observations())
-    ingredients = Ingredients(embedder, talks, _tell)
-    for variant in VARIANTS:
-        tally = Tally(variant.name)
-        ingredients.search(variant, tally)
-        seen += tally.observations()
+    if not door:
+        ingredients = Ingredients(embedder, talks, _tell)
+        for variant in VARIANTS:
+            tally = Tally(variant.name)
+            ingredients.search(variant, tally)
+            seen += tally.observations()
     workload = {
         "half": half,
         "conversations": len(talks),
