@@ -37,7 +37,8 @@ class MemorySettings(CommonSettings):
     embedder: Annotated[str, Field(min_length=1)] = Field(
         "embedded",
         description="Model that search finds by: `embedded` (all-MiniLM-L6-v2, English, comes with the program), "
-        "`multilingual` (multilingual-e5-small, where it is installed: Linux on x86-64), any sentence-transformers hub id or folder, or the address of an OpenAI-compatible server that embeds "
+        "`multilingual` (multilingual-e5-small, where it is installed: Linux on x86-64), any "
+        "sentence-transformers hub id or folder, or the address of an OpenAI-compatible server that embeds "
         "(`http://host:8000/v1`). Changing it re-indexes in the background.",
     )
     embedder_query_prompt: str | None = Field(
