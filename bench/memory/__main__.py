@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
+import re
 import sys
 import tempfile
 import time
@@ -21,6 +23,7 @@ from bench.memory.table import recall_markdown, speed_markdown
 from bench.result import Observation, Result, collect
 from chatbot.v1 import memory_service_pb2_grpc
 from services.memory.embedder import load_embedder
+from services.memory.embedder.load import EMBEDDED
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
@@ -44,7 +47,10 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.memory", description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS, help="a part to measure; repeat (default: both)")
     parser.add_argument("--half", choices=HALVES, default="report", help="conversations that recall is measured on")
-    parser.add_argument("--embedder", default="embedded", help="as CHATBOT_EMBEDDER")
+    parser.add_argument(
+        "--embedder", action="append", help="as CHATBOT_EMBEDDER; repeat to compare several (default: embedded)"
+    )
+    parser.add_argument("--door", action="store_true", help="of recall, the service alone and not its ingredients")
     parser.add_argument("--quick", action="store_true", help="a smoke run: sizes are tiny and numbers mean nothing")
     parser.add_argument("--out", type=Path, default=_BENCH / "results", help="folder for results")
     return parser.parse_args(words)
@@ -54,11 +60,11 @@ def main(words: list[str]) -> int:
     """Runs and writes the results; returns the exit status."""
     options = arguments(words)
     configure_logging("bench", "error", "text")
-    for part in options.part or PARTS:
+    for part, name in itertools.product(options.part or PARTS, options.embedder or [EMBEDDED]):
         began, load = datetime.now(UTC), os.getloadavg()
-        embedder = load_embedder(options.embedder, machine.cores())
+        embedder = load_embedder(name, machine.cores())
         if part == "recall":
-            workload, seen = asyncio.run(_recall(embedder, options.half, quick=options.quick))
+            workload, seen = asyncio.run(_recall(embedder, options.half, door=options.door, quick=options.quick))
         else:
             workload, seen = asyncio.run(_speed(embedder, quick=options.quick))
         result = Result(
@@ -72,6 +78,10 @@ def main(words: list[str]) -> int:
             series=collect(seen),
         )
         suffix = f"-{options.half}" if part == "recall" and options.half != "report" else ""
+        if name != EMBEDDED:
+            suffix += f"-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}"
+        if part == "recall" and options.door:
+            suffix += "-door"
         file = options.out / f"{began:%Y-%m-%d}-memory-{part}{suffix}"
         result.write(file.with_name(f"{file.name}.json"))
         text = recall_markdown(result) if part == "recall" else speed_markdown(result)
@@ -81,7 +91,7 @@ def main(words: list[str]) -> int:
 
 
 async def _recall(
-    embedder: Embedder, half: str, *, quick: bool
+    embedder: Embedder, half: str, *, door: bool, quick: bool
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
     talks = dialogues(half)[:: 8 if quick else 1]
     ours = Tally("the service")
@@ -89,11 +99,12 @@ async def _recall(
     async with serving(embedder) as stub:
         await through_the_door(stub, talks, ours)
     seen = list(ours.observations())
-    ingredients = Ingredients(embedder, talks, _tell)
-    for variant in VARIANTS:
-        tally = Tally(variant.name)
-        ingredients.search(variant, tally)
-        seen += tally.observations()
+    if not door:
+        ingredients = Ingredients(embedder, talks, _tell)
+        for variant in VARIANTS:
+            tally = Tally(variant.name)
+            ingredients.search(variant, tally)
+            seen += tally.observations()
     workload = {
         "half": half,
         "conversations": len(talks),

@@ -25,9 +25,11 @@ class GatewayService:
 
     full_names = (DESCRIPTOR.services_by_name["ChatService"].full_name,)
     port_variable = variable_name("gateway_grpc_port")
+    metrics_port_variable = variable_name("gateway_metrics_port")
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.port = settings.gateway_grpc_port
+        self.metrics_port = settings.gateway_metrics_port
         self._peers = Peers(settings)
         self._history = History(self._peers.memory)
         self._turns = ChatTurns(self._peers, self._history, settings)

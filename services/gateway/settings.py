@@ -13,6 +13,9 @@ class GatewaySettings(CommonSettings):
     """What the gateway reads from the environment at start."""
 
     gateway_http_port: Port = Field(8080, description="Reserved for the gateway's HTTP face.")
+    gateway_metrics_port: Port = Field(
+        0, description="Port on which the gateway shows Prometheus what it counts; 0: none."
+    )
     memory_address: str = Field(
         "",
         description="Where the memory service is: `host:port` or a gRPC target such as `dns:///memory:50052`. "

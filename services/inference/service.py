@@ -59,9 +59,11 @@ class InferenceService:
 
     full_names = (inference_service_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,)
     port_variable = variable_name("inference_grpc_port")
+    metrics_port_variable = variable_name("inference_metrics_port")
 
     def __init__(self, settings: InferenceSettings, load_engine: LoadEngine = _load_engine) -> None:
         self.port = settings.inference_grpc_port
+        self.metrics_port = settings.inference_metrics_port
         self._settings = settings
         self._load_engine = load_engine
         self._servicer = InferenceServicer(

@@ -18,6 +18,9 @@ class InferenceSettings(CommonSettings):
     """What the inference service can be told."""
 
     inference_grpc_port: Port = Field(50053, description="gRPC port of the inference service; 0: any free one.")
+    inference_metrics_port: Port = Field(
+        0, description="Port on which the inference service shows Prometheus what it counts; 0: none."
+    )
     model: str = Field(
         EMBEDDED_MODEL,
         min_length=1,

@@ -1,7 +1,8 @@
 """Embeds in the background whatever message has no vector of the current embedder.
 
 What waits is in the database, so that a crash, a restart or another embedder loses nothing. Users who search come
-first, their newest messages first; then messages without any vector, then those to be embedded anew.
+first, their newest messages first; then messages without any vector, then those to be embedded anew. While the embedder
+is away nobody waits for it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.memory import measures
+from services.memory.backoff import Backoff
+from services.memory.embedder.away import EmbedderAway
 from services.memory.message_text import embedded_text, searched_words
 from services.memory.terms import pack_terms
 from services.memory.vector import NewVector
@@ -30,6 +34,7 @@ _log = structlog.get_logger()
 _LARGE_BACKLOG = 500
 _REPORT_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_IDLE_SECONDS = 10.0
 _MOST_USERS_AT_ONCE = 16
 _GROUP_CHARACTERS = 8_000
 """About 2,000 tokens: a few tenths of a second for a small model on one processor."""
@@ -41,7 +46,21 @@ class _Search:
 
     user_id: str
     up_to: int
-    done: asyncio.Future[None]
+    done: asyncio.Future[bool]
+    """Set to whether they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingProgress:
+    """How the embedding goes.
+
+    Attributes:
+        messages_per_second: That this process embedded lately; 0 where it had nothing to do.
+        problem: Why nothing can be embedded now; empty: nothing is wrong.
+    """
+
+    messages_per_second: float
+    problem: str
 
 
 class EmbeddingQueue:
@@ -61,7 +80,10 @@ class EmbeddingQueue:
         self._wake.set()
         self._searches: list[_Search] = []
         self._backlog = 0
+        self._largest_backlog = 0
         self._done_since_report = 0
+        self._rate = 0.0
+        self._problem = ""
         self._reported_at = time.monotonic()
         self._task = asyncio.create_task(self._work(), name="memory-embedding")
 
@@ -69,25 +91,32 @@ class EmbeddingQueue:
         """Tells that messages were stored."""
         self._wake.set()
 
+    @property
+    def progress(self) -> EmbeddingProgress:
+        """How it goes at this moment."""
+        idle = time.monotonic() - self._reported_at > _IDLE_SECONDS
+        return EmbeddingProgress(0.0 if idle else self._rate, self._problem)
+
     async def settle(self, user_id: str, seconds: float) -> bool:
         """Waits until everything that the user was acknowledged before this call is embedded.
 
         Returns:
-            False where that took longer than `seconds`: the oldest are missing then.
+            False where that took longer than `seconds`, or the embedder is away: the oldest are missing then.
         """
         up_to = await self._store.last_awaited(user_id)
         if up_to is None:
             return True
+        if self._problem:
+            return False
         search = _Search(user_id, up_to, asyncio.get_running_loop().create_future())
         self._searches.append(search)
         self._wake.set()
         try:
-            await asyncio.wait_for(search.done, seconds)
+            return await asyncio.wait_for(search.done, seconds)
         except TimeoutError:
             return False
         finally:
             self._searches = [other for other in self._searches if other is not search]
-        return True
 
     async def close(self) -> None:
         """Stops after the batch it is at."""
@@ -95,17 +124,33 @@ class EmbeddingQueue:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self) -> None:
-        self._backlog = await self._store.count_unembedded()
+        self._backlog = self._largest_backlog = await self._store.count_unembedded()
+        measures.PENDING.set(self._backlog)
+        backoff = Backoff()
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
                 while batch := await self._next_batch():
                     await self._embed(batch)
+                    backoff.succeeded()
+            except EmbedderAway as away:
+                self._give_way(str(away))
+                wait = backoff.seconds(away.retry_after)
+                _log.warning("embedder away", why=str(away), seconds_until_next_try=round(wait, 1))
+                await asyncio.sleep(wait)
+                self._wake.set()
             except Exception as failure:  # the messages wait in the database; they are tried again
                 _log.error("embedding failed", failure=where(failure))
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._wake.set()
+
+    def _give_way(self, problem: str) -> None:
+        """Lets searches that wait go on without their newest messages."""
+        self._problem = problem
+        for search in self._searches:
+            if not search.done.done():
+                search.done.set_result(False)
 
     async def _next_batch(self) -> Sequence[UnembeddedMessage]:
         while self._searches:
@@ -115,7 +160,7 @@ class EmbeddingQueue:
                 share = max(1, self._batch_size // len(searches))
                 waiting = await self._store.awaited(search.user_id, search.up_to, share)
                 if not waiting and not search.done.done():
-                    search.done.set_result(None)
+                    search.done.set_result(True)
                 chosen.update((message.message_id, message) for message in waiting)
             self._searches = [search for search in self._searches if not search.done.done()]
             if chosen:
@@ -124,6 +169,9 @@ class EmbeddingQueue:
 
     async def _embed(self, batch: Sequence[UnembeddedMessage]) -> None:
         await embed_batch(self._store, self._embedder, batch)
+        if self._problem:
+            _log.info("embedder back")
+            self._problem = ""
         self._done_since_report += len(batch)
         await self._report()
 
@@ -133,8 +181,12 @@ class EmbeddingQueue:
         if elapsed < _REPORT_SECONDS:
             return
         left = await self._store.count_unembedded()
+        measures.PENDING.set(left)
+        self._largest_backlog = max(left, self._largest_backlog) if left else 0
+        self._rate = self._done_since_report / elapsed
         if max(left, self._backlog) >= _LARGE_BACKLOG:
-            _log.info("embedding", left=left, messages_per_second=round(self._done_since_report / elapsed, 1))
+            done = 1.0 - left / max(self._largest_backlog, 1)
+            _log.info("embedding", left=left, percent=round(100 * done), messages_per_second=round(self._rate, 1))
         self._backlog, self._done_since_report, self._reported_at = left, 0, now
 
 
@@ -150,6 +202,7 @@ async def embed_batch(store: Store, embedder: EmbedderThread, batch: Sequence[Un
             for message, row, terms in zip(group, rows, packed, strict=True)
         }
         await store.put_vectors(embedder.id, vector_of, rows.shape[1])
+        measures.EMBEDDED.inc(len(group))
 
 
 def _packed_terms(group: Sequence[UnembeddedMessage]) -> list[bytes]:

@@ -93,6 +93,7 @@ class UserIndex:
         self.last_position = 0
         self._dimension = dimension
         self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
+        self._embedded: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
         self._columns = Columns()
         self._lexical = LexicalIndex()
         self._neighbours: Neighbours | None = None
@@ -104,17 +105,20 @@ class UserIndex:
     def size(self) -> int:
         """Bytes of memory, nearly."""
         neighbours = Neighbours.BYTES_A_MESSAGE * len(self)
-        return len(self) * self._dimension * 4 + self._columns.size + self._lexical.size + neighbours
+        return len(self) * (self._dimension * 4 + 1) + self._columns.size + self._lexical.size + neighbours
 
     def add(self, rows: Sequence[StoredVector]) -> None:
         """Adds vectors and terms: the log's next ones, in order of position."""
         if not rows:
             return
-        halves = np.frombuffer(b"".join(row.vector for row in rows), dtype="<f2")
+        none = bytes(2 * self._dimension)
+        halves = np.frombuffer(b"".join(row.vector or none for row in rows), dtype="<f2")
         vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
         # Half floats are of unit length only nearly; a similarity is a cosine.
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.maximum(norms, np.finfo(np.float32).tiny)
         self._faiss.add(vectors)
+        self._embedded = np.concatenate([self._embedded, norms[:, 0] > 0])
         self._columns.add(rows)
         self._lexical.add([row.terms for row in rows])
         self._neighbours = None
@@ -135,6 +139,7 @@ class UserIndex:
         match = self._lexical.match(query.terms, neighbours)
         weighed = ranking.parts(
             similarities=similarities,
+            embedded=self._embedded,
             dense_weight=query.dense_weight,
             match=match,
             named=self._columns.named(query.terms),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from services.memory import measures
 from services.memory.index import UserIndex
 from services.memory.off_loop import off_loop
 
@@ -47,6 +48,11 @@ class IndexCache:
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
 
     @property
+    def capacity(self) -> int:
+        """Most bytes that they may take."""
+        return self._max_bytes
+
+    @property
     def size(self) -> int:
         """Bytes that indexes take."""
         return sum(slot.index.size for slot in self._slots.values() if slot.index is not None)
@@ -57,7 +63,8 @@ class IndexCache:
 
     def forget(self, user_id: str) -> None:
         """Drops a user's index."""
-        self._slots.pop(user_id, None)
+        if self._slots.pop(user_id, None) is not None:
+            self._note()
 
     @asynccontextmanager
     async def up_to_date(self, user_id: str) -> AsyncIterator[UserIndex | None]:
@@ -74,6 +81,7 @@ class IndexCache:
                 slot.index = await self._refreshed(user_id, slot.index)
                 if slot.index is not None and slot.index.size > size_before:
                     self._evict(user_id)
+                    self._note()
                 yield slot.index
         finally:
             if slot.index is None and not slot.lock.locked() and self._slots.get(user_id) is slot:
@@ -84,7 +92,10 @@ class IndexCache:
         if log is None:
             return None
         if index is None or index.deletion_counter != log.deletion_counter:
+            measures.CACHE_LOOKUPS.labels("miss" if index is None else "stale").inc()
             index = UserIndex(self._dimension, log.deletion_counter)
+        else:
+            measures.CACHE_LOOKUPS.labels("hit").inc()
         while index.last_position < log.last_position:
             rows = await self._store.vectors_after(user_id, self._embedder, index.last_position, _PAGE)
             if len(rows) <= _ON_LOOP:
@@ -106,3 +117,8 @@ class IndexCache:
             if user_id != keep and slot.index is not None and not slot.lock.locked():
                 excess -= slot.index.size
                 del self._slots[user_id]
+                measures.CACHE_EVICTIONS.inc()
+
+    def _note(self) -> None:
+        measures.CACHE_BYTES.set(self.size)
+        measures.CACHE_USERS.set(len(self.users()))

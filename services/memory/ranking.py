@@ -62,6 +62,7 @@ class Parts:
 def parts(
     *,
     similarities: NDArray[np.float32],
+    embedded: NDArray[np.bool_],
     dense_weight: float,
     match: Match,
     named: NDArray[np.bool_],
@@ -74,6 +75,7 @@ def parts(
 
     Args:
         similarities: Cosine of each message's vector and the query's.
+        embedded: Which messages have a vector; of the others meaning says nothing, neither for nor against.
         dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
         match: What has the query's terms.
         named: Whose author the query names.
@@ -82,14 +84,20 @@ def parts(
         neighbours: Of the same messages.
         recency: None: age does not count.
     """
-    smoothed = similarities + np.float32(NEIGHBOUR_WEIGHT) * neighbours.sum(similarities)
+    known = similarities
+    if not embedded.all():
+        mean = similarities[embedded].mean(dtype=np.float64) if embedded.any() else 0.0
+        known = np.where(embedded, similarities, np.float32(mean))
+    smoothed = known + np.float32(NEIGHBOUR_WEIGHT) * neighbours.sum(known)
     smoothed /= 1 + np.float32(NEIGHBOUR_WEIGHT) * neighbours.count
+    dense = np.zeros_like(smoothed)
+    dense[embedded] = standardised(smoothed[embedded])
     prior = np.float32(LENGTH_WEIGHT) * standardised(np.log1p(np.minimum(lengths, np.float32(LONG_ENOUGH))))
     if recency is not None:
         age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
         prior += np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
     lexical = np.float32(LEXICAL_WEIGHT) * match.fit + np.float32(AUTHOR_WEIGHT) * named.astype(np.float32)
-    return Parts(np.float32(dense_weight) * standardised(smoothed), lexical, prior)
+    return Parts(np.float32(dense_weight) * dense, lexical, prior)
 
 
 def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,8 +7,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
+from services.memory import measures
+from services.memory.embedder.away import EmbedderAway
 from services.memory.index import IndexQuery
 from services.memory.message import NO_FILTER, Message, MessageFilter, MessageRange
 from services.memory.off_loop import off_loop
@@ -17,6 +20,8 @@ from services.memory.terms import query_terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from services.memory.embedder import EmbedderThread
     from services.memory.embedding_queue import EmbeddingQueue
@@ -56,7 +61,7 @@ class SearchQuery:
 class Hit:
     """A message found, why, and what stood before and after it, the oldest first.
 
-    The similarity is 0 where the embedder was not made for the query's language.
+    The similarity is 0 where the embedder was not made for the query's language, or could not be asked.
     """
 
     message: Message
@@ -107,16 +112,17 @@ class Searcher:
         """
         if query.conversation_id is not None:
             await self._store.get_conversation(user_id, query.conversation_id)
-        trusted = self._embedder.trusts(query.text)
         wait = self._wait_seconds if time_left is None else min(self._wait_seconds, time_left / 2)
-        vector, settled = await asyncio.gather(
-            self._embedder.embed_query(query.text), self._queue.settle(user_id, wait)
-        )
+        with measures.timed("embed"):
+            vector, settled = await asyncio.gather(self._embedded(query.text, wait), self._queue.settle(user_id, wait))
         if not settled:
+            measures.SEARCHES_WITHOUT.labels("newest").inc()
             _log.warning("search without messages that are not embedded yet")
+        trusted = vector is not None and self._embedder.trusts(query.text)
         recency = None if query.half_life_ns is None else Recency(time.time_ns(), query.half_life_ns)
+        dense_weight = 0.0 if vector is None else 1.0 if trusted else UNTRUSTED_DENSE_WEIGHT
         wanted = IndexQuery(
-            vector,
+            np.zeros(self._embedder.dimension, dtype=np.float32) if vector is None else vector,
             query_terms(query.text),
             query.limit,
             query.conversation_id,
@@ -124,19 +130,32 @@ class Searcher:
             query.exclude,
             query.neighbours,
             recency,
-            1.0 if trusted else UNTRUSTED_DENSE_WEIGHT,
+            dense_weight,
         )
+        asked = time.monotonic()
         async with self._indexes.up_to_date(user_id) as index:
+            measures.SEARCH_SECONDS.labels("index").observe(time.monotonic() - asked)
             if index is None or len(index) == 0:
                 return []
-            scored = await _find(index, wanted)
+            with measures.timed("rank"):
+                scored = await _find(index, wanted)
         if not trusted:
             scored = [replace(one, similarity=0.0) for one in scored]
         beside = (i for one in scored for i in (*one.before, *one.after))
         # Hits first: where not all fit one answer, neighbours are left out.
         ids = list(dict.fromkeys((*(one.message_id for one in scored), *beside)))
-        messages = await self._store.messages_by_id(user_id, ids)
+        with measures.timed("fetch"):
+            messages = await self._store.messages_by_id(user_id, ids)
         return _hits([one for one in scored if one.message_id in messages], messages)
+
+    async def _embedded(self, text: str, wait: float) -> NDArray[np.float32] | None:
+        """Returns the query's vector; None where the embedder is away, or takes longer than `wait` seconds."""
+        try:
+            return await asyncio.wait_for(self._embedder.embed_query(text), wait)
+        except (EmbedderAway, TimeoutError) as failure:
+            measures.SEARCHES_WITHOUT.labels("meaning").inc()
+            _log.warning("search by words alone", why=str(failure) or "the embedder took too long")
+            return None
 
 
 async def _find(index: UserIndex, wanted: IndexQuery) -> list[Scored]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import memory_service_pb2, memory_service_pb2_grpc
 from services.memory.database import open_store
-from services.memory.embedder import EmbedderThread, load_embedder
+from services.memory.embedder import EmbedderThread, chosen_embedder
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.housekeeping import Housekeeping
 from services.memory.index_cache import IndexCache
@@ -36,9 +35,11 @@ class MemoryService:
 
     full_names = (memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"].full_name,)
     port_variable = variable_name("memory_grpc_port")
+    metrics_port_variable = variable_name("memory_metrics_port")
 
     def __init__(self, settings: MemorySettings, embedder: Embedder | None = None) -> None:
         self.port = settings.memory_grpc_port
+        self.metrics_port = settings.memory_metrics_port
         self._settings = settings
         self._embedder = embedder
         self._servicer = MemoryServicer()
@@ -59,7 +60,7 @@ class MemoryService:
         self._taken.push_async_callback(store.close)
         model = self._embedder
         if model is None:
-            model = await asyncio.to_thread(load_embedder, settings.embedder, settings.embedder_threads)
+            model = await chosen_embedder(settings)
         embedder = EmbedderThread(model, settings.embedding_batch_size)
         self._taken.push_async_callback(embedder.close)
         await store.queue_other_embedders(embedder.id)
@@ -70,6 +71,7 @@ class MemoryService:
         self._taken.push_async_callback(housekeeping.close)
         self._servicer.rooms = Rooms(
             store,
+            embedder,
             queue,
             indexes,
             Searcher(store, embedder, queue, indexes, settings.search_wait_seconds),

@@ -23,6 +23,7 @@ from services.rpc.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from services.memory.embedder import EmbedderThread
     from services.memory.embedding_queue import EmbeddingQueue
     from services.memory.index_cache import IndexCache
     from services.memory.page_token import PageTokens
@@ -36,6 +37,7 @@ class Rooms:
     """What is behind the door once the service has started."""
 
     store: Store
+    embedder: EmbedderThread
     queue: EmbeddingQueue
     indexes: IndexCache
     searcher: Searcher
@@ -211,6 +213,12 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
             check.request_id("turn_id", request.turn_id),
         )
         return pb.EndTurnResponse()
+
+    @override
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        rooms = self._opened()
+        found = await rooms.store.statistics(0)
+        return wire.status(found, rooms.embedder, rooms.queue.progress, rooms.indexes)
 
     def _opened(self) -> Rooms:
         if self.rooms is None:

@@ -13,6 +13,9 @@ class MemorySettings(CommonSettings):
     """What the memory service reads from the environment."""
 
     memory_grpc_port: Port = Field(50052, description="Port of the memory service.")
+    memory_metrics_port: Port = Field(
+        0, description="Port on which the memory service shows Prometheus what it counts; 0: none."
+    )
     database_url: SecretStr | None = Field(
         None,
         description="PostgreSQL database (15 or later) that holds all messages, as "
@@ -34,7 +37,32 @@ class MemorySettings(CommonSettings):
     embedder: Annotated[str, Field(min_length=1)] = Field(
         "embedded",
         description="Model that search finds by: `embedded` (all-MiniLM-L6-v2, English, comes with the program), "
-        "or any sentence-transformers hub id or folder. Changing it re-indexes in the background.",
+        "`multilingual` (multilingual-e5-small, where it is installed: Linux on x86-64), any "
+        "sentence-transformers hub id or folder, or the address of an OpenAI-compatible server that embeds "
+        "(`http://host:8000/v1`). Changing it re-indexes in the background.",
+    )
+    embedder_query_prompt: str | None = Field(
+        None,
+        description="What the embedder is to read before what is looked for, such as `query: `. Default: what the "
+        "model's own files say; for models of the e5 family by their name `query: `.",
+    )
+    embedder_message_prompt: str | None = Field(
+        None,
+        description="What it is to read before what is to be found, such as `passage: `. Default: as above; where only "
+        "one of the two is set, the other is nothing.",
+    )
+    embedder_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Where `CHATBOT_EMBEDDER` is a server's address: which of its models. "
+        "Default: the only one it has.",
+    )
+    embedder_api_key: SecretStr | None = Field(
+        None,
+        description="Where `CHATBOT_EMBEDDER` is a server's address: the key that the server asks for, if it does.",
+    )
+    embedder_timeout_seconds: Seconds = Field(
+        60.0, description="Where `CHATBOT_EMBEDDER` is a server's address: longest wait for its answer."
     )
     embedder_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="Processor threads that the embedder may take."

@@ -11,7 +11,8 @@ class StoredVector:
 
     Attributes:
         position: Place in the user's log of vectors.
-        vector: Little-endian half floats, of unit length.
+        vector: Little-endian half floats, of unit length; of zeros where the message could not be embedded; empty where
+            it has yet to be embedded anew.
         terms: What `terms.pack_terms` gives.
     """
 

@@ -12,6 +12,10 @@ from services.memory.resource_name import MessageName, conversation_name
 
 if TYPE_CHECKING:
     from services.memory.conversation import Conversation
+    from services.memory.embedder import EmbedderThread
+    from services.memory.embedding_queue import EmbeddingProgress
+    from services.memory.index_cache import IndexCache
+    from services.memory.inspection import Statistics
     from services.memory.search import Hit
 
 _ROLES = {
@@ -90,4 +94,34 @@ def hit(found: Hit) -> memory_service_pb2.SearchHit:
         prior=why.prior,
         before=[message(stored) for stored in found.before],
         after=[message(stored) for stored in found.after],
+    )
+
+
+def status(
+    found: Statistics, embedder: EmbedderThread, progress: EmbeddingProgress, indexes: IndexCache
+) -> memory_service_pb2.GetStatusResponse:
+    """Returns the state of the service as operators see it."""
+    return memory_service_pb2.GetStatusResponse(
+        database=memory_service_pb2.DatabaseStatus(
+            user_count=found.users,
+            conversation_count=found.conversations,
+            message_count=found.messages,
+            superseded_message_count=found.superseded,
+            text_bytes=found.text_bytes,
+            database_bytes=found.database_bytes,
+        ),
+        embedding=memory_service_pb2.EmbeddingStatus(
+            embedder=embedder.id,
+            dimension=embedder.dimension,
+            embedded_message_count=dict(found.vectors).get(embedder.id, 0),
+            pending_message_count=found.pending,
+            messages_per_second=progress.messages_per_second,
+            problem=progress.problem,
+            vectors=[
+                memory_service_pb2.EmbeddingStatus.Vectors(embedder=name, count=count) for name, count in found.vectors
+            ],
+        ),
+        index_cache=memory_service_pb2.IndexCacheStatus(
+            user_count=len(indexes.users()), size_bytes=indexes.size, capacity_bytes=indexes.capacity
+        ),
     )

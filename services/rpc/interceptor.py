@@ -1,4 +1,4 @@
-"""The outermost server interceptor: every call ends with a status of ours, and with one log line.
+"""The outermost server interceptor: every call ends with a status of ours, with one log line, and counted.
 
 A domain error becomes its row of the table in `errors`; any other exception becomes INTERNAL without its text;
 bytes that are no valid request become INVALID_ARGUMENT. A cancelled call always ends in an abort: grpc gives no
@@ -17,7 +17,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from services.rpc import errors
+from services.rpc import errors, metrics
 from services.rpc.log import where
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ async def _checked_stream(requests: AsyncIterator[object]) -> AsyncIterator[obje
 
 
 class OutcomeInterceptor(grpc.aio.ServerInterceptor):
-    """Maps exceptions to statuses and logs each call's method, status and duration."""
+    """Maps exceptions to statuses, and logs and counts each call's method, status and duration."""
 
     def __init__(self) -> None:
         self._calls = _CallsUnderWay()
@@ -136,6 +136,7 @@ def _unary(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay) -> 
         began = time.monotonic()
         outcome = "OK"
         calls.begin()
+        metrics.call_began(method)
         try:
             if streams_in:
                 return await inner(_checked_stream(request), context)
@@ -148,7 +149,7 @@ def _unary(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay) -> 
             raise AssertionError("abort raises") from None
         finally:
             calls.end()
-            _log_call(method, outcome, began)
+            _tell(method, outcome, began)
 
     return behave
 
@@ -159,6 +160,7 @@ def _streaming(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay)
         outcome = "CANCELLED"  # what it is where neither the end nor an exception is reached
         responses: Any = None
         calls.begin()
+        metrics.call_began(method)
         try:
             if not streams_in:
                 _checked(request)
@@ -178,7 +180,7 @@ def _streaming(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay)
                     await responses.aclose()
             finally:
                 calls.end()
-                _log_call(method, outcome, began)
+                _tell(method, outcome, began)
 
     return behave
 
@@ -187,5 +189,7 @@ def _outcome(failure: BaseException, error: errors.ChatbotError) -> str:
     return "CANCELLED" if isinstance(failure, asyncio.CancelledError) else error.reason
 
 
-def _log_call(method: str, outcome: str, began: float) -> None:
-    _log.info("call", method=method, outcome=outcome, seconds=round(time.monotonic() - began, 4))
+def _tell(method: str, outcome: str, began: float) -> None:
+    seconds = time.monotonic() - began
+    metrics.call_ended(method, outcome, seconds)
+    _log.info("call", method=method, outcome=outcome, seconds=round(seconds, 4))

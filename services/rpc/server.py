@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from services.rpc.channel import MAX_MESSAGE_BYTES
 from services.rpc.interceptor import OutcomeInterceptor
 from services.rpc.log import configure_logging, where
+from services.rpc.metrics import MetricsExporter
 from services.rpc.settings import CommonSettings, StartupError, load_settings
 
 if TYPE_CHECKING:
@@ -83,6 +84,19 @@ class Intermittent(Protocol):
         """Yields whether the service can serve, each time that changes. Read from when `Service.start` has returned."""
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """A service that shows Prometheus what it counts."""
+
+    @property
+    def metrics_port(self) -> int:
+        """Port to show it on; 0: none."""
+
+    @property
+    def metrics_port_variable(self) -> str:
+        """Environment variable that sets that port."""
+
+
 class ServiceLost(Exception):
     """A service stopped working by itself. The message says why."""
 
@@ -96,6 +110,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._outcomes = OutcomeInterceptor()
         self._following: asyncio.Task[None] | None = None
+        self._exporter: MetricsExporter | None = None
         self._server = grpc.aio.server(
             interceptors=[self._outcomes],
             options=[
@@ -116,10 +131,10 @@ class Server:
         """Where it listens: `service.port`, or what the system chose where that is 0. Known after `bind`."""
 
     async def bind(self) -> None:
-        """Listens, with health NOT_SERVING.
+        """Listens, with health NOT_SERVING, and shows metrics where the service is to.
 
         Raises:
-            StartupError: The port is taken or may not be used.
+            StartupError: A port is taken or may not be used.
         """
         await self._set_health(serving=False)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -136,6 +151,9 @@ class Server:
                 f"{address} cannot be listened on: the port is taken or not allowed; "
                 f"set {self._service.port_variable} to a free one."
             ) from None
+        service = self._service
+        if isinstance(service, Measured) and service.metrics_port:
+            self._exporter = MetricsExporter(host, service.metrics_port, service.metrics_port_variable)
         await self._server.start()
 
     async def start(self) -> None:
@@ -161,6 +179,8 @@ class Server:
         await draining
         idle.cancel()
         await self._service.stop()
+        if self._exporter is not None:
+            await self._exporter.close()
 
     async def _follow(self, service: Intermittent) -> None:
         async with contextlib.aclosing(service.availability()) as changes:

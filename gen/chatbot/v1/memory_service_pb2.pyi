@@ -338,3 +338,68 @@ class EndTurnRequest(_message.Message):
 class EndTurnResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("database", "embedding", "index_cache")
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    INDEX_CACHE_FIELD_NUMBER: _ClassVar[int]
+    database: DatabaseStatus
+    embedding: EmbeddingStatus
+    index_cache: IndexCacheStatus
+    def __init__(self, database: _Optional[_Union[DatabaseStatus, _Mapping]] = ..., embedding: _Optional[_Union[EmbeddingStatus, _Mapping]] = ..., index_cache: _Optional[_Union[IndexCacheStatus, _Mapping]] = ...) -> None: ...
+
+class DatabaseStatus(_message.Message):
+    __slots__ = ("user_count", "conversation_count", "message_count", "superseded_message_count", "text_bytes", "database_bytes")
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    user_count: int
+    conversation_count: int
+    message_count: int
+    superseded_message_count: int
+    text_bytes: int
+    database_bytes: int
+    def __init__(self, user_count: _Optional[int] = ..., conversation_count: _Optional[int] = ..., message_count: _Optional[int] = ..., superseded_message_count: _Optional[int] = ..., text_bytes: _Optional[int] = ..., database_bytes: _Optional[int] = ...) -> None: ...
+
+class EmbeddingStatus(_message.Message):
+    __slots__ = ("embedder", "dimension", "embedded_message_count", "pending_message_count", "messages_per_second", "problem", "vectors")
+    class Vectors(_message.Message):
+        __slots__ = ("embedder", "count")
+        EMBEDDER_FIELD_NUMBER: _ClassVar[int]
+        COUNT_FIELD_NUMBER: _ClassVar[int]
+        embedder: str
+        count: int
+        def __init__(self, embedder: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+    EMBEDDER_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDED_MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PENDING_MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    embedder: str
+    dimension: int
+    embedded_message_count: int
+    pending_message_count: int
+    messages_per_second: float
+    problem: str
+    vectors: _containers.RepeatedCompositeFieldContainer[EmbeddingStatus.Vectors]
+    def __init__(self, embedder: _Optional[str] = ..., dimension: _Optional[int] = ..., embedded_message_count: _Optional[int] = ..., pending_message_count: _Optional[int] = ..., messages_per_second: _Optional[float] = ..., problem: _Optional[str] = ..., vectors: _Optional[_Iterable[_Union[EmbeddingStatus.Vectors, _Mapping]]] = ...) -> None: ...
+
+class IndexCacheStatus(_message.Message):
+    __slots__ = ("user_count", "size_bytes", "capacity_bytes")
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    user_count: int
+    size_bytes: int
+    capacity_bytes: int
+    def __init__(self, user_count: _Optional[int] = ..., size_bytes: _Optional[int] = ..., capacity_bytes: _Optional[int] = ...) -> None: ...

@@ -28,7 +28,7 @@ if _version_not_supported:
 class MemoryServiceStub:
     """Owns every message and the search over them.
 
-    Every request names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -104,12 +104,17 @@ class MemoryServiceStub:
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.SerializeToString,
                 response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.FromString,
                 _registered_method=True)
+        self.GetStatus = channel.unary_unary(
+                '/chatbot.v1.MemoryService/GetStatus',
+                request_serializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer:
     """Owns every message and the search over them.
 
-    Every request names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -211,6 +216,14 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatus(self, request, context):
+        """Tells operators how much there is, how far embedding has come, and what the answering replica holds in memory.
+        Counts the rows of the whole database, which takes seconds where there are millions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -279,6 +292,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.FromString,
                     response_serializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.SerializeToString,
             ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'chatbot.v1.MemoryService', rpc_method_handlers)
@@ -290,7 +308,7 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 class MemoryService:
     """Owns every message and the search over them.
 
-    Every request names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -636,6 +654,33 @@ class MemoryService:
             '/chatbot.v1.MemoryService/EndTurn',
             chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.SerializeToString,
             chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.MemoryService/GetStatus',
+            chatbot_dot_v1_dot_memory__service__pb2.GetStatusRequest.SerializeToString,
+            chatbot_dot_v1_dot_memory__service__pb2.GetStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class MemoryServiceStub:
     """Owns every message and the search over them.
 
-    Every request names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -72,12 +72,16 @@ class MemoryServiceStub:
     """
     EndTurn: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]
     """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
+    GetStatus: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetStatusRequest, _memory_service_pb2.GetStatusResponse]
+    """Tells operators how much there is, how far embedding has come, and what the answering replica holds in memory.
+    Counts the rows of the whole database, which takes seconds where there are millions.
+    """
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
     """Owns every message and the search over them.
 
-    Every request names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -117,11 +121,15 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """
     EndTurn: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]  # type: ignore[assignment]
     """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
+    GetStatus: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetStatusRequest, _memory_service_pb2.GetStatusResponse]  # type: ignore[assignment]
+    """Tells operators how much there is, how far embedding has come, and what the answering replica holds in memory.
+    Counts the rows of the whole database, which takes seconds where there are millions.
+    """
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns every message and the search over them.
 
-    Every request names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -237,5 +245,15 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.EndTurnResponse, _abc.Awaitable[_memory_service_pb2.EndTurnResponse]]:
         """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
+
+    @_abc_1.abstractmethod
+    def GetStatus(
+        self,
+        request: _memory_service_pb2.GetStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.GetStatusResponse, _abc.Awaitable[_memory_service_pb2.GetStatusResponse]]:
+        """Tells operators how much there is, how far embedding has come, and what the answering replica holds in memory.
+        Counts the rows of the whole database, which takes seconds where there are millions.
+        """
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -15,7 +15,7 @@ PROGRAM = "python -m services.memory.command"
 _DESCRIPTION = """\
 Looks at the memory's database and mends it, under the settings of the memory service (CHATBOT_DATA_DIR,
 CHATBOT_DATABASE_URL, CHATBOT_EMBEDDER). An SQLite file belongs to one process: stop the memory service first, or give
-export, import and forget its --address. On PostgreSQL commands run beside the service.
+export, import, forget and stats its --address. On PostgreSQL commands run beside the service.
 """
 _EPILOG = """\
 exit status: 0 done (check: nothing is wrong), 1 not done (check: something is wrong), 2 it cannot run as things are,
@@ -109,9 +109,14 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("--yes", action="store_true", help="do not ask")
     forget.add_argument("--address", metavar="HOST:PORT", help=_ADDRESS)
 
-    stats = command("stats", "Tells how much is in the database.")
+    stats = command(
+        "stats",
+        "Tells how much is in the database; of a running service also how far embedding has come, and what its memory "
+        "holds.",
+    )
     stats.add_argument("--json", action="store_true", help="as one JSON object, for programs")
     stats.add_argument("--largest", type=_count, default=0, metavar="N", help="name the N users who have the most text")
+    stats.add_argument("--address", metavar="HOST:PORT", help=f"{_ADDRESS}; it names no users")
     return parser
 
 

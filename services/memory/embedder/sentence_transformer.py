@@ -1,4 +1,4 @@
-"""Any model that sentence-transformers loads (https://www.sbert.net), with the prompts that it names itself."""
+"""Any model that sentence-transformers loads (https://www.sbert.net), with what each wants to read before a text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from services.memory.embedder.embedder import Embedder
 from services.memory.embedder.pieces import cut, embed_in_pieces
+from services.memory.embedder.prompts import NONE, Prompts
 from services.memory.embedder.russian import reads_russian
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class SentenceTransformerEmbedder(Embedder):
     Args:
         source: A hub id, or a folder.
         id: See `Embedder`.
+        prompts: What goes before texts; none: what the model itself names.
         revision: Commit of a hub model.
 
     Raises:
@@ -38,28 +40,34 @@ class SentenceTransformerEmbedder(Embedder):
         self,
         source: str,
         id: str,  # noqa: A002 - the protocol's own name
+        prompts: Prompts = NONE,
         revision: str | None = None,
     ) -> None:
         self.id = id
+        self._prompts = prompts
         quieten: Any = transformers_logging.disable_progress_bar  # untyped
         quieten()
         self._model = SentenceTransformer(source, device="cpu", revision=revision)
         self._tokenizer: Any = self._model.tokenizer
         self.reads_russian = reads_russian(lambda text: len(self._tokenizer.tokenize(text)))
-        self._window = max(1, (self._model.max_seq_length or 512) - _MOST_SPECIAL_TOKENS)
+        prompt_tokens = max(len(self._tokenizer.tokenize(prompt)) for prompt in (prompts.query, prompts.message))
+        self._window = max(1, (self._model.max_seq_length or 512) - _MOST_SPECIAL_TOKENS - prompt_tokens)
         self.dimension = self.embed_queries(["A first text, so that what is missing shows now."]).shape[1]
 
     @override
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._embed(texts, self._model.encode_document)
+        return self._embed(texts, self._model.encode_document, self._prompts.message)
 
     @override
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._embed(texts, self._model.encode_query)
+        return self._embed(texts, self._model.encode_query, self._prompts.query)
 
-    def _embed(self, texts: Sequence[str], encode: Callable[..., Any]) -> NDArray[np.float32]:
+    def _embed(self, texts: Sequence[str], encode: Callable[..., Any], prompt: str) -> NDArray[np.float32]:
+        # None of ours: sentence-transformers puts the model's own there.
+        chosen = None if self._prompts == NONE else prompt
+
         def embed(pieces: list[str]) -> NDArray[np.float32]:
-            rows = encode(pieces, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+            rows = encode(pieces, prompt=chosen, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
             return np.asarray(rows, dtype=np.float32)
 
         return embed_in_pieces(texts, self._cut, embed)

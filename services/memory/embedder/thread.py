@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.memory import message_text, terms
+from services.memory import measures, message_text, terms
 from services.memory.embedder.russian import is_russian
 from services.rpc.errors import ShuttingDown
 
@@ -76,6 +76,7 @@ class EmbedderThread:
             self._closing = True
             self._changed.notify()
         await asyncio.to_thread(self._thread.join)
+        self._embedder.close()
 
     async def _submit(self, queue: deque[_Job], texts: Sequence[str]) -> NDArray[np.float32]:
         loop = asyncio.get_running_loop()
@@ -101,7 +102,8 @@ class EmbedderThread:
             texts = [text for job in batch for text in job.texts]
             embed = self._embedder.embed_queries if from_queries else self._embedder.embed_messages
             try:
-                rows = embed(texts)
+                with measures.EMBEDDING_SECONDS.labels("query" if from_queries else "messages").time():
+                    rows = embed(texts)
             except Exception as failure:  # whoever waits is told, and the thread goes on
                 for job in batch:
                     job.loop.call_soon_threadsafe(_fail, job, failure)

@@ -99,7 +99,11 @@ class Store(Protocol):
         """Returns where the user's log of vectors stands; None where there never was a vector."""
 
     async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
-        """Returns up to `limit` vectors of one embedder past `position`, in order of position."""
+        """Returns up to `limit` vectors of one embedder past `position`, in order of position.
+
+        Among them are messages that have another embedder's vector and wait for this one's: with their words alone,
+        so that they are found by those meanwhile.
+        """
 
     async def last_awaited(self, user_id: str) -> int | None:
         """Returns the id of the user's newest message without any vector; None where all have one."""

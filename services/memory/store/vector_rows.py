@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, or_, select, update
 
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
+from services.memory.terms import RECIPE
 from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def user_log(connection: Connection, user_id: str) -> UserLog | None:
 
 
 def after(connection: Connection, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
-    """Returns the user's vectors of one embedder past `position`, in order of position."""
+    """Returns the user's vectors of one embedder past `position`, in order of position.
+
+    Among them, with their words alone, are messages that are yet to be embedded anew, where words are made as now.
+    """
     rows = connection.execute(
         select(
             _v.message_id,
@@ -42,11 +46,15 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
             _m.role,
             _m.author,
             _m.create_ns,
-            _v.vector,
+            case((_v.embedder == embedder, _v.vector), else_=b""),
             _v.terms,
         )
         .join_from(vectors, messages, _m.id == _v.message_id)
-        .where(_v.user_id == user_id, _v.position > position, _v.embedder == embedder)
+        .where(
+            _v.user_id == user_id,
+            _v.position > position,
+            or_(_v.embedder == embedder, _v.embedder.endswith(f"/{RECIPE}", autoescape=True)),
+        )
         .order_by(_v.position)
         .limit(limit)
     )
@@ -146,8 +154,8 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
     for user_id, ids in ids_of.items():
         first = _take_positions(connection, user_id, len(ids))
         replaced = connection.execute(delete(vectors).where(_v.message_id.in_(ids)).returning(_v.embedder)).scalars()
-        if embedder in set(replaced):
-            # An index in memory would otherwise have the message twice.
+        if replaced.all():
+            # An index in memory would otherwise have the message twice, where only by its words.
             count_deletion(connection, user_id)
         connection.execute(
             insert(vectors),

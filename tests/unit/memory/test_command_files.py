@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import sys
 import threading
@@ -197,7 +198,7 @@ def test_an_import_that_fails_half_way_stores_nothing(folder, monkeypatch, capsy
     assert content(folder) == before
 
 
-def test_a_running_service_exports_imports_and_forgets(folder, capsys):
+def test_a_running_service_exports_imports_forgets_and_tells_how_it_is(folder, capsys):
     before = content(folder)
     file, again = folder / "ann.jsonl", folder / "cy.jsonl"
 
@@ -221,6 +222,16 @@ def test_a_running_service_exports_imports_and_forgets(folder, capsys):
         assert run("forget", "cy", "--yes", "--address", address) == 0
         assert capsys.readouterr().out == "Deleted 2 conversations with 6 messages.\n"
         assert again.read_bytes() == file.read_bytes()
+        assert run("stats", "--address", address) == 0
+        table = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if line)
+        assert table["embedder"].strip().startswith("fake/")
+        assert table["indexes in memory"].strip() == "0 users, 0 of 536,870,912 bytes"
+        assert run("stats", "--json", "--address", address) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert set(told["vectors"]) <= {told["service"]["embedder"]}
+        assert told["pending"] + told["service"]["embedded"] > 0
+        assert run("stats", "--largest", "1", "--address", address) == 2
+        assert "a service names no users" in capsys.readouterr().err
 
     asyncio.run(go())
     assert content(folder) == before

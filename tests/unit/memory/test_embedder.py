@@ -37,7 +37,11 @@ def test_vectors_are_those_of_sentence_transformers(minilm):
         "import sys\nfrom services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder\n"
         "texts = sys.stdin.buffer.read().decode().split('\\0')\n"
         "embedder = SentenceTransformerEmbedder(sys.argv[1], 'oracle')\n"
-        "sys.stdout.buffer.write(embedder.embed_messages(texts).tobytes())"
+        "sys.stdout.buffer.write(embedder.embed_messages(texts).tobytes())\n"
+        "from services.memory.embedder.prompts import Prompts\n"
+        "embedder = SentenceTransformerEmbedder(sys.argv[1], 'oracle', Prompts('find: ', 'told: '))\n"
+        "sys.stdout.buffer.write(embedder.embed_queries(['boats']).tobytes())\n"
+        "sys.stdout.buffer.write(embedder.embed_messages(['boats']).tobytes())"
     )
     # In a process of its own: what these libraries warn of at import is not ours to answer for.
     short = TEXTS[:6]
@@ -47,8 +51,10 @@ def test_vectors_are_those_of_sentence_transformers(minilm):
         stdout=subprocess.PIPE,
         check=True,
     )
-    expected = np.frombuffer(oracle.stdout, dtype=np.float32).reshape(len(short), 384)
+    *expected, query, message = np.frombuffer(oracle.stdout, dtype=np.float32).reshape(len(short) + 2, 384)
     assert np.allclose(minilm.embed_messages(short), expected, atol=1e-5)
+    # There, too, what is put before a text is part of it.
+    assert np.allclose(minilm.embed_messages(["find: boats", "told: boats"]), [query, message], atol=1e-5)
 
 
 def test_rows_are_unit_length_and_do_not_depend_on_their_neighbours(minilm):

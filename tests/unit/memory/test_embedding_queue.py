@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.backoff import Backoff
+from services.memory.embedder import EmbedderAway, EmbedderThread, FakeEmbedder
 from services.memory.embedding_queue import EmbeddingQueue
 
 
@@ -37,6 +38,19 @@ class FailingOnceEmbedder(FakeEmbedder):
         if not self.failed:
             self.failed = True
             raise RuntimeError("out of memory")
+        return super().embed_messages(texts)
+
+
+class AwayEmbedder(FakeEmbedder):
+    """Is away until it is let back."""
+
+    def __init__(self):
+        super().__init__()
+        self.back = threading.Event()
+
+    def embed_messages(self, texts):
+        if not self.back.is_set():
+            raise EmbedderAway("It is away.")
         return super().embed_messages(texts)
 
 
@@ -102,6 +116,33 @@ async def test_a_failure_is_tried_again(desk, monkeypatch):
     async with working(desk.store, embedder) as queue:
         assert await queue.settle("ann", 30)
     assert embedder.failed
+
+
+async def test_nobody_waits_for_an_embedder_that_is_away_and_all_is_embedded_when_it_is_back(desk, monkeypatch):
+    monkeypatch.setattr(Backoff, "seconds", lambda _, at_least=None: 0.01)
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two")
+    embedder = AwayEmbedder()
+    async with working(desk.store, embedder) as queue:
+        # Whether the search came before the first try or after it, it does not wait its 600 seconds.
+        assert not await asyncio.wait_for(queue.settle("ann", 600), 60)
+        assert not await asyncio.wait_for(queue.settle("ann", 600), 60)
+        assert queue.progress.problem == "It is away."
+        embedder.back.set()
+        while await desk.store.count_unembedded() or queue.progress.problem:
+            await asyncio.sleep(0.01)
+        assert await queue.settle("ann", 600)
+
+
+def test_waits_double_up_to_a_limit_begin_anew_after_a_success_and_heed_what_was_asked_for():
+    backoff = Backoff()
+    waits = [backoff.seconds() for _ in range(12)]
+    assert 0.25 <= waits[0] <= 0.5
+    assert all(wait <= 15 for wait in waits)
+    assert waits[-1] >= 7.5
+    assert backoff.seconds(at_least=60) == 60
+    backoff.succeeded()
+    assert backoff.seconds() <= 0.5
 
 
 async def test_much_text_is_embedded_in_smaller_groups(desk):

@@ -30,8 +30,9 @@ def unit(rows: np.ndarray) -> np.ndarray:
 DIRECTIONS = unit(np.random.default_rng(1).standard_normal((6, DIMENSION)))
 
 texts = st.lists(st.sampled_from([*VOCABULARY, "red boat " * 30]), max_size=6).map(" ".join)
+# None: the message waits to be embedded anew.
 stored = st.tuples(
-    st.integers(0, len(DIRECTIONS) - 1),
+    st.integers(0, len(DIRECTIONS) - 1) | st.none(),
     st.sampled_from(["a", "b", "c"]),
     st.sampled_from(list(Role)),
     st.sampled_from(AUTHORS),
@@ -64,7 +65,7 @@ def rows_of(items) -> list[StoredVector]:
     rows = []
     for number, (direction, conversation, role, author, time, text) in enumerate(items, start=1):
         sequence_of[conversation] = sequence_of.get(conversation, 0) + 1
-        vector = DIRECTIONS[direction].astype("<f2").tobytes()
+        vector = b"" if direction is None else DIRECTIONS[direction].astype("<f2").tobytes()
         terms = pack_terms(f"{author or ''} {text}")
         sequence = sequence_of[conversation]
         rows.append(StoredVector(number * 3, number, conversation, sequence, int(role), author, time, vector, terms))
@@ -121,17 +122,24 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
         whole += math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
         alone, window = bm25(term, counts, lengths), bm25(term, together, sizes_together)
         fit = [f + a + 0.5 * w for f, a, w in zip(fit, alone, window, strict=True)]
-    halves = [DIRECTIONS[item[0]].astype("<f2").astype(np.float64) for item in items]
-    similar = [float(half / np.linalg.norm(half) @ query.vector) for half in halves]
+    halves = [None if item[0] is None else DIRECTIONS[item[0]].astype("<f2").astype(np.float64) for item in items]
+    cosines = [None if half is None else float(half / np.linalg.norm(half) @ query.vector) for half in halves]
+    told = [cosine for cosine in cosines if cosine is not None]
+    mean = float(np.mean(told)) if told else 0.0
+    similar = [mean if cosine is None else cosine for cosine in cosines]
     smoothed = [
         (similar[i] + 0.1 * sum(similar[j] for j in near)) / (1 + 0.1 * len(near)) for i, near in enumerate(beside)
     ]
 
-    def z(values: list[float]) -> list[float]:
-        deviation = float(np.std(values))
-        return [(v - float(np.mean(values))) / deviation if deviation > 1e-5 else 0.0 for v in values]
+    def z(values: list[float], among: list[float]) -> list[float]:
+        deviation = float(np.std(among)) if among else 0.0
+        return [(v - float(np.mean(among))) / deviation if deviation > 1e-5 else 0.0 for v in values]
 
-    dense, length = z(smoothed), z([math.log1p(min(size, 32)) for size in lengths])
+    embedded = [cosine is not None for cosine in cosines]
+    dense = z(smoothed, [value for value, there in zip(smoothed, embedded, strict=True) if there])
+    dense = [value if there else 0.0 for value, there in zip(dense, embedded, strict=True)]
+    logarithms = [math.log1p(min(size, 32)) for size in lengths]
+    length = z(logarithms, logarithms)
     parts = {}
     for i, row in enumerate(rows):
         named = row.author is not None and any(term in query.terms for term in query_terms(row.author))

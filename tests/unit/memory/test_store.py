@@ -27,6 +27,7 @@ from services.memory.message import (
     Usage,
 )
 from services.memory.resource_name import MessageName
+from services.memory.terms import RECIPE
 from services.memory.vector import NewVector
 from services.rpc.errors import (
     ConversationBusy,
@@ -344,6 +345,29 @@ async def test_another_embedder_gets_every_message_anew_but_no_search_waits_for_
     await desk.embed_all(FakeEmbedder(id="next"))
     assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
     assert [row.position for row in await desk.store.vectors_after("ann", "next", 0, 10)] == [3, 4]
+
+
+async def test_a_message_that_waits_for_another_embedder_is_there_by_its_words_alone(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two")
+    before, after = FakeEmbedder(id=f"before/{RECIPE}"), FakeEmbedder(id=f"after/{RECIPE}")
+    await desk.embed_all(before)
+    await desk.store.queue_other_embedders(after.id)
+    rows = await desk.store.vectors_after("ann", after.id, 0, 10)
+    assert [(row.position, row.vector) for row in rows] == [(1, b""), (2, b"")]
+    assert all(row.terms for row in rows)
+    counter = (await desk.store.user_log("ann")).deletion_counter
+    await desk.embed_all(after)
+    rows = await desk.store.vectors_after("ann", after.id, 0, 10)
+    assert [(row.position, len(row.vector)) for row in rows] == [(3, 128), (4, 128)]
+    assert (await desk.store.user_log("ann")).deletion_counter != counter
+
+
+async def test_words_that_were_made_in_another_way_are_not_searched(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    await desk.embed_all(FakeEmbedder(id="before/older-words"))
+    assert await desk.store.vectors_after("ann", f"after/{RECIPE}", 0, 10) == []
 
 
 async def expiring(desk, new_write, expire_ns, user_id="ann", text="gone"):

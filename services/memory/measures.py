@@ -1,0 +1,64 @@
+"""What the memory service counts of its own, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.rpc.metrics import REGISTRY, SECONDS_BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EMBEDDED = Counter("chatbot_memory_messages_embedded", "Messages embedded by this process.", registry=REGISTRY)
+PENDING = Gauge(
+    "chatbot_memory_pending_embeddings",
+    "Messages in the database that wait to be embedded, as last counted by this process.",
+    registry=REGISTRY,
+)
+EMBEDDING_SECONDS = Histogram(
+    "chatbot_memory_embedding_seconds",
+    "How long the embedder took for one batch.",
+    ("of",),
+    buckets=SECONDS_BUCKETS,
+    registry=REGISTRY,
+)
+CACHE_BYTES = Gauge("chatbot_memory_index_cache_bytes", "Memory that search indexes take.", registry=REGISTRY)
+CACHE_USERS = Gauge("chatbot_memory_index_cache_users", "Users whose search index is in memory.", registry=REGISTRY)
+CACHE_LOOKUPS = Counter(
+    "chatbot_memory_index_cache_lookups",
+    "Searches for whose user an index was in memory (hit), was not (miss), or had to be built anew (stale).",
+    ("result",),
+    registry=REGISTRY,
+)
+CACHE_EVICTIONS = Counter(
+    "chatbot_memory_index_cache_evictions", "Indexes dropped to make room for others.", registry=REGISTRY
+)
+SEARCH_SECONDS = Histogram(
+    "chatbot_memory_search_seconds",
+    "How long each part of a search took: embed (the query, and waiting for the user's newest messages), index "
+    "(bringing it up to date), rank, fetch (the messages found).",
+    ("part",),
+    buckets=SECONDS_BUCKETS,
+    registry=REGISTRY,
+)
+SEARCHES_WITHOUT = Counter(
+    "chatbot_memory_searches_without",
+    "Searches answered without something: meaning (the query could not be embedded), or newest (messages that were "
+    "not embedded yet).",
+    ("what",),
+    registry=REGISTRY,
+)
+
+
+@contextmanager
+def timed(part: str) -> Iterator[None]:
+    """Counts how long a part of a search takes."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        SEARCH_SECONDS.labels(part).observe(time.monotonic() - began)
