@@ -5,6 +5,8 @@
     │   ├── ContextTooLong       CONTEXT_LENGTH_EXCEEDED, metadata n_prompt, n_context
     │   ├── InvalidPageToken
     │   └── RequestIdReused
+    ├── Unauthenticated          UNAUTHENTICATED      401, with WWW-Authenticate
+    ├── PermissionDenied         PERMISSION_DENIED    403
     ├── NotFound                 NOT_FOUND            404
     │   ├── ConversationNotFound
     │   └── MessageNotFound
@@ -13,6 +15,7 @@
     ├── ConversationBusy         ABORTED              409, retry
     ├── SequenceMismatch         ABORTED              409
     ├── Overloaded               RESOURCE_EXHAUSTED   429, retry
+    │   └── LimitReached         USER_LIMIT_REACHED, metadata limit, per
     ├── Unavailable              UNAVAILABLE          503, retry
     │   ├── ModelLoading
     │   ├── EngineLost
@@ -31,6 +34,7 @@ right, and never hold text of a conversation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import grpc
@@ -70,6 +74,8 @@ class ChatbotError(Exception):
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     reason: ClassVar[str] = "UNKNOWN"
     http_status: ClassVar[int] = 500
+    http_headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Headers that HTTP wants with the status, besides `Retry-After`."""
 
     def __init__(
         self,
@@ -123,6 +129,23 @@ class RequestIdReused(InvalidArgument):
     """A `request_id` was repeated with another content."""
 
     reason = "REQUEST_ID_REUSED"
+
+
+class Unauthenticated(ChatbotError):
+    """It is not proven who calls."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+    http_status = 401
+    http_headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="chatbot"'})
+
+
+class PermissionDenied(ChatbotError):
+    """It is clear who calls, and they may not do this."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+    http_status = 403
 
 
 class NotFound(ChatbotError):
@@ -181,6 +204,12 @@ class Overloaded(ChatbotError):
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
     http_status = 429
+
+
+class LimitReached(Overloaded):
+    """The user has had as much as a user may have for now."""
+
+    reason = "USER_LIMIT_REACHED"
 
 
 class Unavailable(ChatbotError):

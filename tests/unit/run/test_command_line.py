@@ -40,6 +40,7 @@ RUN_PY = CHECKOUT / "run.py"
         (["test", "-k", "name", "--model"], Command("test", passed_on=("-k", "name", "--model"))),
         (["memory", "export", "--user", "ann", "-"], Command("memory", passed_on=("export", "--user", "ann", "-"))),
         (["memory", "--help"], Command("memory", passed_on=("--help",))),
+        (["keys", "add", "laptop", "--user", "ann"], Command("keys", passed_on=("add", "laptop", "--user", "ann"))),
         (["lock"], Command("lock")),
         (["--help"], Command("help")),
         (["-h"], Command("help")),
