@@ -5,7 +5,7 @@
     │   ├── ContextTooLong       CONTEXT_LENGTH_EXCEEDED, metadata n_prompt, n_context
     │   ├── InvalidPageToken
     │   └── RequestIdReused
-    ├── Unauthenticated          UNAUTHENTICATED      401, with WWW-Authenticate
+    ├── Unauthenticated          UNAUTHENTICATED      401, WWW-Authenticate: Bearer
     ├── PermissionDenied         PERMISSION_DENIED    403
     ├── NotFound                 NOT_FOUND            404
     │   ├── ConversationNotFound
@@ -34,7 +34,6 @@ right, and never hold text of a conversation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import grpc
@@ -74,8 +73,6 @@ class ChatbotError(Exception):
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
     reason: ClassVar[str] = "UNKNOWN"
     http_status: ClassVar[int] = 500
-    http_headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Headers that HTTP wants with the status, besides `Retry-After`."""
 
     def __init__(
         self,
@@ -137,7 +134,6 @@ class Unauthenticated(ChatbotError):
     status = grpc.StatusCode.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
     http_status = 401
-    http_headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="chatbot"'})
 
 
 class PermissionDenied(ChatbotError):

@@ -10,7 +10,16 @@ Knows no door and no call: a door hands `Credentials` to an `Identity` and is gi
 
 from services.gateway.identity.caller import LOCAL_USER, Caller, Role
 from services.gateway.identity.choice import ChosenIdentity
-from services.gateway.identity.credentials import USER_ID_KEY, Credentials, bearer_of
+from services.gateway.identity.credentials import USER_ID_HEADER, USER_ID_KEY, Credentials
 from services.gateway.identity.identity import Identity
 
-__all__ = ["LOCAL_USER", "USER_ID_KEY", "Caller", "ChosenIdentity", "Credentials", "Identity", "Role", "bearer_of"]
+__all__ = [
+    "LOCAL_USER",
+    "USER_ID_HEADER",
+    "USER_ID_KEY",
+    "Caller",
+    "ChosenIdentity",
+    "Credentials",
+    "Identity",
+    "Role",
+]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from services.gateway.identity.json_web_token import Tokens
     from services.gateway.identity.key_ring import KeyRing
 
-_MISSING = "Say who calls, with an API key or a token: `Authorization: Bearer …`, in gRPC the metadata `authorization`."
+_MISSING = "An API key or a token is needed: `Authorization: Bearer …`, in gRPC the metadata `authorization`."
 # One sentence for all that can be wrong, so that it tells nothing about keys to whoever has none.
 _WRONG = "The API key or token is none that may be used: it is unknown, expired or revoked."
 

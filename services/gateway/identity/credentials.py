@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 USER_ID_KEY = "x-user-id-bin"
 """gRPC metadata that names a user, in UTF-8."""
 
+USER_ID_HEADER = "x-user-id"
+"""HTTP header that names a user, in UTF-8."""
+
 AUTHORIZATION_KEY = "authorization"
-"""gRPC metadata that carries a key or a token, as `Bearer …`."""
+"""Metadata and header that carry a key or a token, as `Bearer …`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +37,39 @@ class Credentials:
         Raises:
             InvalidArgument: Something is said twice, or the user is none.
         """
-        said = [(key, value) for key, value in metadata if key in {USER_ID_KEY, AUTHORIZATION_KEY}]
-        user, authorization = _only(said, USER_ID_KEY), _only(said, AUTHORIZATION_KEY)
+        return cls._said(metadata, USER_ID_KEY, "metadata")
+
+    @classmethod
+    def of_headers(cls, headers: Iterable[tuple[bytes, bytes]]) -> Credentials:
+        """Returns what an HTTP request's headers say, their names in lower case.
+
+        Raises:
+            InvalidArgument: Something is said twice, or the user is none.
+        """
+        return cls._said(((name.decode("latin-1"), value) for name, value in headers), USER_ID_HEADER, "header")
+
+    @classmethod
+    def _said(cls, said: Iterable[tuple[str, str | bytes]], user_key: str, kind: str) -> Credentials:
+        of_us = [(key, value) for key, value in said if key in {user_key, AUTHORIZATION_KEY}]
+        user_id = _only(of_us, user_key, kind)
+        authorization = _only(of_us, AUTHORIZATION_KEY, kind)
         return cls(
-            user_id=None if user is None else check_user_id(_text(user, USER_ID_KEY), f"metadata {USER_ID_KEY}"),
-            bearer=None if authorization is None else bearer_of(_text(authorization, AUTHORIZATION_KEY)),
+            user_id=None if user_id is None else check_user_id(user_id, f"{kind} {user_key}"),
+            bearer=None if authorization is None else _bearer(authorization),
         )
 
 
-def bearer_of(authorization: str) -> str | None:
+def _bearer(authorization: str) -> str | None:
     """Returns the key or token of an `Authorization` header (RFC 6750); None where it is of another scheme."""
     scheme, _, shown = authorization.strip().partition(" ")
     return shown.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _only(said: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes | None:
+def _only(said: Iterable[tuple[str, str | bytes]], key: str, kind: str) -> str | None:
     values = [value for name, value in said if name == key]
     if len(values) > 1:
-        raise invalid_field(f"metadata {key}", "must be given once")
-    return values[0] if values else None
-
-
-def _text(value: str | bytes, key: str) -> str:
+        raise invalid_field(f"{kind} {key}", "must be given once")
     try:
-        return value.decode() if isinstance(value, bytes) else value
+        return next((value.decode() if isinstance(value, bytes) else value for value in values), None)
     except UnicodeDecodeError:
-        raise invalid_field(f"metadata {key}", "must be valid UTF-8") from None
+        raise invalid_field(f"{kind} {key}", "must be valid UTF-8") from None

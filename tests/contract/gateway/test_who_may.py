@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +30,7 @@ from services.rpc.log import configure_logging
 from tests.contract.gateway.house import House
 
 METHODS = list(chat_pb.DESCRIPTOR.services_by_name["ChatService"].methods)
+ROOT = Path(__file__).resolve().parents[3]
 LIST = chat_pb.ChatServiceListConversationsRequest()
 
 
@@ -153,6 +157,17 @@ async def test_no_key_is_in_a_log_or_an_error(house: House, keys: Keys, anna: st
             assert random_part[:16] not in text
             assert random_part[-16:] not in text
             assert hashlib.sha256(secret.encode()).hexdigest() not in text
+
+
+def test_a_gateway_without_keys_that_others_could_reach_ends_with_one_sentence(tmp_path: Path):
+    environment = {**os.environ, "CHATBOT_BIND_HOST": "0.0.0.0", "CHATBOT_DATA_DIR": str(tmp_path)}
+    environment |= {"CHATBOT_GATEWAY_GRPC_PORT": "0", "CHATBOT_GATEWAY_HTTP_PORT": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "gen")])
+    command = [sys.executable, "-m", "services.gateway"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: CHATBOT_BIND_HOST=0.0.0.0 lets other machines in")
+    assert done.stderr.count("\n") == 1
 
 
 class TestLimits:

@@ -8,7 +8,7 @@ import pytest
 
 from services.gateway.identity import ChosenIdentity, Credentials, Role
 from services.gateway.settings import GatewaySettings
-from services.rpc.errors import PermissionDenied, Unauthenticated
+from services.rpc.errors import InvalidArgument, PermissionDenied, Unauthenticated
 from services.rpc.settings import StartupError
 
 NOBODY = Credentials(None)
@@ -123,3 +123,24 @@ def test_keys_and_a_header_that_is_believed_without_them_contradict_each_other(t
 )
 def test_a_bearer_is_read_as_http_has_it(authorization: str, shown: str | None):
     assert Credentials.of_metadata([("authorization", authorization)]).bearer == shown
+    assert Credentials.of_headers([(b"authorization", authorization.encode())]).bearer == shown
+
+
+def test_http_and_grpc_say_the_same_by_their_own_names():
+    by_grpc = Credentials.of_metadata([("x-user-id-bin", "анна".encode()), ("x-user-id", "bob")])
+    by_http = Credentials.of_headers([(b"x-user-id", "анна".encode()), (b"x-user-id-bin", b"bob"), (b"host", b"\xff")])
+    assert by_grpc == by_http == Credentials("анна")
+
+
+@pytest.mark.parametrize("user", [b"", b"  ", b"\xff\xfe", b"a\0b", "я".encode() * 201])
+def test_an_unusable_user_id_is_refused_by_the_name_of_its_field(user: bytes):
+    with pytest.raises(InvalidArgument, match=r"^header x-user-id must be"):
+        Credentials.of_headers([(b"x-user-id", user)])
+    with pytest.raises(InvalidArgument, match=r"^metadata x-user-id-bin must be"):
+        Credentials.of_metadata([("x-user-id-bin", user)])
+
+
+def test_what_is_said_twice_is_refused():
+    for name in (b"x-user-id", b"authorization"):
+        with pytest.raises(InvalidArgument, match="must be given once"):
+            Credentials.of_headers([(name, b"Bearer a"), (name, b"Bearer a")])
