@@ -51,11 +51,13 @@ class Door:
     port_variable: str
     default_port: int
     health: str
+    host_variable: str = "CHATBOT_INTERNAL_BIND_HOST"
+    """Says which address it listens on. Only the gateway asks who calls, so only it has the one for others."""
 
 
 # In the order they are taken down: what calls others first.
 DOORS = (
-    Door("gateway", "CHATBOT_GATEWAY_GRPC_PORT", 50051, "chatbot.v1.ChatService"),
+    Door("gateway", "CHATBOT_GATEWAY_GRPC_PORT", 50051, "chatbot.v1.ChatService", "CHATBOT_BIND_HOST"),
     Door("inference", "CHATBOT_INFERENCE_GRPC_PORT", 50053, "chatbot.v1.InferenceService"),
     Door("memory", "CHATBOT_MEMORY_GRPC_PORT", 50052, "chatbot.v1.MemoryService"),
 )
@@ -138,9 +140,9 @@ def _run(command: Command, console: Console) -> int:
     env = service_environment(os.environ, command.model)
     ports = {door.name: chosen_port(env, door.port_variable, door.default_port) for door in DOORS}
     env |= {door.port_variable: str(port) for door in DOORS if (port := ports[door.name]) is not None}
-    host = reachable_host(env)
+    hosts = {door.name: reachable_host(env, door.host_variable) for door in DOORS}
     for door in DOORS:
-        port = ports[door.name]
+        host, port = hosts[door.name], ports[door.name]
         # Asked before anything starts: else the health of whoever is there would be taken for our service's.
         if port is not None and is_taken(host, port):
             raise Failure(
@@ -150,7 +152,7 @@ def _run(command: Command, console: Console) -> int:
     logs = logs_dir(data_dir(os.environ))
     python = prepare(console, dev=False)
     backend = Backend(
-        [_service(door, python, host, ports[door.name]) for door in DOORS],
+        [_service(door, python, hosts[door.name], ports[door.name]) for door in DOORS],
         env=env,
         cwd=CHECKOUT,
         logs=logs,
@@ -161,7 +163,9 @@ def _run(command: Command, console: Console) -> int:
     with backend.up():
         if command.name == "chat":
             return backend.run_in_front([str(python), "-m", "client.terminal"])
-        console.say(f"The gateway serves on {host}:{ports['gateway']}; Ctrl-C stops it. Logs are in {logs}.")
+        console.say(
+            f"The gateway serves on {hosts['gateway']}:{ports['gateway']}; Ctrl-C stops it. Logs are in {logs}."
+        )
         try:
             backend.run_until_signal()
         except Stopped as stopped:

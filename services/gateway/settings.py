@@ -91,3 +91,8 @@ class GatewaySettings(CommonSettings):
         description="Most tokens of one user a minute that the model computes: those of prompts that no cache held, "
         "and those of replies. Default: no limit.",
     )
+
+    @property
+    def listen_host(self) -> str:
+        """The address that this service listens on: the one where it is asked who calls."""
+        return self.bind_host
