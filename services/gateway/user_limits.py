@@ -8,6 +8,7 @@ the bucket has something again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ class MinuteLimit:
         if level < 1:
             seconds = (1 - level) * 60 / self._per_minute
             raise LimitReached(
-                f"The limit of {self._per_minute} {self._what} a minute is reached; try again in {seconds:.0f} s.",
+                f"{self._per_minute} {self._what} a minute are the limit; try again in {math.ceil(seconds)} s.",
                 metadata={"limit": str(self._per_minute), "per": f"{self._what} a minute"},
                 retry_after=seconds,
             )

@@ -91,11 +91,13 @@ def _check_who_can_reach(settings: GatewaySettings) -> None:
 
 
 def _tokens(settings: GatewaySettings) -> Tokens | None:
-    if not settings.jwt_jwks:
+    needed = {name: getattr(settings, name) for name in ("jwt_jwks", "jwt_issuer", "jwt_audience")}
+    if not any(needed.values()):
         return None
-    for name in ("jwt_issuer", "jwt_audience"):
-        if not getattr(settings, name):
-            raise StartupError(f"{variable_name(name)} must be set, too, where {variable_name('jwt_jwks')} is.")
+    for name, value in needed.items():
+        if not value:
+            others = " and ".join(variable_name(other) for other in needed if other != name)
+            raise StartupError(f"{variable_name(name)} is missing: tokens are believed with {others} and it together.")
     rules = TokenRules(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,

@@ -119,7 +119,7 @@ class JsonWebKeys:
     def _find(self, key_id: str | None, algorithm: str) -> PyJWK | None:
         keys = self._keys or []
         for number, key in enumerate(keys):
-            if (key_id is None and len(keys) > 1) or key_id not in {None, key.get("kid")}:
+            if len(keys) > 1 if key_id is None else key.get("kid") != key_id:
                 continue
             if key.get("alg", algorithm) != algorithm:
                 continue

@@ -291,9 +291,11 @@ def test_keys_come_from_where_nobody_can_change_them_on_the_way(source: str):
 
 async def test_tokens_and_api_keys_hold_at_the_same_gateway(tmp_path: Path, key_set: Path, add_key):
     settings: dict[str, Any] = {"data_dir": tmp_path, "bind_host": "0.0.0.0", "jwt_jwks": str(key_set)}
-    with pytest.raises(StartupError, match="CHATBOT_JWT_ISSUER"):
+    with pytest.raises(StartupError, match="CHATBOT_JWT_ISSUER is missing"):
         ChosenIdentity(GatewaySettings(**settings))
-    with pytest.raises(StartupError, match="CHATBOT_JWT_AUDIENCE"):
+    with pytest.raises(StartupError, match="CHATBOT_JWT_JWKS is missing"):
+        ChosenIdentity(GatewaySettings(data_dir=tmp_path, jwt_issuer=ISSUER, jwt_audience=AUDIENCE))
+    with pytest.raises(StartupError, match="CHATBOT_JWT_AUDIENCE is missing"):
         ChosenIdentity(GatewaySettings(**settings, jwt_issuer=ISSUER))
     identity = ChosenIdentity(GatewaySettings(**settings, jwt_issuer=ISSUER, jwt_audience=AUDIENCE))
     await identity.start()
