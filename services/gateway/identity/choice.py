@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+import structlog
+
 from services.gateway.identity.bearer import BearerIdentity
 from services.gateway.identity.json_web_keys import JsonWebKeys
 from services.gateway.identity.json_web_token import TokenRules, Tokens
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from services.gateway.identity.caller import Caller
     from services.gateway.identity.credentials import Credentials
     from services.gateway.settings import GatewaySettings
+
+_log = structlog.get_logger()
 
 
 def key_file_path(settings: GatewaySettings) -> Path:
@@ -48,6 +52,8 @@ class ChosenIdentity:
             )
         if not self._asks_for_bearer:
             _check_who_can_reach(settings)
+            if not _is_loopback(settings.bind_host):
+                _log.warning("no key is asked for: whoever reaches this address is let in", address=settings.bind_host)
 
     async def start(self) -> None:
         """Fetches what tokens are checked with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.gateway.identity import ChosenIdentity, Credentials, Role
 from services.gateway.settings import GatewaySettings
@@ -53,7 +54,9 @@ async def test_bound_to_anything_with_keys_it_starts(tmp_path: Path, add_key):
 
 
 async def test_opened_to_anyone_by_hand_it_starts_and_all_are_one_user(tmp_path: Path):
-    identity = chosen(tmp_path, bind_host="0.0.0.0", open_to_anyone=True)
+    with capture_logs() as lines:
+        identity = chosen(tmp_path, bind_host="0.0.0.0", open_to_anyone=True)
+    assert [(line["log_level"], line["address"]) for line in lines] == [("warning", "0.0.0.0")]
     assert await who(identity, NOBODY) == ("local", Role.ADMIN)
     with pytest.raises(PermissionDenied):
         await who(identity, ANNA)
