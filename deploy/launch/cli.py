@@ -24,6 +24,7 @@ usage: python run.py [--model MODEL]         set up, start the services, open th
        python run.py serve [--model MODEL]   the same without the chat, until Ctrl-C
        python run.py test [PYTEST ARGUMENTS] run the tests
        python run.py memory COMMAND …        look at the memory's database and mend it; --help tells the commands
+       python run.py keys COMMAND …          give out API keys and take them back; --help tells the commands
        python run.py lock                    choose the versions of all packages anew
 
 MODEL is a model hub id such as google/gemma-3-1b-it, a folder, a .gguf file, or the address of a server that has it.
@@ -36,10 +37,10 @@ class Command:
     """What was asked for."""
 
     name: str
-    """`chat`, `serve`, `test`, `memory`, `lock` or `help`."""
+    """`chat`, `serve`, `test`, `memory`, `keys`, `lock` or `help`."""
     model: str = ""
     passed_on: tuple[str, ...] = ()
-    """Arguments of pytest, or of the memory's command."""
+    """Arguments of pytest, or of the memory's or the keys' command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,19 @@ class Door:
     port_variable: str
     default_port: int
     health: str
+    host_variable: str = "CHATBOT_INTERNAL_BIND_HOST"
+    """Says which address it listens on. Only the gateway asks who calls, so only it has the one for others."""
 
 
 # In the order they are taken down: what calls others first.
 DOORS = (
-    Door("gateway", "CHATBOT_GATEWAY_GRPC_PORT", 50051, "chatbot.v1.ChatService"),
+    Door("gateway", "CHATBOT_GATEWAY_GRPC_PORT", 50051, "chatbot.v1.ChatService", "CHATBOT_BIND_HOST"),
     Door("inference", "CHATBOT_INFERENCE_GRPC_PORT", 50053, "chatbot.v1.InferenceService"),
     Door("memory", "CHATBOT_MEMORY_GRPC_PORT", 50052, "chatbot.v1.MemoryService"),
 )
+
+OPERATORS_MODULES = {"memory": "services.memory.command", "keys": "services.gateway.keys"}
+"""Commands of whoever runs the services, by the module that has them."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> Command:
@@ -70,7 +76,7 @@ def parse_arguments(arguments: Sequence[str]) -> Command:
     if rest[:1] in (["-h"], ["--help"], ["help"]):
         return Command("help")
     name = rest.pop(0) if rest and not rest[0].startswith("-") else "chat"
-    if name in {"test", "memory"}:
+    if name == "test" or name in OPERATORS_MODULES:
         return Command(name, passed_on=tuple(rest))
     if name not in {"chat", "serve", "lock"}:
         raise Failure(f"There is no command {name!r}.\n{USAGE.rstrip()}", exit_code=2)
@@ -122,20 +128,21 @@ def _run(command: Command, console: Console) -> int:
     if command.name == "test":
         python = prepare(console, dev=True)
         return _run_module(python, "pytest", command.passed_on, caching_environment(os.environ), CHECKOUT)
-    if command.name == "memory":
+    if command.name in OPERATORS_MODULES:
         python = prepare(console, dev=False)
         # Files that are named are those of the caller's folder; the data folder is where the services have it.
         env = service_environment(os.environ, "") | {"PYTHONSAFEPATH": "1"}
-        if env.get("CHATBOT_DATA_DIR"):
-            env["CHATBOT_DATA_DIR"] = str(CHECKOUT / env["CHATBOT_DATA_DIR"])
-        return _run_module(python, "services.memory.command", command.passed_on, env, None)
+        for place in ("CHATBOT_DATA_DIR", "CHATBOT_API_KEYS_FILE"):
+            if env.get(place):
+                env[place] = str(CHECKOUT / env[place])
+        return _run_module(python, OPERATORS_MODULES[command.name], command.passed_on, env, None)
 
     env = service_environment(os.environ, command.model)
     ports = {door.name: chosen_port(env, door.port_variable, door.default_port) for door in DOORS}
     env |= {door.port_variable: str(port) for door in DOORS if (port := ports[door.name]) is not None}
-    host = reachable_host(env)
+    hosts = {door.name: reachable_host(env, door.host_variable) for door in DOORS}
     for door in DOORS:
-        port = ports[door.name]
+        host, port = hosts[door.name], ports[door.name]
         # Asked before anything starts: else the health of whoever is there would be taken for our service's.
         if port is not None and is_taken(host, port):
             raise Failure(
@@ -145,7 +152,7 @@ def _run(command: Command, console: Console) -> int:
     logs = logs_dir(data_dir(os.environ))
     python = prepare(console, dev=False)
     backend = Backend(
-        [_service(door, python, host, ports[door.name]) for door in DOORS],
+        [_service(door, python, hosts[door.name], ports[door.name]) for door in DOORS],
         env=env,
         cwd=CHECKOUT,
         logs=logs,
@@ -156,7 +163,9 @@ def _run(command: Command, console: Console) -> int:
     with backend.up():
         if command.name == "chat":
             return backend.run_in_front([str(python), "-m", "client.terminal"])
-        console.say(f"The gateway serves on {host}:{ports['gateway']}; Ctrl-C stops it. Logs are in {logs}.")
+        console.say(
+            f"The gateway serves on {hosts['gateway']}:{ports['gateway']}; Ctrl-C stops it. Logs are in {logs}."
+        )
         try:
             backend.run_until_signal()
         except Stopped as stopped:

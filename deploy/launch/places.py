@@ -76,9 +76,9 @@ def chosen_port(environ: Mapping[str, str], variable: str, default: int) -> int 
     return port or _free_port()
 
 
-def reachable_host(environ: Mapping[str, str]) -> str:
-    """Returns the host under which this machine reaches services bound to `CHATBOT_BIND_HOST`."""
-    host = environ.get("CHATBOT_BIND_HOST") or "127.0.0.1"
+def reachable_host(environ: Mapping[str, str], variable: str = "CHATBOT_BIND_HOST") -> str:
+    """Returns the host under which this machine reaches what is bound to the address in a variable."""
+    host = environ.get(variable) or "127.0.0.1"
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
 
 

@@ -1,6 +1,7 @@
 """The calls of `ChatService` for a known caller, whichever door they came through: gRPC, or JSON over HTTP.
 
-Each takes the request as the proto has it, and the caller; it decides nothing but whether the request is well formed.
+Each takes the request as the proto has it, and the caller; it decides nothing but whether the request is well formed,
+and whether the user may have one more.
 """
 
 from __future__ import annotations
@@ -17,25 +18,27 @@ from services.rpc.request_rules import check_request_id, check_sampling, check_t
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from services.gateway.chat_turn import ChatTurns
+    from services.gateway.chat_turn import ChatTurns, TurnEvent
     from services.gateway.identity import Caller
     from services.gateway.peers import Peers
+    from services.gateway.user_limits import UserLimits
 
 
 class ChatCalls:
     """`ChatService`, called by whoever has found out who calls."""
 
-    def __init__(self, peers: Peers, turns: ChatTurns) -> None:
+    def __init__(self, peers: Peers, turns: ChatTurns, limits: UserLimits) -> None:
         self._memory = peers.memory
         self._inference = peers.inference
         self._turns = turns
+        self._limits = limits
 
     async def chat(self, request: chat_pb.ChatRequest, caller: Caller) -> AsyncGenerator[chat_pb.ChatResponse, None]:
         """See the proto."""
         check_text(request.text, "text")
         check_sampling(request.sampling)
         request.request_id = _request_id(request.request_id)
-        async with aclosing(self._turns.chat(caller, request)) as events:
+        async with aclosing(self._within_limits(self._turns.chat(caller, request), caller)) as events:
             async for event in events:
                 match event:
                     case chat_pb.ReplyStarted():
@@ -51,7 +54,7 @@ class ChatCalls:
         """See the proto."""
         check_sampling(request.sampling)
         request.request_id = _request_id(request.request_id)
-        async with aclosing(self._turns.regenerate(caller, request)) as events:
+        async with aclosing(self._within_limits(self._turns.regenerate(caller, request), caller)) as events:
             async for event in events:
                 match event:
                     case chat_pb.ReplyStarted():
@@ -63,6 +66,7 @@ class ChatCalls:
 
     async def get_context(self, request: chat_pb.GetContextRequest, caller: Caller) -> chat_pb.GetContextResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         check_text(request.text, "text")
         built = await self._turns.context(caller, request)
         sections = [
@@ -81,6 +85,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceGetModelRequest, caller: Caller
     ) -> chat_pb.ChatServiceGetModelResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         del request
         return chat_pb.ChatServiceGetModelResponse(model=await self._inference.model(caller.time_left()))
 
@@ -88,6 +93,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceCreateConversationRequest, caller: Caller
     ) -> chat_pb.ChatServiceCreateConversationResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         created = await self._memory.call(
             self._memory.stub.CreateConversation,
             memory_pb.CreateConversationRequest(
@@ -103,6 +109,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceGetConversationRequest, caller: Caller
     ) -> chat_pb.ChatServiceGetConversationResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         found = await self._memory.call(
             self._memory.stub.GetConversation,
             memory_pb.GetConversationRequest(user_id=caller.user_id, conversation=request.conversation),
@@ -114,6 +121,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceListConversationsRequest, caller: Caller
     ) -> chat_pb.ChatServiceListConversationsResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         page = await self._memory.call(
             self._memory.stub.ListConversations,
             memory_pb.ListConversationsRequest(
@@ -129,6 +137,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceUpdateConversationRequest, caller: Caller
     ) -> chat_pb.ChatServiceUpdateConversationResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         if not set(request.update_mask.paths) <= {"title", "system_prompt", "expire_time", "ttl"}:
             raise invalid_field("update_mask", "must name title, system_prompt, expire_time or ttl, nothing else")
         updated = await self._memory.call(
@@ -147,6 +156,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceDeleteConversationRequest, caller: Caller
     ) -> chat_pb.ChatServiceDeleteConversationResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         await self._memory.call(
             self._memory.stub.DeleteConversation,
             memory_pb.DeleteConversationRequest(
@@ -162,6 +172,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceAppendMessagesRequest, caller: Caller
     ) -> chat_pb.ChatServiceAppendMessagesResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         request.request_id = _request_id(request.request_id)
         appended = await self._turns.append(caller, request)
         return chat_pb.ChatServiceAppendMessagesResponse(messages=appended.messages, replayed=appended.replayed)
@@ -170,6 +181,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceListMessagesRequest, caller: Caller
     ) -> chat_pb.ChatServiceListMessagesResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         page = await self._memory.call(
             self._memory.stub.ListMessages,
             memory_pb.ListMessagesRequest(
@@ -188,6 +200,7 @@ class ChatCalls:
         self, request: chat_pb.ChatServiceSearchMessagesRequest, caller: Caller
     ) -> chat_pb.ChatServiceSearchMessagesResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         found = await self._memory.call(
             self._memory.stub.SearchMessages,
             memory_pb.SearchMessagesRequest(
@@ -208,15 +221,17 @@ class ChatCalls:
     ) -> AsyncGenerator[chat_pb.ChatServiceExportMessagesResponse, None]:
         """See the proto."""
         export = memory_pb.ExportMessagesRequest(user_id=caller.user_id, conversation=request.conversation)
-        stream = self._memory.stream(self._memory.stub.ExportMessages, export, caller.time_left())
-        async with aclosing(stream) as responses:
-            async for response in responses:
-                yield chat_pb.ChatServiceExportMessagesResponse(record=response.record)
+        with self._limits.stream(caller):
+            stream = self._memory.stream(self._memory.stub.ExportMessages, export, caller.time_left())
+            async with aclosing(stream) as responses:
+                async for response in responses:
+                    yield chat_pb.ChatServiceExportMessagesResponse(record=response.record)
 
     async def delete_user_data(
         self, request: chat_pb.ChatServiceDeleteUserDataRequest, caller: Caller
     ) -> chat_pb.ChatServiceDeleteUserDataResponse:
         """See the proto."""
+        self._limits.count_request(caller)
         deleted = await self._memory.call(
             self._memory.stub.DeleteUserData,
             memory_pb.DeleteUserDataRequest(user_id=caller.user_id, request_id=_request_id(request.request_id)),
@@ -225,6 +240,22 @@ class ChatCalls:
         return chat_pb.ChatServiceDeleteUserDataResponse(
             conversation_count=deleted.conversation_count, message_count=deleted.message_count
         )
+
+    async def _within_limits(
+        self, turn: AsyncGenerator[TurnEvent, None], caller: Caller
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Passes a turn's events on, and counts what the model computes for it. A replay costs nothing."""
+        with self._limits.reply(caller) as count:
+            replayed = False
+            async with aclosing(turn) as events:
+                async for event in events:
+                    match event:
+                        case chat_pb.ReplyStarted():
+                            replayed = event.replayed
+                            count(event.prompt_tokens - event.cached_tokens)
+                        case chat_pb.ReplyDelta() if not replayed:
+                            count(event.token_count)
+                    yield event
 
 
 def _request_id(given: str) -> str:

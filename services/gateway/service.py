@@ -9,9 +9,10 @@ from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
 from services.gateway.chat_calls import ChatCalls
 from services.gateway.chat_turn import ChatTurns
 from services.gateway.history import History
-from services.gateway.identity import TrustedIdentity
+from services.gateway.identity import ChosenIdentity
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
+from services.gateway.user_limits import UserLimits
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class GatewayService:
-    """Runs `ChatService`. To be made on the event loop that it runs on."""
+    """Runs `ChatService`. To be made on the event loop that it runs on.
+
+    Raises:
+        StartupError: It could not tell who calls.
+    """
 
     full_names = (DESCRIPTOR.services_by_name["ChatService"].full_name,)
     port_variable = variable_name("gateway_grpc_port")
@@ -30,21 +35,24 @@ class GatewayService:
     def __init__(self, settings: GatewaySettings) -> None:
         self.port = settings.gateway_grpc_port
         self.metrics_port = settings.gateway_metrics_port
+        # First: it may refuse to start.
+        self._identity = ChosenIdentity(settings)
         self._peers = Peers(settings)
         self._history = History(self._peers.memory)
         self._turns = ChatTurns(self._peers, self._history, settings)
-        self._identity = TrustedIdentity()
-        self._calls = ChatCalls(self._peers, self._turns)
+        self._calls = ChatCalls(self._peers, self._turns, UserLimits(settings))
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
         add_ChatServiceServicer_to_server(ChatServicer(self._calls, self._identity), server)
 
     async def start(self) -> None:
-        """Nothing has to be ready before calls are taken: a service that does not answer is told call by call."""
+        """Fetches what tokens are checked with. A service that does not answer is told call by call."""
+        await self._identity.start()
 
     async def stop(self) -> None:
         """Stores what replies are left to store, then closes the channels."""
         await self._history.finish_appends()
         await self._turns.finish()
         await self._peers.close()
+        await self._identity.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -50,3 +51,51 @@ class GatewaySettings(CommonSettings):
     inference_timeout_seconds: Seconds = Field(
         30.0, description="Longest wait for one answer of the inference service other than a reply."
     )
+    api_keys_file: Path | None = Field(
+        None,
+        description="File of the API keys that `python run.py keys` gives out. Default: `api-keys.json` in the data "
+        "folder; while there is none, none is asked for on loopback.",
+    )
+    jwt_jwks: str = Field(
+        "", description="Public keys of whoever issues tokens (JWKS): an `https://` address or a file."
+    )
+    jwt_issuer: str = Field("", description="With `CHATBOT_JWT_JWKS`: what a token's `iss` has to be.")
+    jwt_audience: str = Field("", description="With `CHATBOT_JWT_JWKS`: what a token's `aud` has to be or hold.")
+    jwt_user_claim: Annotated[str, Field(min_length=1)] = Field(
+        "sub", description="Claim of a token that is the user's id; one that users cannot choose themselves."
+    )
+    jwt_role_claim: str = Field(
+        "",
+        description="Claim of a token, or path to it such as `realm_access.roles`, that is or lists the user's roles. "
+        "Default: no token makes an admin.",
+    )
+    jwt_admin_role: Annotated[str, Field(min_length=1)] = Field(
+        "admin", description="The role in `CHATBOT_JWT_ROLE_CLAIM` that makes an admin."
+    )
+    trust_user_id_header: bool | None = Field(
+        None,
+        description="Without keys and tokens: whether `x-user-id-bin` and `X-User-Id` are believed. `true` is for "
+        "behind a proxy that has checked who calls and names them in every call; who is not named is refused then. "
+        "Default: on loopback they are believed where they are given.",
+    )
+    open_to_anyone: bool = Field(
+        False,
+        description="Lets a gateway without keys and tokens listen on other addresses than loopback; all who reach it "
+        "are one user. For containers whose port is published on loopback only.",
+    )
+    max_streams_per_user: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Most replies and exports that one user has streaming at the same time. Default: no limit."
+    )
+    max_requests_per_minute_per_user: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Most calls of one user a minute, of every kind together. Default: no limit."
+    )
+    max_tokens_per_minute_per_user: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Most tokens of one user a minute that the model computes: those of prompts that no cache held, "
+        "and those of replies. Default: no limit.",
+    )
+
+    @property
+    def listen_host(self) -> str:
+        """The address that this service listens on: the one where it is asked who calls."""
+        return self.bind_host

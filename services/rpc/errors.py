@@ -5,6 +5,8 @@
     │   ├── ContextTooLong       CONTEXT_LENGTH_EXCEEDED, metadata n_prompt, n_context
     │   ├── InvalidPageToken
     │   └── RequestIdReused
+    ├── Unauthenticated          UNAUTHENTICATED      401, WWW-Authenticate: Bearer
+    ├── PermissionDenied         PERMISSION_DENIED    403
     ├── NotFound                 NOT_FOUND            404
     │   ├── ConversationNotFound
     │   └── MessageNotFound
@@ -13,6 +15,7 @@
     ├── ConversationBusy         ABORTED              409, retry
     ├── SequenceMismatch         ABORTED              409
     ├── Overloaded               RESOURCE_EXHAUSTED   429, retry
+    │   └── LimitReached         USER_LIMIT_REACHED, metadata limit, per
     ├── Unavailable              UNAVAILABLE          503, retry
     │   ├── ModelLoading
     │   ├── EngineLost
@@ -125,6 +128,22 @@ class RequestIdReused(InvalidArgument):
     reason = "REQUEST_ID_REUSED"
 
 
+class Unauthenticated(ChatbotError):
+    """It is not proven who calls."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+    http_status = 401
+
+
+class PermissionDenied(ChatbotError):
+    """It is clear who calls, and they may not do this."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+    http_status = 403
+
+
 class NotFound(ChatbotError):
     """It does not exist, or is not the caller's: the answer is the same."""
 
@@ -181,6 +200,12 @@ class Overloaded(ChatbotError):
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
     http_status = 429
+
+
+class LimitReached(Overloaded):
+    """The user has had as much as a user may have for now."""
+
+    reason = "USER_LIMIT_REACHED"
 
 
 class Unavailable(ChatbotError):

@@ -142,7 +142,7 @@ class Server:
         reflection.enable_server_reflection(
             (*self._service.full_names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
-        host = self._settings.bind_host
+        host = self._settings.listen_host
         address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         try:
             self.port = self._server.add_insecure_port(address)
@@ -162,7 +162,7 @@ class Server:
         await self._set_health(serving=True)
         if isinstance(self._service, Intermittent):
             self._following = asyncio.create_task(self._follow(self._service))
-        _log.info("serving", address=f"{self._settings.bind_host}:{self.port}")
+        _log.info("serving", address=f"{self._settings.listen_host}:{self.port}")
 
     async def stop(self, grace: float) -> None:
         """Drains and stops: calls under way get `grace` seconds."""

@@ -29,7 +29,16 @@ class CommonSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
-    bind_host: str = Field("127.0.0.1", description="Address that the services listen on. Containers set `0.0.0.0`.")
+    bind_host: str = Field(
+        "127.0.0.1",
+        description="Address that the gateway listens on; any but loopback takes API keys or tokens. Containers set "
+        "`0.0.0.0`.",
+    )
+    internal_bind_host: str = Field(
+        "127.0.0.1",
+        description="Address that the memory and inference services listen on. They ask nobody who they are: any but "
+        "loopback is for a network of the gateways' own. Containers set `0.0.0.0`.",
+    )
     gateway_grpc_port: Port = Field(50051, description="Port of the gateway, for clients.")
     memory_grpc_port: Port = Field(50052, description="Port of the memory service.")
     inference_grpc_port: Port = Field(50053, description="Port of the inference service.")
@@ -47,7 +56,12 @@ class CommonSettings(BaseSettings):
         20.0, description="On SIGTERM: longest time that calls under way are given to finish."
     )
 
-    @field_validator("bind_host")
+    @property
+    def listen_host(self) -> str:
+        """The address that this service listens on: that of the services behind the gateway."""
+        return self.internal_bind_host
+
+    @field_validator("bind_host", "internal_bind_host")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         if value != "localhost":

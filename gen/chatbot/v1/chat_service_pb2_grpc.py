@@ -28,8 +28,12 @@ if _version_not_supported:
 class ChatServiceStub:
     """The front door: chats with the model and keeps what was said.
 
-    Who calls is told by the call's metadata, never by a message. What is not the caller's is NOT_FOUND, exactly
-    like what does not exist.
+    Who calls is told by the call's metadata, never by a message: `authorization: Bearer …` with an API key or a token,
+    where the gateway has any; `x-user-id-bin` names the user that an admin calls for. What is not the caller's is
+    NOT_FOUND, exactly like what does not exist.
+
+    Errors of every call: UNAUTHENTICATED where it is not proven who calls; PERMISSION_DENIED where that is clear and not
+    enough; RESOURCE_EXHAUSTED `USER_LIMIT_REACHED` with a RetryInfo where the user has had as much as a user may have.
     """
 
     def __init__(self, channel):
@@ -113,8 +117,12 @@ class ChatServiceStub:
 class ChatServiceServicer:
     """The front door: chats with the model and keeps what was said.
 
-    Who calls is told by the call's metadata, never by a message. What is not the caller's is NOT_FOUND, exactly
-    like what does not exist.
+    Who calls is told by the call's metadata, never by a message: `authorization: Bearer …` with an API key or a token,
+    where the gateway has any; `x-user-id-bin` names the user that an admin calls for. What is not the caller's is
+    NOT_FOUND, exactly like what does not exist.
+
+    Errors of every call: UNAUTHENTICATED where it is not proven who calls; PERMISSION_DENIED where that is clear and not
+    enough; RESOURCE_EXHAUSTED `USER_LIMIT_REACHED` with a RetryInfo where the user has had as much as a user may have.
     """
 
     def Chat(self, request, context):
@@ -308,8 +316,12 @@ def add_ChatServiceServicer_to_server(servicer, server):
 class ChatService:
     """The front door: chats with the model and keeps what was said.
 
-    Who calls is told by the call's metadata, never by a message. What is not the caller's is NOT_FOUND, exactly
-    like what does not exist.
+    Who calls is told by the call's metadata, never by a message: `authorization: Bearer …` with an API key or a token,
+    where the gateway has any; `x-user-id-bin` names the user that an admin calls for. What is not the caller's is
+    NOT_FOUND, exactly like what does not exist.
+
+    Errors of every call: UNAUTHENTICATED where it is not proven who calls; PERMISSION_DENIED where that is clear and not
+    enough; RESOURCE_EXHAUSTED `USER_LIMIT_REACHED` with a RetryInfo where the user has had as much as a user may have.
     """
 
     @staticmethod

@@ -29,8 +29,12 @@ GRPC_VERSION: str
 class ChatServiceStub:
     """The front door: chats with the model and keeps what was said.
 
-    Who calls is told by the call's metadata, never by a message. What is not the caller's is NOT_FOUND, exactly
-    like what does not exist.
+    Who calls is told by the call's metadata, never by a message: `authorization: Bearer …` with an API key or a token,
+    where the gateway has any; `x-user-id-bin` names the user that an admin calls for. What is not the caller's is
+    NOT_FOUND, exactly like what does not exist.
+
+    Errors of every call: UNAUTHENTICATED where it is not proven who calls; PERMISSION_DENIED where that is clear and not
+    enough; RESOURCE_EXHAUSTED `USER_LIMIT_REACHED` with a RetryInfo where the user has had as much as a user may have.
     """
 
     @_typing.overload
@@ -81,8 +85,12 @@ class ChatServiceStub:
 class ChatServiceAsyncStub(ChatServiceStub):
     """The front door: chats with the model and keeps what was said.
 
-    Who calls is told by the call's metadata, never by a message. What is not the caller's is NOT_FOUND, exactly
-    like what does not exist.
+    Who calls is told by the call's metadata, never by a message: `authorization: Bearer …` with an API key or a token,
+    where the gateway has any; `x-user-id-bin` names the user that an admin calls for. What is not the caller's is
+    NOT_FOUND, exactly like what does not exist.
+
+    Errors of every call: UNAUTHENTICATED where it is not proven who calls; PERMISSION_DENIED where that is clear and not
+    enough; RESOURCE_EXHAUSTED `USER_LIMIT_REACHED` with a RetryInfo where the user has had as much as a user may have.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -129,8 +137,12 @@ class ChatServiceAsyncStub(ChatServiceStub):
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """The front door: chats with the model and keeps what was said.
 
-    Who calls is told by the call's metadata, never by a message. What is not the caller's is NOT_FOUND, exactly
-    like what does not exist.
+    Who calls is told by the call's metadata, never by a message: `authorization: Bearer …` with an API key or a token,
+    where the gateway has any; `x-user-id-bin` names the user that an admin calls for. What is not the caller's is
+    NOT_FOUND, exactly like what does not exist.
+
+    Errors of every call: UNAUTHENTICATED where it is not proven who calls; PERMISSION_DENIED where that is clear and not
+    enough; RESOURCE_EXHAUSTED `USER_LIMIT_REACHED` with a RetryInfo where the user has had as much as a user may have.
     """
 
     @_abc_1.abstractmethod

@@ -30,7 +30,13 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, engine: FakeEngine) -> AsyncIterator[House]:
+def gateway_settings() -> dict[str, object]:
+    """Settings of the gateway besides where everything is; a test module overrides it."""
+    return {}
+
+
+@pytest.fixture
+async def house(tmp_path: Path, engine: FakeEngine, gateway_settings: dict[str, object]) -> AsyncIterator[House]:
     async with contextlib.AsyncExitStack() as running:
 
         async def run(service: object, settings: object) -> Server:
@@ -54,6 +60,7 @@ async def house(tmp_path: Path, engine: FakeEngine) -> AsyncIterator[House]:
             memory_address=f"127.0.0.1:{servers['memory'].port}",
             inference_address=f"127.0.0.1:{servers['inference'].port}",
             reply_reserve_tokens=50,
+            **gateway_settings,
         )
         servers["gateway"] = await run(GatewayService(settings), settings)
         channels = {

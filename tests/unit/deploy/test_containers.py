@@ -13,10 +13,11 @@ import yaml
 
 from deploy.launch.cli import DOORS
 from deploy.launch.places import CHECKOUT
+from services.gateway.identity import ChosenIdentity
 from services.gateway.settings import GatewaySettings
 from services.inference.settings import InferenceSettings
 from services.memory.settings import MemorySettings
-from services.rpc.settings import variable_name
+from services.rpc.settings import StartupError, variable_name
 from services.rpc.wait import parse_target
 
 COMPOSE = CHECKOUT / "docker-compose.yml"
@@ -57,6 +58,21 @@ def test_compose_accepts_the_file(profile):
 def test_only_the_gateway_is_published_and_only_on_loopback(services):
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert published == {"gateway": [f"127.0.0.1:{PORTS['gateway']}:{PORTS['gateway']}"]}
+
+
+def test_only_a_gateway_that_is_published_on_loopback_is_open_to_anyone(services):
+    opened = {name for name, service in services.items() if "CHATBOT_OPEN_TO_ANYONE" in service["environment"]}
+    assert opened == {"gateway"}
+    assert all(published.startswith("127.0.0.1:") for published in services["gateway"]["ports"])
+    assert "CHATBOT_OPEN_TO_ANYONE" not in dockerfile("gateway")
+
+
+def test_a_gateway_in_its_container_starts_because_the_compose_file_says_so_and_only_then(services, tmp_path):
+    bound = {"bind_host": "0.0.0.0", "data_dir": tmp_path}
+    with pytest.raises(StartupError, match="CHATBOT_BIND_HOST"):
+        ChosenIdentity(GatewaySettings(**bound))
+    opened = services["gateway"]["environment"]["CHATBOT_OPEN_TO_ANYONE"]
+    ChosenIdentity(GatewaySettings(**bound, open_to_anyone=opened))
 
 
 def test_every_variable_of_a_container_is_a_setting_of_its_service(services):
@@ -143,10 +159,12 @@ def test_an_image_is_unprivileged_hash_checked_and_asks_its_own_health(service):
 @pytest.mark.parametrize("service", SETTINGS)
 def test_an_image_sets_variables_that_are_settings(service):
     assigned = set(re.findall(r"\b(CHATBOT_\w+)=", dockerfile(service)))
-    assert {"CHATBOT_BIND_HOST"} <= assigned <= known_variables(service)
+    bound_by = "CHATBOT_BIND_HOST" if service == "gateway" else "CHATBOT_INTERNAL_BIND_HOST"
+    assert {name for name in assigned if name.endswith("BIND_HOST")} == {bound_by}
+    assert assigned <= known_variables(service)
 
 
-@pytest.mark.parametrize("service", ["memory", "inference"])
+@pytest.mark.parametrize("service", SETTINGS)
 def test_an_image_that_keeps_data_keeps_it_in_its_volume(service):
     assert "CHATBOT_DATA_DIR=/data " in dockerfile(service)
     assert "\nVOLUME /data\n" in dockerfile(service)

@@ -14,7 +14,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from deploy.launch.cli import Command, drain_seconds, parse_arguments, service_environment
+from deploy.launch.cli import DOORS, Command, drain_seconds, parse_arguments, service_environment
 from deploy.launch.console import Console, Failure
 from deploy.launch.places import (
     CHECKOUT,
@@ -26,6 +26,9 @@ from deploy.launch.places import (
     reachable_host,
 )
 from deploy.launch.processes import describe_death, tail
+from services.gateway.settings import GatewaySettings
+from services.inference.settings import InferenceSettings
+from services.memory.settings import MemorySettings
 
 RUN_PY = CHECKOUT / "run.py"
 
@@ -40,6 +43,7 @@ RUN_PY = CHECKOUT / "run.py"
         (["test", "-k", "name", "--model"], Command("test", passed_on=("-k", "name", "--model"))),
         (["memory", "export", "--user", "ann", "-"], Command("memory", passed_on=("export", "--user", "ann", "-"))),
         (["memory", "--help"], Command("memory", passed_on=("--help",))),
+        (["keys", "add", "laptop", "--user", "ann"], Command("keys", passed_on=("add", "laptop", "--user", "ann"))),
         (["lock"], Command("lock")),
         (["--help"], Command("help")),
         (["-h"], Command("help")),
@@ -150,6 +154,15 @@ def test_port_zero_becomes_a_free_one():
 )
 def test_services_are_reached_where_they_listen(host, reached):
     assert reachable_host({"CHATBOT_BIND_HOST": host}) == reached
+    assert reachable_host({"CHATBOT_INTERNAL_BIND_HOST": host}, "CHATBOT_INTERNAL_BIND_HOST") == reached
+
+
+def test_opening_the_gateway_to_others_opens_nothing_behind_it():
+    opened = {door.name for door in DOORS if door.host_variable == "CHATBOT_BIND_HOST"}
+    assert opened == {"gateway"}
+    for settings in (MemorySettings(bind_host="0.0.0.0"), InferenceSettings(bind_host="0.0.0.0")):
+        assert settings.listen_host == "127.0.0.1"
+    assert GatewaySettings(internal_bind_host="0.0.0.0").listen_host == "127.0.0.1"
 
 
 def test_the_chosen_model_reaches_the_services():
