@@ -32,8 +32,8 @@ _TYPES = {
 _CONTEXT_TYPE = "exceed_context_size_error"
 """What llama.cpp's clients know an overflow by; OpenAI's know it by its code."""
 
-_PROTO_PREFIXES = ("sampling.", "messages.messages", "response_format.json_schema")
-"""Paths of the services' protos, as far as they say where in an OpenAI request the fault is."""
+_PROTO_PREFIXES = {"sampling.": "", "messages.messages": "messages"}
+"""Paths of the services' protos, and what an OpenAI request has there."""
 
 
 class ErrorFacts(TypedDict):
@@ -118,8 +118,7 @@ def _type_of(status: int) -> str:
 
 
 def _param(path: str) -> str:
-    for prefix in _PROTO_PREFIXES:
+    for prefix, ours in _PROTO_PREFIXES.items():
         if path.startswith(prefix):
-            rest = path.removeprefix(prefix)
-            return {"messages.messages": f"messages{rest}", "sampling.": rest}.get(prefix, "response_format")
+            return ours + path.removeprefix(prefix)
     return path

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.gateway.openai_api.models import model_routes
+from starlette.routing import Route
+
+from services.gateway.openai_api.chat_completions import ChatCompletions
+from services.gateway.openai_api.completions import Completions
+from services.gateway.openai_api.generation import Generation
+from services.gateway.openai_api.models import Models
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -14,8 +19,23 @@ if TYPE_CHECKING:
     from services.gateway.http.metrics import Metrics
     from services.gateway.peers import Peers
 
+_PREFIXES = ("/v1", "")
+"""The API is at `/v1`, as OpenAI's is; llama.cpp's clients, and base addresses given without it, find it too."""
+
 
 def openai_routes(peers: Peers, calls: ChatCalls, callers: Callers, metrics: Metrics) -> list[BaseRoute]:
     """Returns the routes of the whole API."""
-    del calls, metrics
-    return model_routes(peers, callers)
+    generation = Generation(peers.inference, metrics)
+    models = Models(peers.inference, callers)
+    chat = ChatCompletions(generation, calls, callers, metrics)
+    completions = Completions(generation, callers)
+    return [
+        route
+        for prefix in _PREFIXES
+        for route in (
+            Route(f"{prefix}/models", models.list, methods=["GET"]),
+            Route(f"{prefix}/models/{{model:path}}", models.get, methods=["GET"]),
+            Route(f"{prefix}/chat/completions", chat.create, methods=["POST"]),
+            Route(f"{prefix}/completions", completions.create, methods=["POST"]),
+        )
+    ]
