@@ -44,7 +44,7 @@ class GatewayService:
                 AppParts(
                     routes=[
                         *probe_routes(self._peers, metrics),
-                        *openai_routes(self._peers, self._calls, callers, metrics),
+                        *openai_routes(self._peers, self._history, self._calls, callers, metrics),
                     ],
                     hosts=frozenset(entries(settings.gateway_http_hosts)),
                     origins=entries(settings.gateway_http_origins),

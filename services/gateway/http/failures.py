@@ -77,6 +77,11 @@ def error_body(error: errors.ChatbotError) -> ErrorBody:
         facts["param"] = facts["param"] or "messages"
         facts["n_prompt_tokens"] = int(error.metadata["n_prompt"])
         facts["n_ctx"] = int(error.metadata["n_context"])
+        # In OpenAI's words, which clients look for.
+        facts["message"] = (
+            f"This model's maximum context length is {facts['n_ctx']} tokens. "
+            f"The prompt has {facts['n_prompt_tokens']}, and the reply needs one."
+        )
     return {"error": facts}
 
 

@@ -36,20 +36,41 @@ class Message(RequestModel):
     tool_calls: list[Any] | None = None
 
 
-def prompt_of(messages: Sequence[Message], where: str = "messages") -> list[ChatMessage]:
+def prompt_of(messages: Sequence[Message]) -> list[ChatMessage]:
+    """Returns a request's messages as a prompt.
+
+    Raises:
+        InvalidArgument: See `read_messages` and `merged`.
+    """
+    return merged(read_messages(messages, "messages"), "messages")
+
+
+def read_messages(messages: Sequence[Message], where: str) -> list[ChatMessage]:
+    """Returns messages one by one.
+
+    Args:
+        messages: As they were sent.
+        where: The field that has them.
+
+    Raises:
+        InvalidArgument: A message is not text, or of a role that is not supported.
+    """
+    if len(messages) > 1 and all(m.role == "assistant" for m in messages[-2:]):
+        raise invalid_field(where, "must not end with two messages of the assistant")
+    return [_read(message, f"{where}[{place}]") for place, message in enumerate(messages)]
+
+
+def merged(messages: Sequence[ChatMessage], where: str) -> list[ChatMessage]:
     """Returns messages as a prompt: one system message at most, then user and assistant in turn.
 
     Models' templates take no other. System and developer messages are joined into the first place, in their order;
     messages of one role in a row are joined into one; empty ones are left out.
 
     Raises:
-        InvalidArgument: A message is not text, or of a role that is not supported, or there is nothing to reply to.
+        InvalidArgument: There is nothing in them.
     """
-    if len(messages) > 1 and all(m.role == "assistant" for m in messages[-2:]):
-        raise invalid_field(where, "must not end with two messages of the assistant")
-    read = [_read(message, f"{where}[{place}]") for place, message in enumerate(messages)]
-    system = "\n\n".join(m.content for m in read if m.role == ROLE_SYSTEM and m.content)
-    spoken = alternating(m for m in read if m.role != ROLE_SYSTEM)
+    system = "\n\n".join(m.content for m in messages if m.role == ROLE_SYSTEM and m.content)
+    spoken = alternating(m for m in messages if m.role != ROLE_SYSTEM)
     if not spoken and not system:
         raise invalid_field(where, "must not all be empty")
     opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []

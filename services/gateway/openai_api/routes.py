@@ -8,13 +8,18 @@ from starlette.routing import Route
 
 from services.gateway.openai_api.chat_completions import ChatCompletions
 from services.gateway.openai_api.completions import Completions
+from services.gateway.openai_api.embeddings import Embeddings
 from services.gateway.openai_api.generation import Generation
 from services.gateway.openai_api.models import Models
+from services.gateway.openai_api.openapi import read_document
+from services.gateway.openai_api.responses import Responses
+from services.gateway.openai_api.stored_responses import StoredResponses
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from services.gateway.chat_calls import ChatCalls
+    from services.gateway.history import History
     from services.gateway.http.callers import Callers
     from services.gateway.http.metrics import Metrics
     from services.gateway.peers import Peers
@@ -23,19 +28,28 @@ _PREFIXES = ("/v1", "")
 """The API is at `/v1`, as OpenAI's is; llama.cpp's clients, and base addresses given without it, find it too."""
 
 
-def openai_routes(peers: Peers, calls: ChatCalls, callers: Callers, metrics: Metrics) -> list[BaseRoute]:
+def openai_routes(
+    peers: Peers, history: History, calls: ChatCalls, callers: Callers, metrics: Metrics
+) -> list[BaseRoute]:
     """Returns the routes of the whole API."""
     generation = Generation(peers.inference, metrics)
     models = Models(peers.inference, callers)
     chat = ChatCompletions(generation, calls, callers, metrics)
     completions = Completions(generation, callers)
+    embeddings = Embeddings(peers.memory, callers)
+    responses = Responses(generation, StoredResponses(peers.memory, history), callers)
     return [
-        route
-        for prefix in _PREFIXES
-        for route in (
-            Route(f"{prefix}/models", models.list, methods=["GET"]),
-            Route(f"{prefix}/models/{{model:path}}", models.get, methods=["GET"]),
-            Route(f"{prefix}/chat/completions", chat.create, methods=["POST"]),
-            Route(f"{prefix}/completions", completions.create, methods=["POST"]),
-        )
+        Route("/openapi.json", read_document, methods=["GET"]),
+        *(
+            route
+            for prefix in _PREFIXES
+            for route in (
+                Route(f"{prefix}/models", models.list, methods=["GET"]),
+                Route(f"{prefix}/models/{{model:path}}", models.get, methods=["GET"]),
+                Route(f"{prefix}/chat/completions", chat.create, methods=["POST"]),
+                Route(f"{prefix}/completions", completions.create, methods=["POST"]),
+                Route(f"{prefix}/embeddings", embeddings.create, methods=["POST"]),
+                Route(f"{prefix}/responses", responses.create, methods=["POST"]),
+            )
+        ),
     ]

@@ -66,7 +66,7 @@ async def read_body(request: Request, kind: type[RequestT]) -> RequestT:
     first = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]
     fault = max(first, key=lambda fault: _place(fault["loc"]).count("[") + _place(fault["loc"]).count("."))
     place = _place(fault["loc"])
-    what = fault["msg"]
+    what = f"{fault['msg']} ({fault['type']})"
     if fault["type"] == "json_invalid":
         # The parser's words quote what it stumbled over.
         what = "The request's body is no valid JSON"
