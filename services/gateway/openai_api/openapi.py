@@ -104,14 +104,14 @@ async def read_document(request: Request) -> Response:
 def _operation(endpoint: _Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": schemas[endpoint.answer]}}
     if endpoint.streams:
-        event = {"type": "string", "contentMediaType": "application/json"}
+        told = "An object in JSON; its `type` says what it is."
         if endpoint.event is not None:
-            event |= {"contentSchema": schemas[endpoint.event], "description": "At last `[DONE]`."}
+            told = f"A `{_name(endpoint.event)}` in JSON; at last `[DONE]`."
         content["text/event-stream"] = {
             "schema": {
                 "type": "object",
                 "description": "One event of the stream that answers where `stream` is true.",
-                "properties": {"event": {"type": "string"}, "data": event},
+                "properties": {"event": {"type": "string"}, "data": {"type": "string", "description": told}},
                 "required": ["data"],
             }
         }
