@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from starlette.responses import JSONResponse
 from typing_extensions import TypedDict
 
-from services.rpc.errors import NotFound
+from services.rpc.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from chatbot.v1 import inference_service_pb2 as inference_pb
     from services.gateway.http.callers import Callers
     from services.gateway.peers import InferencePeer
-
-
-class ModelNotFound(NotFound):
-    """No model of this id is served."""
-
-    reason = "MODEL_NOT_FOUND"
 
 
 class ModelObject(TypedDict):

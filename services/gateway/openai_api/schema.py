@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.rpc.channel import MAX_MESSAGE_BYTES
-from services.rpc.errors import FieldViolation, InvalidArgument
+from services.rpc.errors import BodyTooLarge, FieldViolation, InvalidArgument, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,32 +27,18 @@ class RequestModel(BaseModel):
 RequestT = TypeVar("RequestT", bound=RequestModel)
 
 
-class BodyTooLarge(InvalidArgument):
-    """The body has more bytes than any request needs."""
-
-    reason = "REQUEST_TOO_LARGE"
-    http_status = 413
-
-
-class NotJson(InvalidArgument):
-    """The body is declared as something else than JSON."""
-
-    reason = "UNSUPPORTED_MEDIA_TYPE"
-    http_status = 415
-
-
 async def read_body(request: Request, kind: type[RequestT]) -> RequestT:
     """Reads a request's body.
 
     Raises:
-        NotJson: Its `Content-Type` is another. A page may send others to any server without asking it first.
+        UnsupportedMediaType: Its `Content-Type` is another. A page may send others to any server without asking it first.
         BodyTooLarge: It is.
         InvalidArgument: It is no JSON, or not as `kind` says; told is the first fault, and its place. What was sent
             is not repeated.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise NotJson("The request's Content-Type must be application/json.")
+        raise UnsupportedMediaType("The request's Content-Type must be application/json.")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

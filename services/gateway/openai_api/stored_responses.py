@@ -42,12 +42,6 @@ _MOST_AT_ONCE = 1000
 """Messages of one append."""
 
 
-class ResponseNotFound(errors.NotFound):
-    """There is no such response of the caller's."""
-
-    reason = "PREVIOUS_RESPONSE_NOT_FOUND"
-
-
 @dataclass(frozen=True, slots=True)
 class Past:
     """What was said up to a response."""
@@ -198,8 +192,8 @@ def _plain(message: ChatMessage) -> ChatMessage:
     return copy
 
 
-def _not_found() -> ResponseNotFound:
-    return ResponseNotFound(
+def _not_found() -> errors.ResponseNotFound:
+    return errors.ResponseNotFound(
         "There is no such response; only those that were stored can be gone on from.",
         violations=[errors.FieldViolation("previous_response_id", "must be the id of a stored response")],
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog.testing
 
 from services.inference.engine.fake import REFUSED_TEXT, FakeEngine
 from tests.contract.gateway.house import House
@@ -340,6 +341,71 @@ class TestAClientThatGoesAway:
             await asyncio.sleep(0.001)
         asking.cancel()
         await idle(house.engine)
+
+
+class TestAModelThatIsBusy:
+    @pytest.fixture
+    def engine(self, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+        monkeypatch.setenv("CHATBOT_MAX_RUNNING_REQUESTS", "1")
+        monkeypatch.setenv("CHATBOT_MAX_QUEUED_REQUESTS", "0")
+        return FakeEngine(["one", " two"], pause_after=1)
+
+    async def test_refuses_with_the_time_to_wait(self, house: House, http: httpx.AsyncClient):
+        first = asyncio.create_task(ask(http))
+        while house.engine.load().running == 0:
+            await asyncio.sleep(0.001)
+        for streamed in (False, True):
+            refused = await ask(http, stream=streamed)
+            assert refused.status_code == 429
+            assert refused.json()["error"]["code"] == "overloaded"
+            assert refused.json()["error"]["type"] == "rate_limit_error"
+            assert int(refused.headers["retry-after"]) >= 1
+        house.engine.resume.set()
+        assert (await first).status_code == 200
+
+
+class TestAGatewayThatStops:
+    @pytest.fixture
+    def engine(self) -> FakeEngine:
+        return FakeEngine(["one", " two"], pause_after=1)
+
+    async def test_finishes_its_streams_and_takes_no_more(self, house: House, http: httpx.AsyncClient):
+        async with http.stream("POST", PATH, json={"messages": HI, "stream": True}) as answer:
+            lines = answer.aiter_lines()
+            async for line in lines:
+                if '"one"' in line:
+                    break
+            stopping = asyncio.create_task(house.servers["gateway"].stop(20))
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        async with httpx.AsyncClient(base_url=house.http_address) as other:
+                            await other.get("/health/live")
+                    except httpx.TransportError:
+                        break
+            house.engine.resume.set()
+            rest = [line async for line in lines]
+        assert "data: [DONE]" in rest
+        await stopping
+
+
+async def test_log_lines_hold_no_text_and_no_path_that_was_made_up(http: httpx.AsyncClient):
+    with structlog.testing.capture_logs() as logs:
+        await ask(http, messages=[{"role": "user", "content": "my secret"}])
+        await ask(http, stream=True, messages=[{"role": "user", "content": "my secret"}])
+        await ask(http, temperature="my secret")
+        await http.get("/my secret", headers={"authorization": "Bearer my secret"})
+        await http.get("/health")
+    calls = [
+        (entry["method"], entry["outcome"]) for entry in logs if entry["event"] == "call" and " " in entry["method"]
+    ]
+    assert calls == [
+        (f"POST {PATH}", "OK"),
+        (f"POST {PATH}", "OK"),
+        (f"POST {PATH}", "INVALID_ARGUMENT"),
+        ("GET none", "HTTP_404"),
+    ]
+    assert "secret" not in str(logs)
 
 
 async def idle(engine: FakeEngine) -> None:
