@@ -28,12 +28,12 @@ from services.gateway.openai_api.event_stream import (
 )
 from services.gateway.openai_api.logprobs import choice_logprobs
 from services.gateway.openai_api.messages import prompt_of, text_of
-from services.gateway.openai_api.replies import Replies
 from services.gateway.openai_api.reply import Ended, Piece, Started, of_turn
-from services.gateway.openai_api.response_format import response_format
 from services.gateway.openai_api.schema import read_body
+from services.gateway.openai_api.timings import timings_of
 from services.gateway.openai_api.usage import fingerprint, usage_of
 from services.rpc.errors import invalid_field
+from services.rpc.request_rules import check_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from services.gateway.http.metrics import Metrics
     from services.gateway.identity import Caller
     from services.gateway.openai_api.generation import Generation
+    from services.gateway.openai_api.replies import Replies, ReplyTasks
     from services.gateway.openai_api.reply import FinishReason, ReplyEvent
 
 CONVERSATION_HEADER = "x-conversation"
@@ -66,7 +67,10 @@ class _Reply:
 class ChatCompletions:
     """The endpoint."""
 
-    def __init__(self, generation: Generation, calls: ChatCalls, callers: Callers, metrics: Metrics) -> None:
+    def __init__(
+        self, generation: Generation, calls: ChatCalls, callers: Callers, metrics: Metrics, tasks: ReplyTasks
+    ) -> None:
+        self._tasks = tasks
         self._generation = generation
         self._calls = calls
         self._callers = callers
@@ -86,7 +90,7 @@ class ChatCompletions:
             streams = await self._stateless(asked, caller)
         else:
             streams = [await self._turn(asked, caller, conversation, _request_id(request))]
-        replies = Replies(streams)
+        replies = self._tasks.start(streams)
         try:
             if not asked.stream:
                 return JSONResponse(await while_connected(request, _whole(asked, replies)))
@@ -98,7 +102,7 @@ class ChatCompletions:
 
     async def _stateless(self, asked: ChatCompletionRequest, caller: Caller) -> list[AsyncGenerator[ReplyEvent, None]]:
         prompt = prompt_of(asked.messages)
-        form = response_format(asked.response_format)
+        form = asked.form
         samplings = [asked.config(asked.token_limit, asked.alternatives, place) for place in range(asked.choices)]
         if asked.stream:
             await self._generation.check_fits(prompt, caller)
@@ -111,7 +115,7 @@ class ChatCompletions:
         unsupported = {
             "n": asked.choices > 1,
             "logprobs": asked.alternatives is not None,
-            "response_format": response_format(asked.response_format) is not None,
+            "response_format": asked.form is not None,
         }
         for name, is_asked in unsupported.items():
             if is_asked:
@@ -120,6 +124,7 @@ class ChatCompletions:
         if asked.messages[last].role != "user":
             raise invalid_field(f"messages[{last}].role", "must be user: in a conversation the last message is said")
         text = text_of(asked.messages[last].content, f"messages[{last}].content")
+        check_text(text, f"messages[{last}].content")
         chat = chat_pb.ChatRequest(
             conversation="" if conversation == NEW_CONVERSATION else conversation,
             text=text,
@@ -160,6 +165,8 @@ async def _whole(asked: ChatCompletionRequest, replies: Replies) -> ChatCompleti
         ],
         usage=usage_of([ends[place] for place in range(len(parts))]),
     )
+    if asked.timings_per_token and (timings := timings_of(ends[0])):
+        completion["timings"] = timings
     if started.conversation:
         completion["conversation"] = started.conversation
     return completion
@@ -205,6 +212,8 @@ async def _chunks(asked: ChatCompletionRequest, replies: Replies, model: str) ->
     if include_usage:
         last = chunk()
         last["usage"] = usage_of([ends[place] for place in range(asked.choices)])
+        if asked.timings_per_token and (timings := timings_of(ends[0])):
+            last["timings"] = timings
         yield as_event(last)
     yield DONE
 

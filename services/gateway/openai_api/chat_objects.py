@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from services.gateway.openai_api.logprobs import ChoiceLogprobs
 from services.gateway.openai_api.reply import FinishReason
+from services.gateway.openai_api.timings import Timings
 from services.gateway.openai_api.usage import Usage
 
 
@@ -38,6 +39,7 @@ class ChatCompletion(TypedDict):
     system_fingerprint: str
     choices: list[ChatChoice]
     usage: Usage
+    timings: NotRequired[Timings]
     conversation: NotRequired[str]
 
 
@@ -67,4 +69,5 @@ class ChatChunk(TypedDict):
     system_fingerprint: str
     choices: list[ChatChunkChoice]
     usage: NotRequired[Usage | None]
+    timings: NotRequired[Timings]
     conversation: NotRequired[str]

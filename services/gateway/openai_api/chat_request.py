@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from services.gateway.openai_api.messages import Message
-from services.gateway.openai_api.response_format import FormatFields
+from services.gateway.openai_api.response_format import FormatFields, response_format
 from services.gateway.openai_api.sampling import SamplingFields, TokenCount
 from services.gateway.openai_api.schema import RequestModel
 from services.rpc.errors import invalid_field
+
+if TYPE_CHECKING:
+    from chatbot.v1.inference_service_pb2 import ResponseFormat
 
 
 class StreamOptions(RequestModel):
@@ -30,6 +33,10 @@ class ChatCompletionRequest(SamplingFields):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: FormatFields | None = None
+    json_schema: dict[str, Any] | None = None
+    """llama.cpp's: a schema alone."""
+    timings_per_token: bool | None = None
+    """llama.cpp's; with it the end of one reply tells its `timings`."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     prompt_cache_key: str | None = None
@@ -63,6 +70,17 @@ class ChatCompletionRequest(SamplingFields):
         if self.top_logprobs is not None and not self.logprobs:
             raise invalid_field("top_logprobs", "needs logprobs to be true")
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def form(self) -> ResponseFormat | None:
+        """What form the reply must have; None: free text.
+
+        Raises:
+            InvalidArgument: A schema is missing.
+        """
+        if self.json_schema is not None and self.response_format is None:
+            return response_format(FormatFields(type="json_object", schema=self.json_schema))
+        return response_format(self.response_format)
 
     def check(self) -> None:
         """Checks what no field says by itself.

@@ -19,7 +19,6 @@ from services.gateway.openai_api.event_stream import (
     stream_replies,
 )
 from services.gateway.openai_api.logprobs import CompletionLogprobs, completion_logprobs
-from services.gateway.openai_api.replies import Replies
 from services.gateway.openai_api.reply import Ended, FinishReason, Piece, Started
 from services.gateway.openai_api.response_format import FormatFields, response_format
 from services.gateway.openai_api.sampling import MAX_CHOICES, SamplingFields, TokenCount
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from chatbot.v1.inference_service_pb2 import TokenLogprob
     from services.gateway.http.callers import Callers
     from services.gateway.openai_api.generation import Generation
+    from services.gateway.openai_api.replies import Replies, ReplyTasks
 
 _DEFAULT_MAX_TOKENS = 16
 """OpenAI's."""
@@ -119,7 +119,8 @@ class Completion(TypedDict):
 class Completions:
     """The endpoint."""
 
-    def __init__(self, generation: Generation, callers: Callers) -> None:
+    def __init__(self, generation: Generation, callers: Callers, tasks: ReplyTasks) -> None:
+        self._tasks = tasks
         self._generation = generation
         self._callers = callers
 
@@ -141,7 +142,7 @@ class Completions:
                 if isinstance(prompt, str):
                     await self._generation.check_fits(prompt, caller)
         model = await self._generation.model_id(caller)
-        replies = Replies(
+        replies = self._tasks.start(
             [
                 self._generation.complete(prompt, caller, sampling, form)
                 for prompt in asked.prompts

@@ -18,11 +18,29 @@ if TYPE_CHECKING:
 _AHEAD = 8
 """Most events that wait for a reader; behind them the services merge what is generated meanwhile."""
 
-_running: set[asyncio.Task[None]] = set()
-"""Keeps the tasks: the event loop does not."""
-
 _Item: TypeAlias = tuple[int, ReplyEvent | Exception | None]
 """Where a reply is in the request, and what has come of it; None: nothing will any more."""
+
+
+class ReplyTasks:
+    """The tasks of all replies of one server."""
+
+    def __init__(self) -> None:
+        # Kept here: the event loop does not.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, streams: Sequence[AsyncGenerator[ReplyEvent, None]]) -> Replies:
+        """Starts the replies to one request."""
+        replies = Replies(streams)
+        for task in replies.tasks:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return replies
+
+    async def finish(self) -> None:
+        """Waits until all replies, each of which has ended or been closed, have done what they still had to."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 class Replies:
@@ -32,10 +50,7 @@ class Replies:
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(_AHEAD)
         self._early: list[_Item] = []
         self._count = len(streams)
-        self._tasks = [asyncio.create_task(self._run(place, stream)) for place, stream in enumerate(streams)]
-        for task in self._tasks:
-            _running.add(task)
-            task.add_done_callback(_running.discard)
+        self.tasks = [asyncio.create_task(self._run(place, stream)) for place, stream in enumerate(streams)]
 
     async def begin(self, patience: float) -> None:
         """Waits until the model has taken up all of them, at most `patience` seconds.
@@ -76,7 +91,7 @@ class Replies:
 
     def close(self) -> None:
         """Stops those that have not ended."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
 
     async def _run(self, place: int, stream: AsyncGenerator[ReplyEvent, None]) -> None:

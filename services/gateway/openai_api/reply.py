@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from chatbot.v1 import chat_service_pb2 as chat_pb
     from chatbot.v1 import inference_service_pb2 as inference_pb
+    from chatbot.v1.chat_message_pb2 import GenerationTimings
     from chatbot.v1.inference_service_pb2 import TokenLogprob
     from services.gateway.http.metrics import Metrics
 
@@ -51,8 +52,8 @@ class Ended:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
-    message: str = ""
-    """Resource name of the stored reply; empty where it was not stored."""
+    timings: GenerationTimings | None = None
+    """Where the time went; None where that is not known."""
 
 
 ReplyEvent: TypeAlias = Started | Piece | Ended
@@ -69,7 +70,7 @@ async def of_generation(
             elif event.HasField("delta"):
                 yield Piece(event.delta.text, event.delta.token_count, tuple(event.delta.logprobs))
             else:
-                yield _ended(event.finished.finish_reason, event.finished.usage, metrics)
+                yield _ended(event.finished.finish_reason, event.finished.usage, event.finished.timings, metrics)
 
 
 async def of_turn(
@@ -93,10 +94,13 @@ async def of_turn(
                 yield Piece(event.delta.text, event.delta.token_count)
             else:
                 reply = event.finished.message
-                yield _ended(reply.finish_reason, reply.usage, metrics, reply.name)
+                timings = event.finished.timings if event.finished.HasField("timings") else None
+                yield _ended(reply.finish_reason, reply.usage, timings, metrics)
 
 
-def _ended(reason: message_pb.FinishReason, usage: message_pb.Usage, metrics: Metrics, message: str = "") -> Ended:
+def _ended(
+    reason: message_pb.FinishReason, usage: message_pb.Usage, timings: GenerationTimings | None, metrics: Metrics
+) -> Ended:
     """Returns a reply's end.
 
     Raises:
@@ -112,5 +116,5 @@ def _ended(reason: message_pb.FinishReason, usage: message_pb.Usage, metrics: Me
         usage.prompt_tokens,
         usage.cached_tokens,
         usage.completion_tokens,
-        message,
+        timings,
     )

@@ -12,7 +12,6 @@ from services.gateway.http.client_gone import while_connected
 from services.gateway.openai_api.event_stream import PATIENCE_SECONDS, as_event, stream_replies
 from services.gateway.openai_api.logprobs import choice_logprobs
 from services.gateway.openai_api.messages import merged, read_messages
-from services.gateway.openai_api.replies import Replies
 from services.gateway.openai_api.reply import Ended, Piece
 from services.gateway.openai_api.response_format import response_format
 from services.gateway.openai_api.response_objects import (
@@ -36,13 +35,15 @@ if TYPE_CHECKING:
     from services.gateway.http.callers import Callers
     from services.gateway.http.failures import ErrorBody
     from services.gateway.openai_api.generation import Generation
+    from services.gateway.openai_api.replies import Replies, ReplyTasks
     from services.gateway.openai_api.stored_responses import StoredResponses
 
 
 class Responses:
     """The endpoint."""
 
-    def __init__(self, generation: Generation, stored: StoredResponses, callers: Callers) -> None:
+    def __init__(self, generation: Generation, stored: StoredResponses, callers: Callers, tasks: ReplyTasks) -> None:
+        self._tasks = tasks
         self._generation = generation
         self._stored = stored
         self._callers = callers
@@ -77,7 +78,7 @@ class Responses:
         else:
             stream = self._generation.chat(prompt, caller, sampling, form, asked.prompt_cache_key)
             response = new_response(asked, f"resp_{uuid.uuid4().hex}", model)
-        replies = Replies([stream])
+        replies = self._tasks.start([stream])
         try:
             if not asked.stream:
                 return JSONResponse(await while_connected(request, _whole(response, replies)))

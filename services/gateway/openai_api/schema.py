@@ -31,7 +31,7 @@ async def read_body(request: Request, kind: type[RequestT]) -> RequestT:
     """Reads a request's body.
 
     Raises:
-        UnsupportedMediaType: Its `Content-Type` is another. A page may send others to any server without asking it first.
+        UnsupportedMediaType: Its `Content-Type` is another; a page may send others to any server without asking first.
         BodyTooLarge: It is.
         InvalidArgument: It is no JSON, or not as `kind` says; told is the first fault, and its place. What was sent
             is not repeated.

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import structlog.testing
 
+from chatbot.v1 import memory_service_pb2 as memory_pb
 from services.inference.engine.fake import REFUSED_TEXT, FakeEngine
 from tests.contract.gateway.house import House
 
@@ -70,6 +71,15 @@ async def test_usage_comes_last_and_alone_where_it_was_asked_for(stream: Stream)
     assert [chunk["usage"] for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["total_tokens"] == 7
+
+
+async def test_timings_come_at_the_end_where_they_were_asked_for(http: httpx.AsyncClient, stream: Stream):
+    body = {"messages": HI, "timings_per_token": True, "stream_options": {"include_usage": True}}
+    chunks, _ = await stream(PATH, body)
+    assert all("timings" not in chunk for chunk in chunks[:-1])
+    told = chunks[-1]["timings"]
+    assert (told["prompt_n"], told["cache_n"], told["predicted_n"]) == (3, 0, 4)
+    assert (await ask(http, timings_per_token=True)).json()["timings"]["predicted_n"] == 4
 
 
 @pytest.mark.parametrize("options", [{}, {"include_usage": None}, {"include_usage": True}])
@@ -158,6 +168,8 @@ async def test_a_schema_reaches_the_model(house: House, http: httpx.AsyncClient)
         assert json.loads(house.engine.requests[-1].json_schema) == schema
     assert (await ask(http, response_format={"type": "json_object"})).status_code == 200
     assert json.loads(house.engine.requests[-1].json_schema) == {"type": "object"}
+    assert (await ask(http, json_schema=schema)).status_code == 200
+    assert json.loads(house.engine.requests[-1].json_schema) == schema
     assert (await ask(http, response_format={"type": "text"})).status_code == 200
     assert house.engine.requests[-1].json_schema is None
 
@@ -387,6 +399,17 @@ class TestAGatewayThatStops:
             rest = [line async for line in lines]
         assert "data: [DONE]" in rest
         await stopping
+
+    async def test_keeps_what_a_turn_has_said_when_its_time_is_up(self, house: House, http: httpx.AsyncClient):
+        body = {"messages": HI, "stream": True, "conversation": "new"}
+        async with http.stream("POST", PATH, json=body) as answer:
+            async for line in answer.aiter_lines():
+                if '"one"' in line:
+                    name = json.loads(line.removeprefix("data: "))["conversation"]
+                    break
+            await house.servers["gateway"].stop(0)
+        listed = await house.memory.ListMessages(memory_pb.ListMessagesRequest(user_id="local", conversation=name))
+        assert [message.content for message in listed.messages] == ["Hi", "one"]
 
 
 async def test_log_lines_hold_no_text_and_no_path_that_was_made_up(http: httpx.AsyncClient):

@@ -80,7 +80,7 @@ async def test_a_repeated_idempotency_key_never_generates_twice(house: House, ht
         ({"logprobs": True}, "logprobs"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": " "}]}, "text"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages[0].content"),
         ({"conversation": ""}, "conversation"),
         ({"conversation": 5}, "conversation"),
     ],
