@@ -193,9 +193,9 @@ async def _chunks(asked: ChatCompletionRequest, replies: Replies, model: str) ->
         return made
 
     def choice(
-        place: int, delta: ChatDelta, tokens: tuple[TokenLogprob, ...] = (), reason: FinishReason | None = None
+        place: int, delta: ChatDelta, tokens: tuple[TokenLogprob, ...] | None = None, reason: FinishReason | None = None
     ) -> ChatChunkChoice:
-        told = choice_logprobs(tokens) if asked.logprobs and tokens else None
+        told = choice_logprobs(tokens) if asked.logprobs and tokens is not None else None
         return ChatChunkChoice(index=place, delta=delta, logprobs=told, finish_reason=reason)
 
     ends: dict[int, Ended] = {}
