@@ -30,10 +30,11 @@ async def client(stack: Stack, request: pytest.FixtureRequest):
 
 async def test_the_stream_is_the_whole_reply_and_its_tokens_are_the_text(client: openai.AsyncOpenAI):
     asked = {
-        "model": "any", "messages": CAPITAL, "temperature": 0, "max_tokens": 24, "logprobs": True, "top_logprobs": 3,
+        "model": "any", "messages": CAPITAL, "temperature": 0, "max_tokens": 60, "logprobs": True, "top_logprobs": 3,
     }  # fmt: skip
     whole = (await client.chat.completions.create(**asked)).choices[0]
     assert "Paris" in whole.message.content
+    assert whole.finish_reason == "stop"
     assert "".join(token.token for token in whole.logprobs.content) == whole.message.content
     assert all(len(token.top_logprobs) == 3 and token.logprob <= 0 for token in whole.logprobs.content)
     stream = await client.chat.completions.create(**asked, stream=True)
