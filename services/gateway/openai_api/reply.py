@@ -33,6 +33,8 @@ class Started:
     cached_tokens: int
     conversation: str = ""
     """Resource name of the conversation that the reply is part of; empty where it is part of none."""
+    response_id: str = ""
+    """What the reply is gone on from by; empty where it cannot be."""
 
 
 @dataclass(frozen=True, slots=True)

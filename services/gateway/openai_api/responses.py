@@ -12,7 +12,7 @@ from services.gateway.http.client_gone import while_connected
 from services.gateway.openai_api.event_stream import PATIENCE_SECONDS, as_event, stream_replies
 from services.gateway.openai_api.logprobs import choice_logprobs
 from services.gateway.openai_api.messages import merged, read_messages
-from services.gateway.openai_api.reply import Ended, Piece
+from services.gateway.openai_api.reply import Ended, Piece, Started
 from services.gateway.openai_api.response_format import response_format
 from services.gateway.openai_api.response_objects import (
     ResponseObject,
@@ -68,16 +68,11 @@ class Responses:
         told = [ChatMessage(role=ROLE_SYSTEM, content=asked.instructions)] if asked.instructions else []
         prompt = merged([*told, *(past.messages if past is not None else ()), *said], "input")
         model = await self._generation.model_id(caller)
-        # Before anything is stored, whether or not it is streamed.
         await self._generation.check_fits(prompt, caller)
+        stream = self._generation.chat(prompt, caller, sampling, form, asked.prompt_cache_key)
         if asked.is_stored:
-            place = await self._stored.keep_input(caller, past, said, asked.instructions or "")
-            generated = self._generation.chat(prompt, caller, sampling, form, place.conversation)
-            stream = self._stored.keep_reply(caller, place, generated)
-            response = new_response(asked, place.response_id, model)
-        else:
-            stream = self._generation.chat(prompt, caller, sampling, form, asked.prompt_cache_key)
-            response = new_response(asked, f"resp_{uuid.uuid4().hex}", model)
+            stream = self._stored.kept(caller, past, said, asked.instructions or "", stream)
+        response = new_response(asked, f"resp_{uuid.uuid4().hex}", model)
         replies = self._tasks.start([stream])
         try:
             if not asked.stream:
@@ -96,14 +91,14 @@ async def _whole(response: ResponseObject, replies: Replies) -> ResponseObject:
     ended = response
     async for _, event in replies.events():
         match event:
+            case Started():
+                response["id"] = event.response_id or response["id"]
             case Piece():
                 text.append(event.text)
                 tokens += event.logprobs
             case Ended():
                 content = output_text("".join(text), choice_logprobs(tokens)["content"])
                 ended = ended_response(response, content, event)
-            case _:
-                pass
     return ended
 
 
@@ -117,17 +112,20 @@ class _Events:
     async def all(self, replies: Replies) -> AsyncGenerator[bytes, None]:
         """Yields them."""
         response = self._response
-        item_id = output_message(response, None, "in_progress")["id"]
         in_item: dict[str, Any] = {"output_index": 0}
-        in_part: dict[str, Any] = {"item_id": item_id, "output_index": 0, "content_index": 0}
-        yield self._event("response.created", response=response)
-        yield self._event("response.in_progress", response=response)
-        yield self._event("response.output_item.added", item=output_message(response, None, "in_progress"), **in_item)
-        yield self._event("response.content_part.added", part=output_text("", []), **in_part)
+        in_part: dict[str, Any] = {"output_index": 0, "content_index": 0}
         text: list[str] = []
         tokens: list[TokenLogprob] = []
         async for _, event in replies.events():
             match event:
+                case Started():
+                    response["id"] = event.response_id or response["id"]
+                    item = output_message(response, None, "in_progress")
+                    in_part["item_id"] = item["id"]
+                    yield self._event("response.created", response=response)
+                    yield self._event("response.in_progress", response=response)
+                    yield self._event("response.output_item.added", item=item, **in_item)
+                    yield self._event("response.content_part.added", part=output_text("", []), **in_part)
                 case Piece():
                     text.append(event.text)
                     tokens += event.logprobs
@@ -142,8 +140,6 @@ class _Events:
                     yield self._event("response.content_part.done", part=content, **in_part)
                     yield self._event("response.output_item.done", item=ended["output"][0], **in_item)
                     yield self._event(f"response.{ended['status']}", response=ended)
-                case _:
-                    pass
 
     def error(self, body: ErrorBody) -> bytes:
         """Returns the event that ends a stream that broke off."""

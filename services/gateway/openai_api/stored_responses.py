@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import memory_service_pb2 as memory_pb
@@ -53,8 +53,8 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a response is about to be kept."""
+class _Place:
+    """Where a response is kept."""
 
     response_id: str
     conversation: str
@@ -92,14 +92,64 @@ class StoredResponses:
                 return Past(stored, tuple(messages[: place + 1]), is_last=place + 1 == len(messages))
         raise _not_found()
 
-    async def keep_input(
-        self, caller: Caller, past: Past | None, said: Sequence[ChatMessage], instructions: str
-    ) -> Place:
-        """Stores what is about to be responded to.
+    async def kept(
+        self,
+        caller: Caller,
+        past: Past | None,
+        said: Sequence[ChatMessage],
+        instructions: str,
+        stream: AsyncGenerator[ReplyEvent, None],
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        """Yields a reply's events, and stores what it replies to before its beginning is told, it before its end is.
+
+        The reply is stored however it ends. Nothing is stored where the model does not take the request up, so that
+        it can simply be made again.
 
         Raises:
             ConversationBusy: Something has been said meanwhile where the past ends.
         """
+        text: list[str] = []
+        usage = Usage()
+        # What holds where nothing else comes to be known: the caller has gone.
+        reason = FINISH_REASON_CANCELLED
+        place: _Place | None = None
+        end: Ended | None = None
+        try:
+            async with aclosing(stream):
+                async for event in stream:
+                    match event:
+                        case Started():
+                            usage.prompt_tokens, usage.cached_tokens = event.prompt_tokens, event.cached_tokens
+                            place = await self._keep_input(caller, past, said, instructions)
+                            yield replace(event, response_id=place.response_id)
+                        case Piece():
+                            text.append(event.text)
+                            usage.completion_tokens += event.token_count
+                            yield event
+                        case Ended():
+                            end = event
+                            usage.completion_tokens = event.completion_tokens
+                            reason = FINISH_REASON_EOS if event.reason == "stop" else FINISH_REASON_MAX_TOKENS
+        except errors.Unavailable:
+            reason = FINISH_REASON_ENGINE_LOST
+            raise
+        finally:
+            if place is not None and (text or end is not None):
+                reply = ChatMessage(
+                    role=ROLE_ASSISTANT,
+                    content="".join(text),
+                    finish_reason=reason,
+                    usage=usage,
+                    reply_to=place.message,
+                )
+                await self._history.append_reply(caller.user_id, place.request_id, place.conversation, reply, None)
+        if end is not None:
+            yield end
+
+    async def _keep_input(
+        self, caller: Caller, past: Past | None, said: Sequence[ChatMessage], instructions: str
+    ) -> _Place:
+        """Stores what is responded to."""
         request_id = str(uuid.uuid4())
         if past is not None and past.is_last:
             conversation, messages = past.conversation, list(said)
@@ -129,47 +179,7 @@ class StoredResponses:
                 raise busy_error() from None
             last, expected = appended.messages[-1].name, appended.messages[-1].sequence
         conversation_id, message_id = conversation.name.split("/")[1], last.split("/")[3]
-        return Place(f"resp_{conversation_id}_{message_id}", conversation.name, last, request_id)
-
-    async def keep_reply(
-        self, caller: Caller, place: Place, stream: AsyncGenerator[ReplyEvent, None]
-    ) -> AsyncGenerator[ReplyEvent, None]:
-        """Yields a reply's events and stores the reply, however it ends; its end is told when it is stored."""
-        text: list[str] = []
-        usage = Usage()
-        # What holds where nothing else comes to be known: the caller has gone.
-        reason = FINISH_REASON_CANCELLED
-        end: Ended | None = None
-        try:
-            async with aclosing(stream):
-                async for event in stream:
-                    match event:
-                        case Started():
-                            usage.prompt_tokens, usage.cached_tokens = event.prompt_tokens, event.cached_tokens
-                            yield event
-                        case Piece():
-                            text.append(event.text)
-                            usage.completion_tokens += event.token_count
-                            yield event
-                        case Ended():
-                            end = event
-                            usage.completion_tokens = event.completion_tokens
-                            reason = FINISH_REASON_EOS if event.reason == "stop" else FINISH_REASON_MAX_TOKENS
-        except errors.Unavailable:
-            reason = FINISH_REASON_ENGINE_LOST
-            raise
-        finally:
-            if text or end is not None:
-                reply = ChatMessage(
-                    role=ROLE_ASSISTANT,
-                    content="".join(text),
-                    finish_reason=reason,
-                    usage=usage,
-                    reply_to=place.message,
-                )
-                await self._history.append_reply(caller.user_id, place.request_id, place.conversation, reply, None)
-        if end is not None:
-            yield end
+        return _Place(f"resp_{conversation_id}_{message_id}", conversation.name, last, request_id)
 
     async def _messages(self, caller: Caller, conversation: str) -> list[ChatMessage]:
         messages: list[ChatMessage] = []

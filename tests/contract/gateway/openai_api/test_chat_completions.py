@@ -341,7 +341,8 @@ class TestAClientThatGoesAway:
 
     async def test_frees_the_model_in_mid_stream(self, house: House, http: httpx.AsyncClient):
         async with http.stream("POST", PATH, json={"messages": HI, "n": 2, "stream": True}) as answer:
-            async for line in answer.aiter_lines():
+            lines = answer.aiter_lines()
+            async for line in lines:
                 if " two" in line:
                     break
             assert house.engine.load().running == 2
@@ -403,7 +404,8 @@ class TestAGatewayThatStops:
     async def test_keeps_what_a_turn_has_said_when_its_time_is_up(self, house: House, http: httpx.AsyncClient):
         body = {"messages": HI, "stream": True, "conversation": "new"}
         async with http.stream("POST", PATH, json=body) as answer:
-            async for line in answer.aiter_lines():
+            lines = answer.aiter_lines()  # kept: where it is collected, the stream is closed
+            async for line in lines:
                 if '"one"' in line:
                     name = json.loads(line.removeprefix("data: "))["conversation"]
                     break

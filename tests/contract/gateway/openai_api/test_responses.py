@@ -161,6 +161,25 @@ async def test_what_a_response_cannot_do_is_refused(house: House, http: httpx.As
     assert await conversations(house) == []
 
 
+class TestAModelThatIsBusy:
+    @pytest.fixture
+    def engine(self, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+        monkeypatch.setenv("CHATBOT_MAX_RUNNING_REQUESTS", "1")
+        monkeypatch.setenv("CHATBOT_MAX_QUEUED_REQUESTS", "0")
+        return FakeEngine(["one", " two"], pause_after=1)
+
+    async def test_leaves_nothing_of_what_it_refuses(self, house: House, http: httpx.AsyncClient):
+        async with http.stream("POST", PATH, json={"input": "Hi", "stream": True, "store": False}) as answer:
+            lines = answer.aiter_lines()  # kept: where it is collected, the stream is closed
+            async for line in lines:
+                if '"one"' in line:
+                    break
+            for streamed in (False, True):
+                refused = await http.post(PATH, json={"input": "Hi", "stream": streamed}, headers=ANNA)
+                assert refused.status_code == 429
+        assert await conversations(house) == []
+
+
 class TestAResponseThatBreaksOff:
     @pytest.fixture
     def engine(self) -> FakeEngine:
