@@ -65,6 +65,9 @@ DOORS = (
 OPERATORS_MODULES = {"memory": "services.memory.command", "keys": "services.gateway.keys"}
 """Commands of whoever runs the services, by the module that has them."""
 
+HTTP_PORT_VARIABLE = "CHATBOT_GATEWAY_HTTP_PORT"
+DEFAULT_HTTP_PORT = 8080
+
 
 def parse_arguments(arguments: Sequence[str]) -> Command:
     """Reads the command line.
@@ -139,14 +142,16 @@ def _run(command: Command, console: Console) -> int:
 
     env = service_environment(os.environ, command.model)
     ports = {door.name: chosen_port(env, door.port_variable, door.default_port) for door in DOORS}
-    env |= {door.port_variable: str(port) for door in DOORS if (port := ports[door.name]) is not None}
+    http_port = chosen_port(env, HTTP_PORT_VARIABLE, DEFAULT_HTTP_PORT)
     hosts = {door.name: reachable_host(env, door.host_variable) for door in DOORS}
-    for door in DOORS:
-        host, port = hosts[door.name], ports[door.name]
+    listens = [(door.port_variable, hosts[door.name], ports[door.name]) for door in DOORS]
+    listens.append((HTTP_PORT_VARIABLE, hosts["gateway"], http_port))
+    env |= {variable: str(port) for variable, _, port in listens if port is not None}
+    for variable, host, port in listens:
         # Asked before anything starts: else the health of whoever is there would be taken for our service's.
         if port is not None and is_taken(host, port):
             raise Failure(
-                f"{host}:{port} cannot be listened on: the port is taken; set {door.port_variable} to a free one.",
+                f"{host}:{port} cannot be listened on: the port is taken; set {variable} to a free one.",
                 exit_code=2,
             )
     logs = logs_dir(data_dir(os.environ))
@@ -161,10 +166,13 @@ def _run(command: Command, console: Console) -> int:
         console=console,
     )
     with backend.up():
+        http = f"http://{_with_port(hosts['gateway'], http_port)}"
         if command.name == "chat":
+            console.say(f"The OpenAI-compatible API is at {http}/v1.")
             return backend.run_in_front([str(python), "-m", "client.terminal"])
         console.say(
-            f"The gateway serves on {hosts['gateway']}:{ports['gateway']}; Ctrl-C stops it. Logs are in {logs}."
+            f"The gateway serves on {hosts['gateway']}:{ports['gateway']} (gRPC) and {http} (the OpenAI-compatible API "
+            f"is at {http}/v1); Ctrl-C stops it. Logs are in {logs}."
         )
         try:
             backend.run_until_signal()
@@ -201,12 +209,16 @@ def drain_seconds(environ: Mapping[str, str]) -> float:
 
 
 def _service(door: Door, python: Path, host: str, port: int | None) -> Service:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = _with_port(host, port)
     return Service(
         name=door.name,
         command=(str(python), "-m", f"services.{door.name}", "--exit-with-parent"),
         health=f"{address}/{door.health}" if port is not None else "",
     )
+
+
+def _with_port(host: str, port: int | None) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _run_module(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from chatbot.v1 import inference_service_pb2 as inference_pb
 from chatbot.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -84,12 +86,18 @@ class InferencePeer:
     ) -> inference_pb.CountTokensResponse:
         """Counts the tokens of a conversation as `generate` would render it."""
         request = inference_pb.CountTokensRequest(messages=inference_pb.ChatMessages(messages=messages))
+        return await self.count(request, time_left)
+
+    async def count(
+        self, request: inference_pb.CountTokensRequest, time_left: float | None
+    ) -> inference_pb.CountTokensResponse:
+        """Counts the tokens of a prompt, and tells how many the context holds."""
         return await self._call(self._stub.CountTokens, request, time_left)
 
     async def count_text(self, text: str, time_left: float | None) -> int:
         """Counts the tokens of a text."""
         request = inference_pb.CountTokensRequest(text=text)
-        return (await self._call(self._stub.CountTokens, request, time_left)).total_tokens
+        return (await self.count(request, time_left)).total_tokens
 
     async def generate(
         self, request: inference_pb.GenerateRequest, user_id: str, conversation: str, time_left: float | None
@@ -136,6 +144,20 @@ class Peers:
         )
         self.memory = MemoryPeer(self._memory_channel, settings.memory_timeout_seconds)
         self.inference = InferencePeer(self._inference_channel, settings.inference_timeout_seconds)
+
+    async def check_memory(self, time_left: float) -> None:
+        """Returns where the memory service serves.
+
+        Raises:
+            MemoryUnavailable: It does not.
+        """
+        stub: Any = HealthStub(self._memory_channel)  # its type stubs name no methods
+        try:
+            answer = await stub.Check(HealthCheckRequest(), timeout=time_left)
+        except grpc.aio.AioRpcError as failure:
+            raise _memory_error(failure) from None
+        if answer.status != HealthCheckResponse.SERVING:
+            raise errors.MemoryUnavailable("The memory service does not serve yet.", retry_after=1.0)
 
     async def close(self) -> None:
         """Closes the channels."""

@@ -9,9 +9,13 @@ from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
 from services.gateway.chat_calls import ChatCalls
 from services.gateway.chat_turn import ChatTurns
 from services.gateway.history import History
+from services.gateway.http import AppParts, Callers, HttpServer, Metrics, build_app
+from services.gateway.http.probes import probe_routes
 from services.gateway.identity import ChosenIdentity
+from services.gateway.openai_api import OpenAiApi, OpenAiParts
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
+from services.gateway.settings import entries
 from services.gateway.user_limits import UserLimits
 from services.rpc.settings import variable_name
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class GatewayService:
-    """Runs `ChatService`. To be made on the event loop that it runs on.
+    """Runs `ChatService`, and the HTTP door beside it. To be made on the event loop that it runs on.
 
     Raises:
         StartupError: It could not tell who calls.
@@ -40,18 +44,50 @@ class GatewayService:
         self._peers = Peers(settings)
         self._history = History(self._peers.memory)
         self._turns = ChatTurns(self._peers, self._history, settings)
-        self._calls = ChatCalls(self._peers, self._turns, UserLimits(settings))
+        limits = UserLimits(settings)
+        self._calls = ChatCalls(self._peers, self._turns, limits)
+        metrics = Metrics()
+        callers = Callers(self._identity)
+        self._openai = OpenAiApi(OpenAiParts(self._peers, self._history, self._calls, callers, metrics, limits))
+        self.http = HttpServer(
+            build_app(
+                AppParts(
+                    routes=[
+                        *probe_routes(self._peers, metrics, callers),
+                        *self._openai.routes,
+                    ],
+                    hosts=frozenset(entries(settings.gateway_http_hosts)),
+                    origins=entries(settings.gateway_http_origins),
+                    metrics=metrics,
+                )
+            ),
+            settings.bind_host,
+            settings.gateway_http_port,
+        )
+        """The HTTP door; listens once `start` has returned."""
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
         add_ChatServiceServicer_to_server(ChatServicer(self._calls, self._identity), server)
 
     async def start(self) -> None:
-        """Fetches what tokens are checked with. A service that does not answer is told call by call."""
+        """Fetches what tokens are checked with, and opens the HTTP door.
+
+        A service that does not answer is told call by call.
+
+        Raises:
+            StartupError: Its port is taken or may not be used.
+        """
         await self._identity.start()
+        await self.http.start()
+
+    async def drain(self, grace: float) -> None:
+        """See `services.rpc.server.Drainable`."""
+        await self.http.stop(grace)
 
     async def stop(self) -> None:
         """Stores what replies are left to store, then closes the channels."""
+        await self._openai.finish()
         await self._history.finish_appends()
         await self._turns.finish()
         await self._peers.close()

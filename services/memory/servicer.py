@@ -220,6 +220,14 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         found = await rooms.store.statistics(0)
         return wire.status(found, rooms.embedder, rooms.queue.progress, rooms.indexes)
 
+    @override
+    async def EmbedTexts(self, request: pb.EmbedTextsRequest, context: Context) -> pb.EmbedTextsResponse:
+        rooms = self._opened()
+        rows = await rooms.embedder.embed_messages(validation.texts_to_embed(request))
+        return pb.EmbedTextsResponse(
+            model=rooms.embedder.model, embeddings=[pb.Embedding(values=row.tolist()) for row in rows]
+        )
+
     def _opened(self) -> Rooms:
         if self.rooms is None:
             raise Unavailable("The memory service is starting.", retry_after=0.5)

@@ -28,7 +28,8 @@ if _version_not_supported:
 class MemoryServiceStub:
     """Owns every message and the search over them.
 
-    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request names its user, but for `GetStatus`, which is for operators, and `EmbedTexts`. What is not that user's is
+    NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -109,12 +110,18 @@ class MemoryServiceStub:
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.EmbedTexts = channel.unary_unary(
+                '/chatbot.v1.MemoryService/EmbedTexts',
+                request_serializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer:
     """Owns every message and the search over them.
 
-    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request names its user, but for `GetStatus`, which is for operators, and `EmbedTexts`. What is not that user's is
+    NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -224,6 +231,14 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedTexts(self, request, context):
+        """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+        has been stored meanwhile is not kept waiting longer than one call takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -297,6 +312,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusRequest.FromString,
                     response_serializer=chatbot_dot_v1_dot_memory__service__pb2.GetStatusResponse.SerializeToString,
             ),
+            'EmbedTexts': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedTexts,
+                    request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'chatbot.v1.MemoryService', rpc_method_handlers)
@@ -308,7 +328,8 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 class MemoryService:
     """Owns every message and the search over them.
 
-    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request names its user, but for `GetStatus`, which is for operators, and `EmbedTexts`. What is not that user's is
+    NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -681,6 +702,33 @@ class MemoryService:
             '/chatbot.v1.MemoryService/GetStatus',
             chatbot_dot_v1_dot_memory__service__pb2.GetStatusRequest.SerializeToString,
             chatbot_dot_v1_dot_memory__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedTexts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.MemoryService/EmbedTexts',
+            chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsRequest.SerializeToString,
+            chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class MemoryServiceStub:
     """Owns every message and the search over them.
 
-    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request names its user, but for `GetStatus`, which is for operators, and `EmbedTexts`. What is not that user's is
+    NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -76,12 +77,17 @@ class MemoryServiceStub:
     """Tells operators how much there is, how far embedding has come, and what the answering replica holds in memory.
     Counts the rows of the whole database, which takes seconds where there are millions.
     """
+    EmbedTexts: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.EmbedTextsRequest, _memory_service_pb2.EmbedTextsResponse]
+    """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+    has been stored meanwhile is not kept waiting longer than one call takes.
+    """
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
     """Owns every message and the search over them.
 
-    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request names its user, but for `GetStatus`, which is for operators, and `EmbedTexts`. What is not that user's is
+    NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -125,11 +131,16 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """Tells operators how much there is, how far embedding has come, and what the answering replica holds in memory.
     Counts the rows of the whole database, which takes seconds where there are millions.
     """
+    EmbedTexts: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.EmbedTextsRequest, _memory_service_pb2.EmbedTextsResponse]  # type: ignore[assignment]
+    """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+    has been stored meanwhile is not kept waiting longer than one call takes.
+    """
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns every message and the search over them.
 
-    Every request but `GetStatus`, which is for operators, names its user. What is not that user's is NOT_FOUND, exactly like what does not exist.
+    Every request names its user, but for `GetStatus`, which is for operators, and `EmbedTexts`. What is not that user's is
+    NOT_FOUND, exactly like what does not exist.
     Every write carries a `request_id`: repeating it returns the first outcome and changes nothing; repeating
     it with another content is INVALID_ARGUMENT `REQUEST_ID_REUSED`.
     """
@@ -254,6 +265,16 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_memory_service_pb2.GetStatusResponse, _abc.Awaitable[_memory_service_pb2.GetStatusResponse]]:
         """Tells operators how much there is, how far embedding has come, and what the answering replica holds in memory.
         Counts the rows of the whole database, which takes seconds where there are millions.
+        """
+
+    @_abc_1.abstractmethod
+    def EmbedTexts(
+        self,
+        request: _memory_service_pb2.EmbedTextsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.EmbedTextsResponse, _abc.Awaitable[_memory_service_pb2.EmbedTextsResponse]]:
+        """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+        has been stored meanwhile is not kept waiting longer than one call takes.
         """
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

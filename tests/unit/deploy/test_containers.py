@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.launch.cli import DOORS
+from deploy.launch.cli import DEFAULT_HTTP_PORT, DOORS
 from deploy.launch.places import CHECKOUT
 from services.gateway.identity import ChosenIdentity
 from services.gateway.settings import GatewaySettings
@@ -57,7 +57,8 @@ def test_compose_accepts_the_file(profile):
 
 def test_only_the_gateway_is_published_and_only_on_loopback(services):
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"gateway": [f"127.0.0.1:{PORTS['gateway']}:{PORTS['gateway']}"]}
+    ports = (PORTS["gateway"], DEFAULT_HTTP_PORT)
+    assert published == {"gateway": [f"127.0.0.1:{port}:{port}" for port in ports]}
 
 
 def test_only_a_gateway_that_is_published_on_loopback_is_open_to_anyone(services):

@@ -43,7 +43,14 @@ def test_both_readmes_have_the_same_sections_and_code():
     assert python.findall(english) == python.findall(russian)
 
 
-PAGES = ["README.md", "README.ru.md", "docs/decisions/README.md", "docs/clients/langchain.md", "docs/security.md"]
+PAGES = [
+    "README.md",
+    "README.ru.md",
+    "docs/decisions/README.md",
+    "docs/clients/langchain.md",
+    "docs/openai-api.md",
+    "docs/security.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
