@@ -52,6 +52,8 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
         self.failures: list[Failure] = []
         self.cancelled = threading.Event()
         self.languages = ["en"]
+        self.keys: set[str] = set()
+        """Who may call; empty: everybody."""
         self._clock = itertools.count(1_780_000_000)
         self._names = itertools.count(1)
 
@@ -249,7 +251,10 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
         self.requests.append(request)
         if self.failures:
             self._abort(context, self.failures.pop(0))
-        user = dict(context.invocation_metadata()).get("x-user-id-bin", b"")
+        metadata = dict(context.invocation_metadata())
+        if self.keys and metadata.get("authorization", "").removeprefix("Bearer ") not in self.keys:
+            self._abort(context, Failure(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "An API key is needed."))
+        user = metadata.get("x-user-id-bin", b"")
         return self.users[user.decode()]
 
     @staticmethod

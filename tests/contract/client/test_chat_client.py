@@ -180,7 +180,9 @@ async def test_an_error_tells_all_that_the_server_told(
         ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", library.DeadlineExceeded),
         ("UNIMPLEMENTED", "NOT_IMPLEMENTED", library.NotImplementedByServer),
         ("INTERNAL", "INTERNAL", library.InternalError),
-        ("PERMISSION_DENIED", "", library.ChatbotError),
+        ("UNAUTHENTICATED", "UNAUTHENTICATED", library.Unauthenticated),
+        ("PERMISSION_DENIED", "", library.PermissionDenied),
+        ("DATA_LOSS", "", library.ChatbotError),
     ],
 )
 async def test_each_status_and_reason_has_its_class(
