@@ -23,9 +23,9 @@ _ENDS_OF_LINES = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 _GIVEN_OUT = frozenset({"name", "last_sequence", "message_count"})
 
 
-def json_line(value: object) -> str:
+def json_line(value: object, *, sort_keys: bool = False) -> str:
     """Returns a value as one line of JSON, its end included: readable UTF-8, and no line for any reader but one."""
-    line = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    line = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys, separators=(",", ":"))
     # A lone surrogate, as undecodable bytes of a command line become, is no UTF-8.
     return line.encode("utf-8", "replace").decode().translate(_ENDS_OF_LINES) + "\n"
 
@@ -37,4 +37,4 @@ def line_of(record: memory_service_pb2.ExportRecord) -> str:
     if record.message.reply_to:
         # The reply's own sequence comes with its message; that of another is the last part of its name.
         kept["reply_to"] = int(record.message.reply_to.rpartition("/")[2])
-    return json_line({kind: kept})
+    return json_line({kind: kept}, sort_keys=True)

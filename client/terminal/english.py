@@ -118,6 +118,7 @@ Tab completes commands and what they take.""",
     "wrong_value": "--{name}: {message}",
     "no_latest": "There is no conversation yet; leave --conversation out to start one.",
     "wrong_key_file": "--api-key-file: {path} cannot be read ({why}).",
+    "key_without_tls": "Others could read the API key on its way to {address}: add --tls.",
     "json_needs_input": "--json is for scripts: with `ask`, or with a message on standard input.",
     "bad_port": "CHATBOT_GATEWAY_GRPC_PORT={value}: must be a port from 1 to 65535.",
 }

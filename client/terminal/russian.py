@@ -118,6 +118,7 @@ Tab дополняет команды и то, что к ним нужно.""",
     "wrong_value": "--{name}: {message}",
     "no_latest": "Бесед пока нет; без --conversation начнётся новая.",
     "wrong_key_file": "--api-key-file: {path} не читается ({why}).",
+    "key_without_tls": "По пути к {address} ключ API могли бы прочитать другие: добавьте --tls.",
     "json_needs_input": "--json — для программ: с `ask` или с сообщением на стандартном вводе.",
     "bad_port": "CHATBOT_GATEWAY_GRPC_PORT={value}: нужен порт от 1 до 65535.",
 }
