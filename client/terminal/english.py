@@ -21,6 +21,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     "engine_lost": "(cut off: the model was lost; /regenerate tries again)",
     "lost": "No answer from {address}. Trying again; Ctrl-C gives up.",
     "connected_again": "Connected again.",
+    "not_ready": "It is not ready yet; Ctrl-C gives up.",
     "connection_cut": "(cut off: the connection was lost; /regenerate tries again)",
     "unauthenticated": "{message} Give yours in CHATBOT_API_KEY, or in a file that --api-key-file names.",
     "recall_on": "recall: on",

@@ -21,6 +21,7 @@ RUSSIAN: Final[Mapping[str, str]] = {
     "engine_lost": "(обрезано: модель потеряна; /regenerate — попробовать снова)",
     "lost": "{address} не отвечает. Пробуем снова; Ctrl-C прекращает.",
     "connected_again": "Связь восстановлена.",
+    "not_ready": "Ещё не готово; Ctrl-C прекращает.",
     "connection_cut": "(обрезано: связь прервалась; /regenerate — попробовать снова)",
     "unauthenticated": "{message} Укажите свой ключ API в CHATBOT_API_KEY или файл с ним в --api-key-file.",
     "recall_on": "recall: включено",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from client.errors import ConversationBusy, NotConnected
+from client.errors import ConversationBusy, NotConnected, Unavailable
 from client.terminal.keyboard import silent_keys
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _BUSY_SECONDS = 3.0
 """How long a reply that was just stopped may take to be stored."""
-_BUSY_SECONDS_AFTER_LOSS = 30.0
-"""How long a gateway that went down may hold the conversation of its turn."""
-_BUSY_WAIT_SECONDS = 0.5
+_PATIENCE_AFTER_LOSS_SECONDS = 60.0
+"""How long a backend that went down may hold the conversation of its turn, and take to load its model."""
+_WAIT_SECONDS = 0.5
 _LEAST_WAIT_SECONDS = 0.5
 _MOST_WAIT_SECONDS = 5.0
 
@@ -57,6 +57,7 @@ class Turns:
         """
         shown = ""
         patience, pause = _BUSY_SECONDS, _LEAST_WAIT_SECONDS
+        lost = told = False
         while True:
             reply = open_reply()
             try:
@@ -65,28 +66,32 @@ class Turns:
                 seen(reply)
             if failure is None or reply.cancelled:
                 return reply
-            if isinstance(failure, ConversationBusy):
-                # Nothing was done yet for this turn.
-                if patience <= 0:
-                    raise failure
-                wait = min(failure.retry_after or _BUSY_WAIT_SECONDS, _BUSY_WAIT_SECONDS)
-                patience -= wait
-                await asyncio.sleep(wait)
-            else:
+            if isinstance(failure, NotConnected):
                 self._screen.error(words("lost", address=self._client.address))
                 await asyncio.sleep(pause)
                 await self._client.until_connected()
                 self._screen.note(words("connected_again"))
                 shown = reply.text or shown
-                patience, pause = _BUSY_SECONDS_AFTER_LOSS, min(pause * 2, _MOST_WAIT_SECONDS)
+                patience, pause = _PATIENCE_AFTER_LOSS_SECONDS, min(pause * 2, _MOST_WAIT_SECONDS)
+                lost, told = True, False
+                continue
+            # Nothing was done yet for this turn. What has just come up again may lack a part for a while.
+            if patience <= 0 or not (lost or isinstance(failure, ConversationBusy)):
+                raise failure
+            if lost and not told:
+                self._screen.note(words("not_ready"))
+                told = True
+            wait = min(failure.retry_after or _WAIT_SECONDS, _WAIT_SECONDS)
+            patience -= wait
+            await asyncio.sleep(wait)
 
-    async def _show(self, reply: Reply, shown: str) -> ConversationBusy | NotConnected | None:
+    async def _show(self, reply: Reply, shown: str) -> ConversationBusy | Unavailable | None:
         """Shows one call's answer; returns why it is worth another call, None where it is not."""
         self._under_way = reply
         try:
             with silent_keys():
                 await self._screen.reply(reply, shown=shown)
-        except (ConversationBusy, NotConnected) as failure:
+        except (ConversationBusy, Unavailable) as failure:
             return failure
         finally:
             self._under_way = None
