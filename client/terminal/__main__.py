@@ -161,6 +161,8 @@ def _keep_grpc_quiet() -> None:
 def main() -> None:
     """Runs the command line."""
     _keep_grpc_quiet()
+    if os.name == "posix" and not os.environ.get("TERM"):
+        os.environ["TERM"] = "dumb"  # of a terminal that nobody describes nothing can be expected
     arguments = sys.argv[1:]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     if arguments[:1] == ["ask"]:

@@ -153,7 +153,10 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
             return
         reply = self._append(data, name, chat_message_pb2.ROLE_ASSISTANT, text, reason, request_id=request.request_id)
         timings = chat_message_pb2.GenerationTimings(
-            decode_time=duration_pb2.Duration(seconds=1, nanos=500_000_000), tokens_per_second=20
+            queue_time=duration_pb2.Duration(nanos=250_000_000),
+            prefill_time=duration_pb2.Duration(nanos=250_000_000),
+            decode_time=duration_pb2.Duration(seconds=1, nanos=500_000_000),
+            tokens_per_second=20,
         )
         yield answer(finished=pb.ReplyFinished(message=reply, timings=timings))
 

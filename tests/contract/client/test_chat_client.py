@@ -41,7 +41,7 @@ async def test_a_reply_is_started_streamed_and_finished(client: ChatClient) -> N
     assert reply.finished.message.role is Role.ASSISTANT
     assert reply.finished.message.finish_reason is FinishReason.EOS
     assert reply.finished.message.usage == library.Usage(7, 4, 3)
-    assert reply.finished.timings == library.GenerationTimings(0.0, 0.0, 1.5, 20.0)
+    assert reply.finished.timings == library.GenerationTimings(0.25, 0.25, 1.5, 20.0)
     assert not reply.cancelled
 
 

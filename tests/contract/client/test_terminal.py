@@ -305,6 +305,38 @@ def test_a_lost_connection_is_told_and_found_again_and_the_message_is_said_once(
     ]
 
 
+def test_a_backend_that_comes_back_part_by_part_is_waited_for(
+    open_terminal: Callable[..., TerminalDriver], running: RunningChat, failure: Any
+) -> None:
+    terminal = open_terminal()
+    terminal.wait_for_prompt()
+    running.server.stop(grace=0).wait()
+    terminal.say("anyone?")
+    terminal.wait_for("Trying again; Ctrl-C gives up.")
+    running.service.failures = [
+        *[failure("UNAVAILABLE", "MODEL_LOADING", "Loading.", retry_seconds=0.01)] * 5,
+        failure("ABORTED", "CONVERSATION_BUSY", "Busy.", retry_seconds=0.01),
+    ]
+    again = start(running.address, running.service)
+    try:
+        terminal.wait_for("Connected again.\nIt is not ready yet; Ctrl-C gives up.\nYou said: anyone?\n>")
+    finally:
+        again.server.stop(grace=0).wait()
+    assert len({request.request_id for request in chat_requests(running)}) == 1
+
+
+def test_a_missing_key_is_told_with_what_to_do(
+    open_terminal: Callable[..., TerminalDriver], running: RunningChat
+) -> None:
+    running.service.keys = {"cb_secret"}
+    terminal = open_terminal(columns=120)
+    terminal.wait_for(
+        "Error: An API key is needed. Give yours in CHATBOT_API_KEY, or in a file that --api-key-file names."
+    )
+    with_key = open_terminal(extra={"CHATBOT_API_KEY": "cb_secret"})
+    assert with_key.wait_for_prompt().startswith("SmolLM2-135M-Instruct")
+
+
 def test_trying_again_can_be_given_up_and_the_same_message_again_is_the_same_turn(
     open_terminal: Callable[..., TerminalDriver], running: RunningChat
 ) -> None:
