@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.cells import cell_len, set_cell_size
+from wcwidth import iter_graphemes, wcswidth
 
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
@@ -22,6 +22,18 @@ def shortened(text: str, columns: int) -> str:
     one to the eye, as a family of emoji, is never cut in two.
     """
     line = " ".join(printable(text).split())
-    if cell_len(line) <= columns:
+    if _width(line) <= columns:
         return line
-    return set_cell_size(line, max(columns - 1, 0)).rstrip() + "…"
+    kept, room = "", columns - 1
+    for seen_as_one in iter_graphemes(line):
+        room -= _width(seen_as_one)
+        if room < 0:
+            break
+        kept += seen_as_one
+    return kept.rstrip() + "…"
+
+
+def _width(text: str) -> int:
+    # -1 stands for a character that nobody can place; it takes a column at most.
+    width = wcswidth(text)
+    return width if width >= 0 else len(text)
