@@ -11,6 +11,7 @@ message leaves it; what it returns are the frozen values of `client.values`, wha
 
 from __future__ import annotations
 
+from client.channel import Tls
 from client.chat_client import ChatClient
 from client.errors import (
     ChatbotError,
@@ -31,7 +32,9 @@ from client.errors import (
     NothingToRegenerate,
     NotImplementedByServer,
     Overloaded,
+    PermissionDenied,
     RequestIdReused,
+    Unauthenticated,
     Unavailable,
 )
 from client.reply import Reply
@@ -86,6 +89,7 @@ __all__ = [
     "NotImplementedByServer",
     "NothingToRegenerate",
     "Overloaded",
+    "PermissionDenied",
     "RecallConfig",
     "Reply",
     "ReplyFinished",
@@ -95,6 +99,8 @@ __all__ = [
     "SamplingConfig",
     "SearchHit",
     "SectionKind",
+    "Tls",
+    "Unauthenticated",
     "Unavailable",
     "Usage",
 ]

@@ -92,6 +92,7 @@ def from_message(message: chat_message_pb2.ChatMessage) -> values.Message:
         usage=_usage(message.usage) if message.HasField("usage") else None,
         reply_to=message.reply_to,
         superseded=message.superseded,
+        request_id=message.request_id,
     )
 
 

@@ -10,6 +10,8 @@
     │   └── MessageNotFound
     ├── FailedPrecondition
     │   └── NothingToRegenerate
+    ├── Unauthenticated          the backend asks for an API key, and this is none of its own
+    ├── PermissionDenied         the key does not allow that
     ├── ConversationBusy         another reply of the conversation is being generated; retry_after
     ├── Overloaded               too much is going on already; retry_after
     ├── Unavailable              a part that is needed does not answer now
@@ -141,6 +143,18 @@ class NothingToRegenerate(FailedPrecondition):
     """The conversation has no message of yours to reply to."""
 
     known_reason = "NOTHING_TO_REGENERATE"
+
+
+class Unauthenticated(ChatbotError):
+    """The backend asks for an API key, and none was given, or one that it does not know any more."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(ChatbotError):
+    """The key does not allow that."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
 
 
 class ConversationBusy(ChatbotError):

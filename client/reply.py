@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
@@ -45,6 +46,14 @@ class Reply:
         """Known once the iteration has ended by itself; None where the reply was cancelled."""
         self.cancelled = False
         """Whether `cancel` was called before the end."""
+        self.seconds_to_first_text: float | None = None
+        """From the call until the first piece of text was here; None before that."""
+        self._texts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """What has come so far."""
+        return "".join(self._texts)
 
     def cancel(self) -> None:
         """Stops the reply: the iteration ends without an error, and the backend stops generating."""
@@ -67,19 +76,23 @@ class Reply:
         if self._begun:
             raise RuntimeError("A reply can be iterated over once.")
         self._begun = True
-        return self._texts()
+        return self._receive()
 
-    async def _texts(self) -> AsyncIterator[str]:
+    async def _receive(self) -> AsyncIterator[str]:
         call = None if self.cancelled else self._open_call()
         if call is None:
             return
         self._call = call
+        began = time.perf_counter()
         try:
             async for event in call:
                 match event.WhichOneof("event"):
                     case "started":
                         self.started = conversions.from_started(event.started)
                     case "delta":
+                        if self.seconds_to_first_text is None:
+                            self.seconds_to_first_text = time.perf_counter() - began
+                        self._texts.append(event.delta.text)
                         yield event.delta.text
                     case "finished":
                         self.finished = conversions.from_finished(event.finished)

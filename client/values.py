@@ -131,6 +131,8 @@ class Message:
     """Resource name of the message this one replies to; empty where it is no reply."""
     superseded: bool = False
     """Whether a regenerated reply took its place."""
+    request_id: str = ""
+    """Of the write that stored it."""
 
     @property
     def conversation(self) -> str:

@@ -5,30 +5,31 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from client.terminal import sampling
+from client.terminal.conversation_list import LISTED
+from client.terminal.export_command import ExportCommand
+from client.terminal.prompt_view import show_context
+from client.terminal.recalled import speaker, when
+from client.terminal.settings_commands import SettingsCommands
 from client.values import Role
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
+    from client.terminal.messages import Words
     from client.terminal.session import Session
     from client.values import Conversation, Message
 
-_LISTED = 30
 _SHOWN_ON_OPEN = 6
 _HIT_LENGTH = 200
-_SETTINGS = (sampling.SYSTEM, *sampling.SAMPLING_NAMES)
 
 
 class Commands:
-    """Carries out commands in a session, and knows which number stands for which conversation."""
+    """Carries out commands in a session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._screen = session.screen
-        self._words = session.words
-        self._numbered: list[Conversation] = []
+        settings = SettingsCommands(session)
         self._actions: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
             "/new": self._new,
@@ -36,10 +37,19 @@ class Commands:
             "/open": self._open,
             "/search": self._search,
             "/regenerate": self._regenerate,
+            "/recall": settings.recall,
+            "/context": self._context,
+            "/stats": self._stats,
+            "/export": ExportCommand(session).run,
             "/delete": self._delete,
-            "/set": self._set,
-            "/show": self._show,
+            "/set": settings.set,
+            "/show": settings.show,
+            "/language": settings.language,
         }
+
+    @property
+    def _words(self) -> Words:
+        return self._session.words
 
     async def run(self, line: str) -> bool:
         """Carries out one command; tells whether it was to leave."""
@@ -62,20 +72,20 @@ class Commands:
         self._screen.say(self._words("help"))
 
     async def _new(self, _: str) -> None:
-        self._session.conversation = ""
+        self._session.go_to("")
         self._screen.note(self._words("new"))
 
     async def _list(self, _: str) -> None:
-        more = await self._number_conversations()
-        if not self._numbered:
+        listed, more = await self._session.conversations.renew()
+        if not listed:
             self._screen.note(self._words("no_conversations"))
-        for number, conversation in enumerate(self._numbered, 1):
+        for number, conversation in enumerate(listed, 1):
             here = "*" if conversation.name == self._session.conversation else " "
             count = self._words.messages(conversation.message_count)
             title = self._session.title(conversation)
-            self._screen.say(f"{here}{number:3}  {_when(conversation.update_time)}  {title} ({count})")
+            self._screen.say(f"{here}{number:3}  {when(conversation.update_time)}  {title} ({count})")
         if more:
-            self._screen.note(self._words("list_more", count=_LISTED))
+            self._screen.note(self._words("list_more", count=LISTED))
 
     async def _open(self, argument: str) -> None:
         conversation = await self._conversation(argument, usage="/open")
@@ -88,7 +98,7 @@ class Commands:
             newest.append(message)
             if len(newest) == _SHOWN_ON_OPEN:
                 break
-        self._session.conversation = conversation.name
+        self._session.go_to(conversation.name)
         count = self._words.messages(conversation.message_count)
         self._screen.note(self._words("opened", title=self._session.title(conversation), count=count))
         if not newest:
@@ -113,9 +123,8 @@ class Commands:
             content = " ".join(message.content.split())
             if len(content) > _HIT_LENGTH:
                 content = content[: _HIT_LENGTH - 1] + "…"
-            number = await self._number_of(message.conversation)
-            speaker = message.author or self._speaker(message.role)
-            self._screen.note(f"{_when(message.create_time)}  {speaker}  /open {number}")
+            number = await self._session.conversations.number_of(message.conversation)
+            self._screen.note(f"{when(message.create_time)}  {speaker(message, self._words)}  /open {number}")
             self._screen.say(content, indent=4)
 
     async def _regenerate(self, _: str) -> None:
@@ -123,6 +132,19 @@ class Commands:
             self._screen.error(self._words("no_conversation"))
             return
         await self._session.regenerate()
+
+    async def _context(self, text: str) -> None:
+        if not text:
+            self._screen.error(self._words("wants_text"))
+            return
+        context = await self._session.client.get_context(
+            text, conversation=self._session.conversation, recall=self._session.recall
+        )
+        show_context(context, self._screen, self._words)
+
+    async def _stats(self, _: str) -> None:
+        for line in self._session.statistics.lines(self._words):
+            self._screen.say(line)
 
     async def _delete(self, argument: str) -> None:
         if argument:
@@ -134,101 +156,17 @@ class Commands:
         else:
             self._screen.error(self._words("no_conversation"))
             return
-        question = self._words("confirm_delete", title=self._session.title(conversation))
-        if not await self._session.prompt.confirm(question, tuple(self._words("yes").split())):
+        if not await self._session.confirm(self._words("confirm_delete", title=self._session.title(conversation))):
             self._screen.note(self._words("kept"))
             return
         await self._session.client.delete_conversation(conversation.name)
         if conversation.name == self._session.conversation:
-            self._session.conversation = ""
+            self._session.go_to("")
         # The others keep the numbers that were shown until the next list.
         self._screen.note(self._words("deleted"))
 
-    async def _set(self, argument: str) -> None:
-        name, _, value = argument.partition(" ")
-        value = value.strip()
-        names = ", ".join(_SETTINGS)
-        if not name or (name in _SETTINGS and not value):
-            self._screen.note(self._words("set_usage", names=names))
-        elif name == sampling.SYSTEM:
-            await self._set_system("" if value == sampling.DEFAULT else value)
-        elif name in sampling.SAMPLING_NAMES:
-            self._set_sampling(name, value)
-        else:
-            self._screen.error(self._words("unknown_setting", name=name, names=names))
-
-    def _set_sampling(self, name: str, value: str) -> None:
-        try:
-            self._session.sampling = sampling.changed(self._session.sampling, name, value)
-        except sampling.WrongValue as wrong:
-            self._screen.error(self._words(wrong.key, name=name, value=value, **wrong.limits))
-            return
-        now = sampling.shown(self._session.sampling, name)
-        self._screen.note(self._words("unset", name=name) if now is None else self._words("set", name=name, value=now))
-
-    async def _set_system(self, text: str) -> None:
-        client = self._session.client
-        if self._session.conversation:
-            await client.update_conversation(self._session.conversation, system_prompt=text)
-        elif text:
-            created = await client.create_conversation(system_prompt=text)
-            self._session.conversation = created.name
-        self._screen.note(self._words("set", name=sampling.SYSTEM, value=text) if text else self._words("unset_system"))
-
-    async def _show(self, _: str) -> None:
-        model = await self._session.known_model()
-        details = " · ".join(part for part in (model.weights, model.device, model.description) if part)
-        self._screen.say(self._words("show_model", id=model.id, details=details, context=model.context_tokens))
-        system = ""
-        if self._session.conversation:
-            conversation = await self._session.client.get_conversation(self._session.conversation)
-            system = conversation.system_prompt
-            count = self._words.messages(conversation.message_count)
-            title = self._session.title(conversation)
-            self._screen.say(self._words("show_conversation", title=title, count=count))
-        else:
-            self._screen.say(self._words("show_new_conversation"))
-        self._screen.say(self._words("show_system", text=system) if system else self._words("show_no_system"))
-        for name in sampling.SAMPLING_NAMES:
-            own = sampling.shown(self._session.sampling, name)
-            default = sampling.shown(model.default_sampling, name)
-            if own is not None:
-                self._screen.say(self._words("set", name=name, value=own))
-            elif default is not None:
-                self._screen.note(self._words("show_default", name=name, value=default))
-            else:
-                self._screen.note(self._words("show_random", name=name))
-
-    async def _number_conversations(self) -> bool:
-        """Numbers the most recently used conversations anew; tells whether there are more."""
-        self._numbered = []
-        async for conversation in self._session.client.list_conversations(page_size=_LISTED + 1):
-            if len(self._numbered) == _LISTED:
-                return True
-            self._numbered.append(conversation)
-        return False
-
     async def _conversation(self, number: str, *, usage: str) -> Conversation | None:
-        if not self._numbered:
-            await self._number_conversations()
-        if number.isdecimal() and 1 <= int(number) <= len(self._numbered):
-            # As it is now: it may have grown since it was listed, or be gone.
-            return await self._session.client.get_conversation(self._numbered[int(number) - 1].name)
-        self._screen.error(self._words("wants_number", usage=usage))
-        return None
-
-    async def _number_of(self, name: str) -> int:
-        if not self._numbered:
-            await self._number_conversations()
-        for number, conversation in enumerate(self._numbered, 1):
-            if conversation.name == name:
-                return number
-        self._numbered.append(await self._session.client.get_conversation(name))
-        return len(self._numbered)
-
-    def _speaker(self, role: Role) -> str:
-        return self._words({Role.USER: "you", Role.ASSISTANT: "model"}.get(role, "system"))
-
-
-def _when(time: datetime | None) -> str:
-    return f"{time.astimezone():%Y-%m-%d %H:%M}" if time is not None else " " * 16
+        found = await self._session.conversations.get(number)
+        if found is None:
+            self._screen.error(self._words("wants_number", usage=usage))
+        return found

@@ -23,6 +23,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from prompt_toolkit.completion import Completer
     from prompt_toolkit.key_binding import KeyPressEvent
     from prompt_toolkit.output import Output
 
@@ -71,8 +72,14 @@ class Prompt:
             key_bindings=keys,
             multiline=Condition(lambda: is_open_quote(self._session.default_buffer.text)),
             prompt_continuation="  ",
+            # Asked for with Tab, never by itself: over a slow line every key would wait for it.
+            complete_while_typing=False,
             output=_output(),
         )
+
+    def complete_with(self, completer: Completer) -> None:
+        """Has Tab complete what is typed."""
+        self._session.completer = completer
 
     async def ask(self) -> str | None:
         """Returns what was typed; None at Ctrl-D."""

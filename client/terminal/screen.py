@@ -39,6 +39,11 @@ class Screen:
             else Console(highlight=False, legacy_windows=False)
         )
 
+    @property
+    def columns(self) -> int:
+        """How wide it is now."""
+        return self._console.width
+
     def say(self, text: str, *, indent: int = 0) -> None:
         """Prints a text, so many columns from the left."""
         self._print(text, "", indent)
@@ -60,8 +65,13 @@ class Screen:
         stream.update(text)
         stream.finish()
 
-    async def reply(self, reply: Reply) -> None:
+    async def reply(self, reply: Reply, *, shown: str = "") -> None:
         """Prints a reply as it arrives, and ends its last line, also where the reply fails.
+
+        Args:
+            reply: What is printed.
+            shown: What already stands there of an earlier call for this reply: not printed again where nothing else
+                is replayed.
 
         Raises:
             ChatbotError: As the reply does.
@@ -69,7 +79,8 @@ class Screen:
         painter = _PlainPainter() if self.plain else _MarkdownPainter(MarkdownStream(self._console))
         try:
             async for text in reply:
-                painter.add(text)
+                if not (shown and reply.text == shown and reply.started is not None and reply.started.replayed):
+                    painter.add(text)
         finally:
             painter.finish()
 

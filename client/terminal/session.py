@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import contextlib
+import dataclasses
 from typing import TYPE_CHECKING
 
-from client.errors import ChatbotError, ConversationBusy, ConversationNotFound, NotConnected
+from client.errors import (
+    ChatbotError,
+    ConversationNotFound,
+    FailedPrecondition,
+    InvalidArgument,
+    NotConnected,
+    Unauthenticated,
+)
+from client.requests import new_request_id
 from client.terminal.commands import Commands
-from client.terminal.keyboard import QUOTES, interrupts_go_to, silent_keys
+from client.terminal.completion import CommandCompleter
+from client.terminal.conversation_list import ConversationList
+from client.terminal.keyboard import QUOTES, interrupts_go_to
 from client.terminal.languages import language_notice, possible_languages
-from client.values import FinishReason, SamplingConfig
+from client.terminal.recalled import recalled_lines
+from client.terminal.statistics import Statistics
+from client.terminal.turns import Turns
+from client.values import FinishReason, RecallConfig, SamplingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -21,10 +35,10 @@ if TYPE_CHECKING:
     from client.terminal.keyboard import Prompt
     from client.terminal.messages import Words
     from client.terminal.screen import Screen
-    from client.values import Conversation, Model
+    from client.values import Conversation, Model, SearchHit
 
-_BUSY_TRIES = 6
-_BUSY_WAIT_SECONDS = 0.5
+_LATEST = 5
+"""Among how many conversations the one of a turn without an answer is looked for."""
 
 _NOTES = {
     FinishReason.MAX_TOKENS: "max_tokens",
@@ -50,9 +64,19 @@ def error_line(words: Words, error: ChatbotError, address: str) -> str:
     if isinstance(error, NotConnected):
         return words("no_answer", address=address)
     message = " ".join(error.message.split())
+    if isinstance(error, Unauthenticated):
+        message = words("unauthenticated", message=message)
     if error.retry_after is not None and error.retry_after >= 1:
         message = words("retry_after", message=message, seconds=error.retry_after)
     return words("error", message=message)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """What was said and may have been stored, although nothing of a reply came back."""
+
+    text: str
+    request_id: str
 
 
 class Session:
@@ -61,43 +85,76 @@ class Session:
     def __init__(self, client: ChatClient, screen: Screen, prompt: Prompt, words: Words) -> None:
         self.client = client
         self.screen = screen
-        self.prompt = prompt
         self.words = words
         self.model: Model | None = None
         self.conversation = ""
         """Resource name; empty: the next message starts one."""
         self.sampling = SamplingConfig()
+        self.recall = RecallConfig()
+        self.recalled: tuple[SearchHit, ...] = ()
+        """What was recalled for the last reply."""
+        self.conversations = ConversationList(client)
+        self.statistics = Statistics()
+        self._prompt = prompt
+        self._prompt.complete_with(CommandCompleter(self.conversations))
         self._commands = Commands(self)
-        self._reply: Reply | None = None
+        self._turns = Turns(client, screen)
         self._step: asyncio.Task[bool] | None = None
         self._language_told = False
+        self._unanswered: _Unanswered | None = None
 
     async def run(self, *, resume: bool) -> None:
         """Talks until the user leaves."""
         with interrupts_go_to(self._interrupt):
             await self._attempt(self._open(resume=resume))
-            while (line := await self.prompt.ask()) is not None:
+            while (line := await self._prompt.ask()) is not None:
                 if await self._attempt(self._take(line)):
                     return
 
     async def say(self, text: str) -> None:
-        """Says something and shows the reply."""
+        """Says something and shows the reply.
+
+        What was said last and got no answer at all, said again, is the same turn: it may have been stored.
+        """
         await self._tell_about_language(text)
-        await self._show(
-            lambda request_id: self.client.chat(
-                text, conversation=self.conversation, request_id=request_id, sampling=self.sampling
+        if self._unanswered is None or self._unanswered.text != text:
+            self._unanswered = _Unanswered(text, new_request_id())
+        request_id = self._unanswered.request_id
+        try:
+            await self._show(
+                lambda: self.client.chat(
+                    text,
+                    conversation=self.conversation,
+                    request_id=request_id,
+                    sampling=self.sampling,
+                    recall=self.recall,
+                )
             )
-        )
+        except (InvalidArgument, FailedPrecondition, ConversationNotFound):
+            self._unanswered = None  # said again it would fail again
+            raise
 
     async def regenerate(self) -> None:
         """Shows another reply in place of the last one."""
+        request_id = new_request_id()
         await self._show(
-            lambda request_id: self.client.regenerate(self.conversation, request_id=request_id, sampling=self.sampling)
+            lambda: self.client.regenerate(
+                self.conversation, request_id=request_id, sampling=self.sampling, recall=self.recall
+            )
         )
+
+    def go_to(self, conversation: str) -> None:
+        """Goes on in a conversation; empty: in a new one."""
+        self.conversation = conversation
+        self._unanswered = None
 
     def title(self, conversation: Conversation) -> str:
         """Returns what a conversation is called."""
         return conversation.title or self.words("untitled")
+
+    async def confirm(self, question: str) -> bool:
+        """Asks a question, and tells whether the answer was yes."""
+        return await self._prompt.confirm(question, tuple(self.words("yes").split()))
 
     async def known_model(self) -> Model:
         """Returns the model, asked for once."""
@@ -123,6 +180,7 @@ class Session:
 
     async def _take(self, line: str) -> bool:
         """Does what one line asks for; tells whether it was to leave."""
+        await self._follow_unanswered()
         quoted = line.strip()
         if quoted.startswith(QUOTES):
             text = quoted.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n")
@@ -157,41 +215,48 @@ class Session:
         return False
 
     def _interrupt(self) -> None:
-        if self._reply is not None:
-            self._reply.cancel()
-        elif self._step is not None:
+        if not self._turns.stop() and self._step is not None:
             self._step.cancel()
 
-    async def _show(self, open_reply: Callable[[str], Reply]) -> None:
-        request_id = str(uuid.uuid4())
-        for tries_left in reversed(range(_BUSY_TRIES)):
-            reply = open_reply(request_id)
-            try:
-                await self._show_once(reply)
-                break
-            except ConversationNotFound:
-                # Deleted from elsewhere: the next message starts another rather than fail again.
-                self.conversation = ""
-                raise
-            except ConversationBusy as busy:
-                # A reply that was just stopped takes a moment to be stored. Nothing was done yet for this one.
-                if not tries_left:
-                    raise
-                await asyncio.sleep(min(busy.retry_after or _BUSY_WAIT_SECONDS, _BUSY_WAIT_SECONDS))
-
-    async def _show_once(self, reply: Reply) -> None:
-        self._reply = reply
+    async def _show(self, open_reply: Callable[[], Reply]) -> None:
+        self.recalled = ()
         try:
-            with silent_keys():
-                await self.screen.reply(reply)
-        finally:
-            self._reply = None
-            if reply.started is not None:
-                self.conversation = reply.started.conversation
+            reply = await self._turns.take(open_reply, self._seen, self.words)
+        except ConversationNotFound:
+            # Deleted from elsewhere: the next message starts another rather than fail again.
+            self.conversation = ""
+            raise
         if reply.cancelled:
             self.screen.note(self.words("stopped"))
         elif reply.finished is not None and (note := note_of(reply.finished.message.finish_reason)):
-            self.screen.note(self.words(note))
+            # Whoever stopped it was not here: the connection broke, and the backend took that for a stop.
+            self.screen.note(self.words("connection_cut" if note == "stopped" else note))
+        self.statistics.count(reply)
+        for line in await recalled_lines(self.recalled, self.conversations, self.words, self.screen.columns):
+            self.screen.note(line)
+
+    def _seen(self, reply: Reply) -> None:
+        if reply.started is not None:
+            self.conversation = reply.started.conversation
+            # A replay does not tell again what was recalled.
+            self.recalled = reply.started.recalled or self.recalled
+            self._unanswered = None
+
+    async def _follow_unanswered(self) -> None:
+        """Finds the conversation that a turn began whose reply was stopped before it told its name."""
+        if self._unanswered is None or self.conversation:
+            return
+        with contextlib.suppress(ChatbotError):
+            listed = 0
+            async for conversation in self.client.list_conversations(page_size=_LATEST):
+                async for first in self.client.list_messages(conversation.name, page_size=1):
+                    if first.request_id == self._unanswered.request_id:
+                        self.conversation = conversation.name
+                        return
+                    break
+                listed += 1
+                if listed == _LATEST:
+                    return
 
     async def _tell_about_language(self, text: str) -> None:
         if self._language_told or not possible_languages(text):

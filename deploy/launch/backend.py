@@ -16,7 +16,7 @@ from deploy.launch.console import Failure
 from deploy.launch.processes import POLL_SECONDS, Running, own_session, stop_all, tail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import FrameType, ModuleType
 
@@ -104,23 +104,13 @@ class Backend:
             self._console.clear()
             self._stop()
 
-    def run_in_front(self, command: Sequence[str]) -> int:
-        """Runs a command on the terminal until it ends, and returns its exit status.
-
-        Ctrl-C is the command's own business meanwhile.
+    def run_in_front(self, command: Sequence[str], env: Mapping[str, str]) -> int:
+        """Runs a command on the terminal until it ends, and returns its exit status. See `run_in_front`.
 
         Raises:
             Failure: A service died; the command has been ended.
         """
-        with _terminal_restored(), _interrupt_ignored():
-            front = subprocess.Popen(command, env=self._env, cwd=self._cwd, **_ends_with_us())  # noqa: S603
-            try:
-                while front.poll() is None:
-                    self._check()
-                    time.sleep(POLL_SECONDS)
-            finally:
-                _end(front)
-        return front.returncode if front.returncode >= 0 else 128 - front.returncode
+        return run_in_front(command, env, self._check)
 
     def run_until_signal(self) -> None:
         """Keeps the services until a signal ends it with `Stopped`.
@@ -187,6 +177,27 @@ class Backend:
         finally:
             for process in self._running:
                 process.kill()
+
+
+def run_in_front(command: Sequence[str], env: Mapping[str, str], check: Callable[[], None] = lambda: None) -> int:
+    """Runs a command on the terminal, in the folder one is in, until it ends, and returns its exit status.
+
+    Ctrl-C is the command's own business meanwhile.
+
+    Args:
+        command: Program and arguments.
+        env: Its environment.
+        check: Called now and then; what it raises ends the command.
+    """
+    with _terminal_restored(), _interrupt_ignored():
+        front = subprocess.Popen(command, env=env, **_ends_with_us())  # noqa: S603
+        try:
+            while front.poll() is None:
+                check()
+                time.sleep(POLL_SECONDS)
+        finally:
+            _end(front)
+    return front.returncode if front.returncode >= 0 else 128 - front.returncode
 
 
 def _read_lines(process: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy.launch.backend import Backend, Stopped, stop_on_signals
+from deploy.launch.backend import Backend, Stopped, run_in_front, stop_on_signals
 from deploy.launch.console import Console, Failure
 from deploy.launch.environment import prepare
 from deploy.launch.places import CHECKOUT, chosen_port, data_dir, is_taken, logs_dir, reachable_host
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 USAGE = """\
-usage: python run.py [--model MODEL]         set up, start the services, open the chat
+usage: python run.py [--model MODEL] [--new] [--plain] [--json]
+                                             set up, start the services, open the chat
+       python run.py ask [--model MODEL] QUESTION …
+                                             print one reply; piped text goes before the question; --help tells more
        python run.py serve [--model MODEL]   the same without the chat, until Ctrl-C
        python run.py test [PYTEST ARGUMENTS] run the tests
        python run.py memory COMMAND …        look at the memory's database and mend it; --help tells the commands
@@ -29,7 +32,11 @@ usage: python run.py [--model MODEL]         set up, start the services, open th
 
 MODEL is a model hub id such as google/gemma-3-1b-it, a folder, a .gguf file, or the address of a server that has it.
 Without it CHATBOT_MODEL decides, and without that the small model that comes along.
+`ask` asks the services that are running already, where there are any.
 """
+
+CHAT_OPTIONS = frozenset({"--new", "--plain", "--json"})
+"""What the chat itself understands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +44,10 @@ class Command:
     """What was asked for."""
 
     name: str
-    """`chat`, `serve`, `test`, `memory`, `keys`, `lock` or `help`."""
+    """`chat`, `ask`, `serve`, `test`, `memory`, `keys`, `lock` or `help`."""
     model: str = ""
     passed_on: tuple[str, ...] = ()
-    """Arguments of pytest, or of the memory's or the keys' command."""
+    """Arguments of the chat, of pytest, or of the memory's or the keys' command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +88,24 @@ def parse_arguments(arguments: Sequence[str]) -> Command:
     name = rest.pop(0) if rest and not rest[0].startswith("-") else "chat"
     if name == "test" or name in OPERATORS_MODULES:
         return Command(name, passed_on=tuple(rest))
-    if name not in {"chat", "serve", "lock"}:
+    if name not in {"chat", "ask", "serve", "lock"}:
         raise Failure(f"There is no command {name!r}.\n{USAGE.rstrip()}", exit_code=2)
     model = ""
+    passed_on: list[str] = []
     while rest and name != "lock":
-        option, equals, value = rest.pop(0).partition("=")
-        if option != "--model" or (not equals and not rest):
+        if name == "chat" and rest[0] in CHAT_OPTIONS:
+            passed_on.append(rest.pop(0))
+            continue
+        option, equals, value = rest[0].partition("=")
+        if name == "ask" and option != "--model":
+            return Command(name, model, tuple(rest))
+        if option != "--model" or (not equals and len(rest) == 1):
             raise Failure(f"{option!r} is not understood.\n{USAGE.rstrip()}", exit_code=2)
+        del rest[0]
         model = value if equals else rest.pop(0)
     if rest:
         raise Failure(f"{rest[0]!r} is not understood.\n{USAGE.rstrip()}", exit_code=2)
-    return Command(name, model)
+    return Command(name, model, tuple(passed_on))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -133,11 +147,7 @@ def _run(command: Command, console: Console) -> int:
         return _run_module(python, "pytest", command.passed_on, caching_environment(os.environ), CHECKOUT)
     if command.name in OPERATORS_MODULES:
         python = prepare(console, dev=False)
-        # Files that are named are those of the caller's folder; the data folder is where the services have it.
-        env = service_environment(os.environ, "") | {"PYTHONSAFEPATH": "1"}
-        for place in ("CHATBOT_DATA_DIR", "CHATBOT_API_KEYS_FILE"):
-            if env.get(place):
-                env[place] = str(CHECKOUT / env[place])
+        env = callers_environment(service_environment(os.environ, ""))
         return _run_module(python, OPERATORS_MODULES[command.name], command.passed_on, env, None)
 
     env = service_environment(os.environ, command.model)
@@ -147,6 +157,9 @@ def _run(command: Command, console: Console) -> int:
     listens = [(door.port_variable, hosts[door.name], ports[door.name]) for door in DOORS]
     listens.append((HTTP_PORT_VARIABLE, hosts["gateway"], http_port))
     env |= {variable: str(port) for variable, _, port in listens if port is not None}
+    if command.name == "ask" and (ready := _answering(command, hosts["gateway"], ports["gateway"])) is not None:
+        front = [str(prepare(console, dev=False)), "-m", "client", "ask", *ready]
+        return run_in_front(front, callers_environment(env))
     for variable, host, port in listens:
         # Asked before anything starts: else the health of whoever is there would be taken for our service's.
         if port is not None and is_taken(host, port):
@@ -169,7 +182,11 @@ def _run(command: Command, console: Console) -> int:
         http = f"http://{_with_port(hosts['gateway'], http_port)}"
         if command.name == "chat":
             console.say(f"The OpenAI-compatible API is at {http}/v1.")
-            return backend.run_in_front([str(python), "-m", "client.terminal"])
+            front = [str(python), "-m", "client", *command.passed_on]
+            return backend.run_in_front(front, callers_environment(env))
+        if command.name == "ask":
+            front = [str(python), "-m", "client", "ask", *command.passed_on]
+            return backend.run_in_front(front, callers_environment(env))
         console.say(
             f"The gateway serves on {hosts['gateway']}:{ports['gateway']} (gRPC) and {http} (the OpenAI-compatible API "
             f"is at {http}/v1); Ctrl-C stops it. Logs are in {logs}."
@@ -190,6 +207,35 @@ def service_environment(environ: Mapping[str, str], model: str) -> dict[str, str
     if model:
         env["CHATBOT_MODEL"] = model
     return env
+
+
+def callers_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment of a program that runs in the caller's folder, since files that it is told are there.
+
+    The data folder and the keys stay where the services have them, and no module is taken from that folder.
+    """
+    mine = {**env, "PYTHONSAFEPATH": "1"}
+    for place in ("CHATBOT_DATA_DIR", "CHATBOT_API_KEYS_FILE"):
+        if env.get(place):
+            mine[place] = str(CHECKOUT / env[place])
+    return mine
+
+
+def _answering(command: Command, host: str, port: int | None) -> tuple[str, ...] | None:
+    """Returns what to ask where no services need to be started for it; None where they do.
+
+    Raises:
+        Failure: A model is named, and services with one of their own run already.
+    """
+    if any(a in ("--help", "--address") or a.startswith("--address=") for a in command.passed_on):
+        return command.passed_on
+    if port is None or not is_taken(host, port):
+        return None
+    if command.model:
+        raise Failure(
+            f"Services are running on {host}:{port} already, with a model of their own: leave --model out.", exit_code=2
+        )
+    return command.passed_on
 
 
 def caching_environment(environ: Mapping[str, str]) -> dict[str, str]:

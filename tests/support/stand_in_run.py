@@ -54,7 +54,7 @@ def main(folder: Path, mode: str, services: list[str]) -> int:
     def run() -> int:
         with backend.up():
             if mode == "chat":
-                return backend.run_in_front([sys.executable, "-c", _FRONT, str(folder / "front.pid")])
+                return backend.run_in_front([sys.executable, "-c", _FRONT, str(folder / "front.pid")], {})
             sys.stdout.write("open\n")
             sys.stdout.flush()
             backend.run_until_signal()

@@ -44,22 +44,50 @@ class UserData:
 
 
 class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
-    """What a text says decides the reply: `slow`, `markdown`, `limit`, `broken off`, `lost`; else it is echoed."""
+    """A text's words decide the reply: `slow`, `silent`, `markdown`, `limit`, `broken off`, `lost`; others are echoed.
+
+    `recall WORD` recalls the messages with that word.
+    """
 
     def __init__(self) -> None:
         self.users: dict[str, UserData] = defaultdict(UserData)
         self.requests: list[Any] = []
         self.failures: list[Failure] = []
         self.cancelled = threading.Event()
+        self.waiting = threading.Event()
+        """Set once a `silent` text is stored."""
         self.languages = ["en"]
+        self.keys: set[str] = set()
+        """Who may call; empty: everybody."""
         self._clock = itertools.count(1_780_000_000)
         self._names = itertools.count(1)
 
     def Chat(self, request: pb.ChatRequest, context: grpc.ServicerContext) -> Iterator[pb.ChatResponse]:
         data = self._enter(request, context)
+        done = [m for messages in data.messages.values() for m in messages if m.request_id == request.request_id]
+        if done:
+            yield from self._take_up(data, done, request, context)
+            return
         name = request.conversation or self._new_conversation(data, request.text[:30])
-        said = self._append(data, name, chat_message_pb2.ROLE_USER, request.text)
+        said = self._append(data, name, chat_message_pb2.ROLE_USER, request.text, request_id=request.request_id)
+        if request.text == "silent":
+            self.waiting.set()
+            gone = threading.Event()
+            context.add_callback(gone.set)
+            gone.wait()
+            return
         yield from self._reply(data, said, request, context, pb.ChatResponse)
+
+    def _take_up(self, data: UserData, done: list[Any], request: Any, context: Any) -> Iterator[pb.ChatResponse]:
+        """Replays what a turn has stored; replies where there is only the message."""
+        said, *replies = done
+        if not replies:
+            yield from self._reply(data, said, request, context, pb.ChatResponse)
+            return
+        name = said.name.partition("/messages/")[0]
+        yield pb.ChatResponse(started=pb.ReplyStarted(conversation=name, message=said, replayed=True))
+        yield pb.ChatResponse(delta=pb.ReplyDelta(text=replies[0].content, token_count=1))
+        yield pb.ChatResponse(finished=pb.ReplyFinished(message=replies[0]))
 
     def Regenerate(
         self, request: pb.RegenerateRequest, context: grpc.ServicerContext
@@ -78,7 +106,16 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
                 model="tiny",
                 sampling=request.sampling,
                 prompt_tokens=7,
-                recalled=[memory_service_pb2.SearchHit(message=said, score=1.5, similarity=0.5)],
+                cached_tokens=4,
+                recalled=[
+                    memory_service_pb2.SearchHit(message=message, score=1.5, similarity=0.5)
+                    for messages in data.messages.values()
+                    for message in messages
+                    if said.content.startswith("recall ")
+                    and (request.recall.enabled or not request.recall.HasField("enabled"))
+                    and message.name != said.name
+                    and said.content.removeprefix("recall ") in message.content
+                ],
             )
         )
         reason, text = chat_message_pb2.FINISH_REASON_EOS, f"You said: {said.content}"
@@ -94,6 +131,7 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
                     chat_message_pb2.ROLE_ASSISTANT,
                     "".join(words),
                     chat_message_pb2.FINISH_REASON_CANCELLED,
+                    request_id=request.request_id,
                 )
                 self.cancelled.set()
                 ended.set()
@@ -113,21 +151,23 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
             yield answer(delta=pb.ReplyDelta(text=text[start : start + 3], token_count=1))
         if said.content == "broken off":
             return
-        reply = self._append(data, name, chat_message_pb2.ROLE_ASSISTANT, text, reason)
+        reply = self._append(data, name, chat_message_pb2.ROLE_ASSISTANT, text, reason, request_id=request.request_id)
         timings = chat_message_pb2.GenerationTimings(
-            decode_time=duration_pb2.Duration(seconds=1, nanos=500_000_000), tokens_per_second=20
+            queue_time=duration_pb2.Duration(nanos=250_000_000),
+            prefill_time=duration_pb2.Duration(nanos=250_000_000),
+            decode_time=duration_pb2.Duration(seconds=1, nanos=500_000_000),
+            tokens_per_second=20,
         )
         yield answer(finished=pb.ReplyFinished(message=reply, timings=timings))
 
     def GetContext(self, request: pb.GetContextRequest, context: grpc.ServicerContext) -> pb.GetContextResponse:
         self._enter(request, context)
-        section = pb.ContextSection(
-            kind=pb.ContextSection.KIND_MESSAGE,
-            role=chat_message_pb2.ROLE_USER,
-            content=request.text,
-            token_count=3,
-        )
-        return pb.GetContextResponse(sections=[section], prompt_tokens=3, context_tokens=2048)
+        kinds = pb.ContextSection
+        sections = [
+            kinds(kind=kinds.KIND_SYSTEM, role=chat_message_pb2.ROLE_SYSTEM, content="Be brief.", token_count=2),
+            kinds(kind=kinds.KIND_MESSAGE, role=chat_message_pb2.ROLE_USER, content=request.text, token_count=3),
+        ]
+        return pb.GetContextResponse(sections=sections, prompt_tokens=9, context_tokens=2048, window_start_sequence=5)
 
     def GetModel(
         self, request: pb.ChatServiceGetModelRequest, context: grpc.ServicerContext
@@ -249,7 +289,10 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
         self.requests.append(request)
         if self.failures:
             self._abort(context, self.failures.pop(0))
-        user = dict(context.invocation_metadata()).get("x-user-id-bin", b"")
+        metadata = dict(context.invocation_metadata())
+        if self.keys and metadata.get("authorization", "").removeprefix("Bearer ") not in self.keys:
+            self._abort(context, Failure(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "An API key is needed."))
+        user = metadata.get("x-user-id-bin", b"")
         return self.users[user.decode()]
 
     @staticmethod
@@ -285,7 +328,7 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
         return name
 
     def _append(
-        self, data: UserData, name: str, role: Any, content: str, reason: Any = 0
+        self, data: UserData, name: str, role: Any, content: str, reason: Any = 0, *, request_id: str = ""
     ) -> chat_message_pb2.ChatMessage:
         now = timestamp_pb2.Timestamp(seconds=next(self._clock))
         messages = data.messages[name]
@@ -296,7 +339,8 @@ class ScriptedChat(chat_service_pb2_grpc.ChatServiceServicer):
             create_time=now,
             sequence=len(messages) + 1,
             finish_reason=reason,
-            usage=chat_message_pb2.Usage(prompt_tokens=7, completion_tokens=3) if reason else None,
+            request_id=request_id,
+            usage=chat_message_pb2.Usage(prompt_tokens=7, cached_tokens=4, completion_tokens=3) if reason else None,
         )
         messages.append(message)
         data.conversations[name].last_sequence = data.conversations[name].message_count = len(messages)

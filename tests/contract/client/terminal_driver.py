@@ -33,13 +33,14 @@ CTRL_C = "\x03"
 CTRL_D = "\x04"
 UP = "\x1b[A"
 ENTER = "\r"
+TAB = "\t"
 
 
 def environment(data_dir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns what the program is started with."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CHATBOT_", "LC_", "LANG"))}
     own = {
-        "PYTHONPATH": f"{ROOT}/gen",
+        "PYTHONPATH": f"{ROOT}:{ROOT}/gen",
         "TERM": "xterm-256color",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
@@ -60,6 +61,7 @@ class TerminalDriver:
         columns: int = 80,
         lines: int = 24,
         extra: Mapping[str, str] | None = None,
+        folder: Path | str = ROOT,
     ) -> None:
         self.screen = pyte.HistoryScreen(columns, lines, history=10_000, ratio=0.5)
         self._stream = pyte.ByteStream(self.screen)
@@ -72,7 +74,7 @@ class TerminalDriver:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            cwd=ROOT,
+            cwd=folder,
             env=environment(data_dir, extra),
             start_new_session=True,
         )
@@ -87,6 +89,11 @@ class TerminalDriver:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         os.close(self._master)
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Makes the window another size."""
+        self.screen.resize(lines, columns)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def text(self) -> str:
         """Returns everything on the screen and scrolled out of it, without trailing spaces."""

@@ -36,14 +36,32 @@ async def test_a_reply_is_started_streamed_and_finished(client: ChatClient) -> N
     assert reply.started is not None
     assert reply.started.conversation == "conversations/1"
     assert reply.started.message.content == "Привет 🍅"
-    assert reply.started.recalled[0].similarity == 0.5
     assert reply.finished is not None
     assert reply.finished.message.content == "You said: Привет 🍅"
     assert reply.finished.message.role is Role.ASSISTANT
     assert reply.finished.message.finish_reason is FinishReason.EOS
-    assert reply.finished.message.usage == library.Usage(7, 0, 3)
-    assert reply.finished.timings == library.GenerationTimings(0.0, 0.0, 1.5, 20.0)
+    assert reply.finished.message.usage == library.Usage(7, 4, 3)
+    assert reply.finished.timings == library.GenerationTimings(0.25, 0.25, 1.5, 20.0)
     assert not reply.cancelled
+
+
+async def test_what_was_recalled_comes_with_the_start(client: ChatClient) -> None:
+    await client.chat("Ripe tomatoes").result()
+    reply = client.chat("recall tomatoes")
+    await reply.result()
+    assert reply.started is not None
+    assert [(hit.message.content, hit.similarity) for hit in reply.started.recalled] == [
+        ("Ripe tomatoes", 0.5),
+        ("You said: Ripe tomatoes", 0.5),
+    ]
+
+
+async def test_a_reply_tells_what_has_come_of_it_and_when_the_first_of_it_came(client: ChatClient) -> None:
+    reply = client.chat("Привет")
+    assert (reply.text, reply.seconds_to_first_text) == ("", None)
+    await reply.result()
+    assert reply.text == "You said: Привет"
+    assert reply.seconds_to_first_text is not None
 
 
 async def test_nothing_is_sent_before_the_reply_is_asked_for(client: ChatClient, running: RunningChat) -> None:
@@ -180,7 +198,9 @@ async def test_an_error_tells_all_that_the_server_told(
         ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", library.DeadlineExceeded),
         ("UNIMPLEMENTED", "NOT_IMPLEMENTED", library.NotImplementedByServer),
         ("INTERNAL", "INTERNAL", library.InternalError),
-        ("PERMISSION_DENIED", "", library.ChatbotError),
+        ("UNAUTHENTICATED", "UNAUTHENTICATED", library.Unauthenticated),
+        ("PERMISSION_DENIED", "", library.PermissionDenied),
+        ("DATA_LOSS", "", library.ChatbotError),
     ],
 )
 async def test_each_status_and_reason_has_its_class(
@@ -342,7 +362,7 @@ async def test_search_export_context_model_and_deleting_everything(client: ChatC
     exported = [record async for record in client.export()]
     assert [type(record) for record in exported] == [library.Conversation, library.Message, library.Message]
     context = await client.get_context("Hi", recall=RecallConfig(limit=3))
-    assert context.sections == (library.ContextSection(library.SectionKind.MESSAGE, Role.USER, "Hi", 3),)
+    assert context.sections[1:] == (library.ContextSection(library.SectionKind.MESSAGE, Role.USER, "Hi", 3),)
     model = await client.get_model()
     assert (model.id, model.languages, model.context_tokens) == ("SmolLM2-135M-Instruct", ("en",), 2048)
     assert model.default_sampling.temperature == pytest.approx(0.7)

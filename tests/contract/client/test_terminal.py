@@ -286,20 +286,76 @@ def test_errors_are_one_line_and_the_session_goes_on(
     assert "Traceback" not in terminal.text()
 
 
-def test_a_lost_connection_is_told_and_the_next_message_tries_again(
+def test_a_lost_connection_is_told_and_found_again_and_the_message_is_said_once(
     open_terminal: Callable[..., TerminalDriver], running: RunningChat
 ) -> None:
     terminal = open_terminal()
     terminal.wait_for_prompt()
     running.server.stop(grace=0).wait()
     terminal.say("anyone?")
-    terminal.wait_for(f"No answer from {running.address}. Your next message tries again.\n>")
+    terminal.wait_for(f"No answer from {running.address}. Trying again; Ctrl-C gives up.")
     again = start(running.address, running.service)
     try:
-        terminal.say("back?")
-        terminal.wait_for("You said: back?\n>")
+        terminal.wait_for("Connected again.\nYou said: anyone?\n>")
     finally:
         again.server.stop(grace=0).wait()
+    assert [m.content for m in running.service.users[""].messages["conversations/1"]] == [
+        "anyone?",
+        "You said: anyone?",
+    ]
+
+
+def test_a_backend_that_comes_back_part_by_part_is_waited_for(
+    open_terminal: Callable[..., TerminalDriver], running: RunningChat, failure: Any
+) -> None:
+    terminal = open_terminal()
+    terminal.wait_for_prompt()
+    running.server.stop(grace=0).wait()
+    terminal.say("anyone?")
+    terminal.wait_for("Trying again; Ctrl-C gives up.")
+    running.service.failures = [
+        *[failure("UNAVAILABLE", "MODEL_LOADING", "Loading.", retry_seconds=0.01)] * 5,
+        failure("ABORTED", "CONVERSATION_BUSY", "Busy.", retry_seconds=0.01),
+    ]
+    again = start(running.address, running.service)
+    try:
+        terminal.wait_for("Connected again.\nIt is not ready yet; Ctrl-C gives up.\nYou said: anyone?\n>")
+    finally:
+        again.server.stop(grace=0).wait()
+    assert len({request.request_id for request in chat_requests(running)}) == 1
+
+
+def test_a_missing_key_is_told_with_what_to_do(
+    open_terminal: Callable[..., TerminalDriver], running: RunningChat
+) -> None:
+    running.service.keys = {"cb_secret"}
+    terminal = open_terminal(columns=120)
+    terminal.wait_for(
+        "Error: An API key is needed. Give yours in CHATBOT_API_KEY, or in a file that --api-key-file names."
+    )
+    with_key = open_terminal(extra={"CHATBOT_API_KEY": "cb_secret"})
+    assert with_key.wait_for_prompt().startswith("SmolLM2-135M-Instruct")
+
+
+def test_trying_again_can_be_given_up_and_the_same_message_again_is_the_same_turn(
+    open_terminal: Callable[..., TerminalDriver], running: RunningChat
+) -> None:
+    terminal = open_terminal()
+    terminal.wait_for_prompt()
+    terminal.say("silent")
+    assert running.service.waiting.wait(10)
+    running.server.stop(grace=0).wait()
+    terminal.wait_for("Trying again; Ctrl-C gives up.")
+    terminal.type(CTRL_C)
+    terminal.wait_for("(stopped)\n>")
+    again = start(running.address, running.service)
+    try:
+        terminal.say("silent")
+        terminal.wait_for("You said: silent\n>")
+    finally:
+        again.server.stop(grace=0).wait()
+    assert len({request.request_id for request in chat_requests(running)}) == 1
+    assert list(running.service.users[""].conversations) == ["conversations/1"]
 
 
 def test_it_speaks_russian_where_the_locale_does_on_a_narrow_terminal(
@@ -328,7 +384,7 @@ def test_a_line_of_spaces_says_nothing(open_terminal: Callable[..., TerminalDriv
     assert len(chat_requests(running)) == 1
 
 
-def test_a_connection_lost_mid_reply_is_one_line_below_what_had_arrived(
+def test_a_connection_lost_mid_reply_brings_back_what_was_kept_of_it(
     open_terminal: Callable[..., TerminalDriver], running: RunningChat
 ) -> None:
     terminal = open_terminal()
@@ -336,10 +392,36 @@ def test_a_connection_lost_mid_reply_is_one_line_below_what_had_arrived(
     terminal.say("slow")
     terminal.wait_for("word3")
     running.server.stop(grace=0).wait()
-    screen = terminal.wait_for(f"\nNo answer from {running.address}. Your next message tries again.\n>")
+    screen = terminal.wait_for(f"\nNo answer from {running.address}. Trying again; Ctrl-C gives up.")
     before_error = screen.split("\nNo answer")[0].split("\n")
     assert before_error[3].startswith("word0 word1 word2 word3")
     assert "chttp2" not in screen
+    assert running.service.cancelled.wait(10)
+    again = start(running.address, running.service)
+    try:
+        terminal.wait_for("(cut off: the connection was lost; /regenerate tries again)\n>")
+        said = running.service.users[""].messages["conversations/1"]
+        assert [m.role for m in said] == [chat_message_pb2.ROLE_USER, chat_message_pb2.ROLE_ASSISTANT]
+        terminal.say("and now")
+        terminal.wait_for("You said: and now\n>")
+        assert chat_requests(running)[-1].conversation == "conversations/1"
+    finally:
+        again.server.stop(grace=0).wait()
+
+
+def test_ctrl_c_before_the_first_word_of_a_new_conversation_does_not_lose_the_conversation(
+    open_terminal: Callable[..., TerminalDriver], running: RunningChat
+) -> None:
+    terminal = open_terminal()
+    terminal.wait_for_prompt()
+    terminal.say("silent")
+    assert running.service.waiting.wait(10)
+    terminal.type(CTRL_C)
+    terminal.wait_for("(stopped)\n>")
+    terminal.say("something else")
+    terminal.wait_for("You said: something else\n>")
+    assert chat_requests(running)[-1].conversation == "conversations/1"
+    assert list(running.service.users[""].conversations) == ["conversations/1"]
 
 
 def test_a_conversation_that_was_deleted_elsewhere_fails_one_message_only(

@@ -16,7 +16,7 @@ from deploy.launch.places import CHECKOUT, LOCKS
 from deploy.service_requirements import service_lock
 
 SERVICES = ("gateway", "inference", "memory")
-ONLY_THE_CLIENT = {"typer", "prompt-toolkit"}
+ONLY_THE_CLIENT = {"typer", "prompt-toolkit", "wcwidth"}
 
 
 def lock(name: str):

@@ -14,7 +14,15 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from deploy.launch.cli import DOORS, Command, drain_seconds, parse_arguments, service_environment
+from deploy.launch import cli
+from deploy.launch.cli import (
+    DOORS,
+    Command,
+    callers_environment,
+    drain_seconds,
+    parse_arguments,
+    service_environment,
+)
 from deploy.launch.console import Console, Failure
 from deploy.launch.places import (
     CHECKOUT,
@@ -44,6 +52,10 @@ RUN_PY = CHECKOUT / "run.py"
         (["memory", "export", "--user", "ann", "-"], Command("memory", passed_on=("export", "--user", "ann", "-"))),
         (["memory", "--help"], Command("memory", passed_on=("--help",))),
         (["keys", "add", "laptop", "--user", "ann"], Command("keys", passed_on=("add", "laptop", "--user", "ann"))),
+        (["--new", "--model", "x/y", "--plain"], Command("chat", "x/y", ("--new", "--plain"))),
+        (["ask", "Why?"], Command("ask", passed_on=("Why?",))),
+        (["ask", "--model", "x/y", "Why?", "--json"], Command("ask", "x/y", ("Why?", "--json"))),
+        (["ask", "--seed", "1", "--", "--model"], Command("ask", passed_on=("--seed", "1", "--", "--model"))),
         (["lock"], Command("lock")),
         (["--help"], Command("help")),
         (["-h"], Command("help")),
@@ -53,7 +65,18 @@ def test_a_command_line_is_read(arguments, command):
     assert parse_arguments(arguments) == command
 
 
-@pytest.mark.parametrize("arguments", [["dance"], ["--model"], ["--fast"], ["serve", "now"], ["lock", "--model", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dance"],
+        ["--model"],
+        ["--fast"],
+        ["serve", "now"],
+        ["serve", "--new"],
+        ["ask", "--model"],
+        ["lock", "--model", "x"],
+    ],
+)
 def test_what_is_not_understood_is_named_and_answered_with_the_usage(arguments):
     with pytest.raises(Failure, match=r"(?s)usage: python run\.py") as refused:
         parse_arguments(arguments)
@@ -169,6 +192,34 @@ def test_opening_the_gateway_to_others_opens_nothing_behind_it():
 def test_the_chosen_model_reaches_the_services():
     assert service_environment({"CHATBOT_MODEL": "a"}, "b")["CHATBOT_MODEL"] == "b"
     assert service_environment({"CHATBOT_MODEL": "a"}, "")["CHATBOT_MODEL"] == "a"
+
+
+def test_a_program_in_front_runs_in_the_callers_folder_with_the_services_data_folder():
+    env = callers_environment({"CHATBOT_DATA_DIR": "data", "PYTHONPATH": "p"})
+    assert env == {"CHATBOT_DATA_DIR": str(CHECKOUT / "data"), "PYTHONPATH": "p", "PYTHONSAFEPATH": "1"}
+    assert "CHATBOT_DATA_DIR" not in callers_environment({})
+
+
+def test_a_question_goes_to_the_services_that_run_already(tmp_path, monkeypatch):
+    front = []
+    monkeypatch.setattr(cli, "prepare", lambda *_, **__: Path("python"))
+    monkeypatch.setattr(cli, "run_in_front", lambda command, _env: front.append(command) or 3)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("CHATBOT_GATEWAY_GRPC_PORT", str(taken.getsockname()[1]))
+        monkeypatch.setattr(cli, "stop_on_signals", lambda: None)
+        assert cli.main(["ask", "Why?", "--json"]) == 3
+        assert front == [["python", "-m", "client", "ask", "Why?", "--json"]]
+        assert cli.main(["ask", "--model", "x/y", "Why?"]) == 2
+    assert len(front) == 1
+
+
+def test_a_question_to_a_backend_elsewhere_starts_none_here(monkeypatch):
+    front = []
+    monkeypatch.setattr(cli, "prepare", lambda *_, **__: Path("python"))
+    monkeypatch.setattr(cli, "run_in_front", lambda command, _env: front.append(command) or 0)
+    monkeypatch.setattr(cli, "stop_on_signals", lambda: None)
+    assert cli.main(["ask", "Why?", "--address", "chat.example:443", "--tls"]) == 0
+    assert front[0][-4:] == ["Why?", "--address", "chat.example:443", "--tls"]
 
 
 def test_python_may_keep_the_bytecode_of_the_services_whatever_the_shell_says():
