@@ -49,7 +49,8 @@ public final class Chat {
       List<BadRequest.FieldViolation> violations = List.of();
       OptionalDouble retrySeconds = OptionalDouble.empty();
       try {
-        for (Any detail : StatusProto.fromThrowable(error).getDetailsList()) {
+        com.google.rpc.Status packed = StatusProto.fromThrowable(error);
+        for (Any detail : packed == null ? List.<Any>of() : packed.getDetailsList()) {
           if (detail.is(ErrorInfo.class)) {
             reason = detail.unpack(ErrorInfo.class).getReason();
           } else if (detail.is(BadRequest.class)) {
