@@ -6,9 +6,10 @@ PYTHON := .venv/bin/python
 protos:  ## regenerate gen/ from protos/
 	$(PYTHON) -m deploy.protos
 
-docs:  ## rewrite docs/api.md from protos/, and README.md's settings table from the code
+docs:  ## rewrite docs/api.md from protos/, README.md's settings table from the code, the programs in docs/clients' pages
 	$(PYTHON) docs/api_from_protos.py
 	$(PYTHON) docs/settings_from_code.py
+	$(PYTHON) docs/client_pages.py
 
 lint:  ## style
 	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

@@ -138,7 +138,8 @@ class Client {
     ChatResponse event;
     int pieces = 0;
     while (events->Read(&event)) {
-      if (!event.has_delta()) continue;
+      // A piece may have been on its way already when the call was cancelled.
+      if (!event.has_delta() || pieces == 5) continue;
       ++pieces;
       std::cout << event.delta().text() << std::flush;
       if (pieces == 3) {

@@ -168,7 +168,8 @@ func (c client) sayAndStop(said *chatbotv1.ChatRequest) {
 	events, err := c.stub.Chat(ctx, said)
 	for pieces := 0; err == nil; {
 		var event *chatbotv1.ChatResponse
-		if event, err = events.Recv(); err != nil || event.GetDelta() == nil {
+		// A piece may have been on its way already when the call was cancelled.
+		if event, err = events.Recv(); err != nil || event.GetDelta() == nil || pieces == 5 {
 			continue
 		}
 		pieces++

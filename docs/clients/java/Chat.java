@@ -159,7 +159,8 @@ public final class Chat {
     try {
       while (events.hasNext()) {
         ChatResponse event = events.next();
-        if (!event.hasDelta()) {
+        // A piece may have been on its way already when the call was cancelled.
+        if (!event.hasDelta() || pieces == 5) {
           continue;
         }
         pieces++;

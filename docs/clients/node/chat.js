@@ -118,7 +118,8 @@ async function sayAndStop(client, said) {
   let pieces = 0;
   try {
     for await (const { event, delta } of call) {
-      if (event !== "delta") continue;
+      // A piece may have been on its way already when the call was cancelled.
+      if (event !== "delta" || pieces === 5) continue;
       pieces += 1;
       process.stdout.write(delta.text);
       if (pieces === 3) {

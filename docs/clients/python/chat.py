@@ -113,7 +113,8 @@ def say_and_stop(stub: ChatServiceStub, said: ChatRequest) -> None:
     pieces = 0
     try:
         for event in call:
-            if event.HasField("delta"):
+            # A piece may have been on its way already when the call was cancelled.
+            if event.HasField("delta") and pieces < 5:
                 pieces += 1
                 print(event.delta.text, end="", flush=True)
                 if pieces == 3:

@@ -90,7 +90,8 @@ class Chat
     call = @stub.chat(said, **options, return_op: true)
     pieces = 0
     call.execute.each do |event|
-      next unless event.event == :delta
+      # A piece may have been on its way already when the call was cancelled.
+      next unless event.event == :delta && pieces < 5
 
       pieces += 1
       print event.delta.text

@@ -69,6 +69,20 @@ async def test_reflection_lists_the_services_and_describes_each(running: Running
         assert pool.FindServiceByName(name).methods
 
 
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_finds_a_method_by_its_name(running: Running, version: str):
+    method = "chatbot.v1.InferenceService.Generate"
+    described = await reflect(running, version, file_containing_symbol=method)
+    file = descriptor_pb2.FileDescriptorProto.FromString(described.file_descriptor_response.file_descriptor_proto[0])
+    assert file.name == "chatbot/v1/inference_service.proto"
+    assert described.original_request.file_containing_symbol == method
+
+
+async def test_reflection_says_that_it_does_not_know_a_symbol(running: Running):
+    described = await reflect(running, "v1", file_containing_symbol="chatbot.v1.InferenceService.Nothing")
+    assert described.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
 async def test_a_domain_error_arrives_with_its_reason_and_metadata(running: Running):
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await running.stub.GetModel(pb.GetModelRequest())

@@ -43,7 +43,10 @@ def test_both_readmes_have_the_same_sections_and_code():
     assert python.findall(english) == python.findall(russian)
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.ru.md", "docs/decisions/README.md", "docs/clients/langchain.md"])
+CLIENT_PAGES = [f"docs/clients/{page.name}" for page in sorted((ROOT / "docs" / "clients").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ru.md", "docs/decisions/README.md", *CLIENT_PAGES])
 def test_no_link_leads_nowhere(page: str):
     folder = (ROOT / page).parent
     targets = [target for target in LINK.findall(readme(page)) if "://" not in target]
