@@ -13,8 +13,10 @@ import pytest
 from chatbot.v1.chat_message_pb2 import FINISH_REASON_CANCELLED, FINISH_REASON_EOS, ChatMessage
 from chatbot.v1.chat_service_pb2 import ChatRequest, ChatServiceListMessagesRequest
 from chatbot.v1.chat_service_pb2_grpc import ChatServiceStub
+from tests.clients.dropping_line import DroppingLine
 from tests.clients.forwarding_gateway import ForwardingGateway
 from tests.clients.programs import CLIENTS, Program
+from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.clients
 
@@ -87,6 +89,25 @@ async def test_a_lost_answer_is_asked_for_again_and_nothing_is_said_twice(
     assert said.count("What is the capital of France?") == 1
     assert gateway.calls[0].request == gateway.calls[1].request
     assert all("authorization" not in call.metadata for call in gateway.calls)
+
+
+async def test_a_call_whose_connection_breaks_is_made_again_and_nothing_is_said_twice(
+    program: Program, chat: ChatServiceStub, stack: Stack
+):
+    # The name of the conversation comes with `started`, so the turn is under way when the line is cut.
+    async with DroppingLine("127.0.0.1", stack.ports["gateway"], cut_at=b"conversations/") as line:
+        out = await program.run(line.address, "")
+    assert line.has_cut
+    lost, rest = out.split("! UNAVAILABLE\n")
+    assert lost == "> What is the capital of France?\n"
+    # What was said by then is replayed; where that was nothing, the reply is generated now.
+    replies = re.findall(r"\n(.*)\n\[(FINISH_REASON_\w+), \d+ tokens", rest)
+    assert [reason for _, reason in replies[1:]] == [replies[0][1], "FINISH_REASON_CANCELLED"]
+    assert replies[0] == replies[1]
+
+    conversation = re.findall(r"(?m)^(conversations/\w+):$", rest)[0]
+    said = [message.content for message in await history(chat, conversation)]
+    assert said[:3] == ["What is the capital of France?", replies[0][0], "Tell me a long story about the sea."]
 
 
 def test_the_pages_show_what_is_printed():
