@@ -25,7 +25,7 @@ _LANGUAGE_OF_SUFFIX = {
     ".rb": "ruby",
     ".txt": "text",
 }
-_LANGUAGE_OF_NAME = {"CMakeLists.txt": "cmake", "Gemfile": "ruby", "Makefile": "makefile"}
+_LANGUAGE_OF_NAME = {"CMakeLists.txt": "cmake", "Makefile": "makefile"}
 
 
 def pages() -> list[Path]:

@@ -18,7 +18,7 @@ PROGRAMS = {
     "java": ["java/Chat.java", "java/Makefile", "output.txt"],
     "node": ["node/chat.js", "node/package.json", "output.txt"],
     "python": ["python/chat.py", "python/requirements.txt", "output.txt"],
-    "ruby": ["ruby/chat.rb", "ruby/Gemfile", "ruby/Makefile", "output.txt"],
+    "ruby": ["ruby/chat.rb", "ruby/Makefile", "output.txt"],
 }
 
 
