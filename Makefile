@@ -1,14 +1,15 @@
 # The commands of whoever works on this project. `python run.py` is all that a user needs.
 PYTHON := .venv/bin/python
 
-.PHONY: protos docs lint types format test locks bench-engine bench-memory bench-quantization check
+.PHONY: protos docs lint types format test test-clients locks bench-engine bench-memory bench-quantization check
 
 protos:  ## regenerate gen/ from protos/
 	$(PYTHON) -m deploy.protos
 
-docs:  ## rewrite docs/api.md from protos/, and README.md's settings table from the code
+docs:  ## rewrite docs/api.md from protos/, README.md's settings table from the code, the programs in docs/clients' pages
 	$(PYTHON) docs/api_from_protos.py
 	$(PYTHON) docs/settings_from_code.py
+	$(PYTHON) docs/client_pages.py
 
 lint:  ## style
 	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
@@ -21,6 +22,9 @@ format:  ## rewrite in the project's style
 
 test:  ## set up and run all tests
 	python3 run.py test
+
+test-clients:  ## build and run the client programs of docs/clients; tests/clients/install_toolchains.sh gets what they need
+	python3 run.py test tests/clients -m clients
 
 locks:  ## choose the versions of all packages anew
 	python3 run.py lock

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from services.rpc.channel import MAX_MESSAGE_BYTES
 from services.rpc.interceptor import OutcomeInterceptor
 from services.rpc.log import configure_logging, where
 from services.rpc.metrics import MetricsExporter
+from services.rpc.reflection import enable_reflection
 from services.rpc.settings import CommonSettings, StartupError, load_settings
 
 if TYPE_CHECKING:
@@ -147,9 +147,7 @@ class Server:
         await self._set_health(serving=False)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._service.register(self._server)
-        reflection.enable_server_reflection(
-            (*self._service.full_names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        enable_reflection((*self._service.full_names, health.SERVICE_NAME), self._server)
         host = self._settings.listen_host
         address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         try:

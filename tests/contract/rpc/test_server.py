@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from chatbot.v1 import inference_service_pb2 as pb
 from services.rpc import errors
@@ -37,12 +37,50 @@ async def test_health_is_not_serving_until_the_service_is_ready(running: Running
     assert await health(running, name) == SERVING
 
 
-async def test_reflection_lists_the_service(running: Running):
-    stub = ServerReflectionStub(running.channel)
-    asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    answers = [answer async for answer in stub.ServerReflectionInfo(iter([asked]))]
-    names = {service.name for service in answers[0].list_services_response.service}
-    assert {"chatbot.v1.InferenceService", "grpc.health.v1.Health"} <= names
+async def reflect(running: Running, version: str, **asked: str) -> reflection_pb2.ServerReflectionResponse:
+    call = running.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    (answer,) = [answer async for answer in call(iter([reflection_pb2.ServerReflectionRequest(**asked)]))]
+    return answer
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_lists_the_services_and_describes_each(running: Running, version: str):
+    listed = await reflect(running, version, list_services="")
+    names = {service.name for service in listed.list_services_response.service}
+    assert names == {
+        "chatbot.v1.InferenceService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    for name in names:
+        described = await reflect(running, version, file_containing_symbol=name)
+        files = [
+            descriptor_pb2.FileDescriptorProto.FromString(file)
+            for file in described.file_descriptor_response.file_descriptor_proto
+        ]
+        pool = descriptor_pool.DescriptorPool()
+        for file in reversed(files):
+            pool.Add(file)
+        assert pool.FindServiceByName(name).methods
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_finds_a_method_by_its_name(running: Running, version: str):
+    method = "chatbot.v1.InferenceService.Generate"
+    described = await reflect(running, version, file_containing_symbol=method)
+    file = descriptor_pb2.FileDescriptorProto.FromString(described.file_descriptor_response.file_descriptor_proto[0])
+    assert file.name == "chatbot/v1/inference_service.proto"
+    assert described.original_request.file_containing_symbol == method
+
+
+async def test_reflection_says_that_it_does_not_know_a_symbol(running: Running):
+    described = await reflect(running, "v1", file_containing_symbol="chatbot.v1.InferenceService.Nothing")
+    assert described.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 async def test_a_domain_error_arrives_with_its_reason_and_metadata(running: Running):

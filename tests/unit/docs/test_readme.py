@@ -47,11 +47,9 @@ PAGES = [
     "README.md",
     "README.ru.md",
     "docs/decisions/README.md",
-    "docs/clients/ask.md",
-    "docs/clients/langchain.md",
-    "docs/clients/terminal.md",
     "docs/openai-api.md",
     "docs/security.md",
+    *(f"docs/clients/{page.name}" for page in sorted((ROOT / "docs" / "clients").glob("*.md"))),
 ]
 
 
