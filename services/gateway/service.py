@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from chatbot.v1.chat_service_pb2 import DESCRIPTOR
 from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
+from services.gateway.background import BackgroundWork
 from services.gateway.chat_calls import ChatCalls
 from services.gateway.chat_turn import ChatTurns
 from services.gateway.history import History
 from services.gateway.identity import TrustedIdentity
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
+from services.gateway.upkeep import Upkeep
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class GatewayService:
         self.port = settings.gateway_grpc_port
         self._peers = Peers(settings)
         self._history = History(self._peers.memory)
-        self._turns = ChatTurns(self._peers, self._history, settings)
+        self._background = BackgroundWork()
+        upkeep = Upkeep(self._peers, self._background, settings)
+        self._turns = ChatTurns(self._peers, self._history, upkeep, settings)
         self._identity = TrustedIdentity()
         self._calls = ChatCalls(self._peers, self._turns)
 
@@ -42,7 +46,8 @@ class GatewayService:
         """Nothing has to be ready before calls are taken: a service that does not answer is told call by call."""
 
     async def stop(self) -> None:
-        """Stores what replies are left to store, then closes the channels."""
+        """Drops what is done in the background, stores what replies are left to store, then closes the channels."""
+        await self._background.stop()
         await self._history.finish_appends()
         await self._turns.finish()
         await self._peers.close()

@@ -219,7 +219,7 @@ async def test_a_message_of_another_conversation_is_recalled_as_a_quotation(hous
     events = await house.say("tomatoes on my balcony?")
     assert "I grow tomatoes on my balcony." in [hit.message.content for hit in events[0].started.recalled]
     prompt = house.prompt()
-    assert "user] I grow tomatoes on my balcony.\n\ntomatoes on my balcony?" in prompt
+    assert "user: I grow tomatoes on my balcony.\n\ntomatoes on my balcony?" in prompt
     assert "<system>" not in prompt
 
 
