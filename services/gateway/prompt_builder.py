@@ -24,8 +24,8 @@ _PAGE_SIZE = 1000
 _LONGEST_QUERY = 4000
 """Characters of a message that are searched with; embedders read less than that."""
 
-_CANDIDATES_PER_RECALL = 1.5
-"""How many hits are asked for, for each one that may be recalled: some will be too long or repeat others."""
+_CANDIDATES_PER_RECALL = 2.5
+"""How many hits are asked for, for each one that may be recalled: some gain by their neighbours, some are too long."""
 
 
 @dataclass(frozen=True, slots=True)

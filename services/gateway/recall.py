@@ -35,8 +35,15 @@ _LONGEST_QUOTE = 400
 _OPENING_HITS = 3
 """How many of the best hits may show that there is something to recall. It is seldom the very first one alone."""
 
-_SCORE_SPREAD = 3.0
-"""How far below the best hit's score (in standard deviations of similarity) hits are recalled."""
+_SCORE_SPREAD = 4.0
+"""How far below the best hit (in standard deviations of similarity) hits are recalled."""
+
+_SAME_SPEAKER = 2
+"""Messages from one of a speaker's to their next one, where two take turns."""
+
+_SUPPORT = 0.7
+"""How much a hit gains by the better one of what its speaker said just before and after: who is asked about says it in
+several messages, of which one has the question's words and another the answer."""
 
 _STEM = 5
 """Letters that make two words the same here: endings differ."""
@@ -63,8 +70,9 @@ def worth_recalling(
     """Returns the hits that may help with a text.
 
     None, where none of the best is close to it by meaning or by words: small talk has hits too. Otherwise those
-    that are not far worse than the best. A message that repeats the one being said is the best match there is and tells
-    nothing, so it is left out; of those that repeat one another, the best stays.
+    that are not far worse than the best, the best first, each with what its speaker's messages beside it add. A
+    message that repeats the one being said is the best match there is and tells nothing, so it is left out; of those
+    that repeat one another, the best stays.
 
     Args:
         hits: The best first.
@@ -81,7 +89,10 @@ def worth_recalling(
             kept.append(hit)
     if not any(_close(hit, min_similarity, min_word_share) for hit in kept[:_OPENING_HITS]):
         return []
-    return [hit for hit in kept if hit.score >= kept[0].score - _SCORE_SPREAD]
+    supported = _supported(hits)
+    ranked = sorted(kept, key=lambda hit: -supported[hit.message.name])
+    least = supported[ranked[0].message.name] - _SCORE_SPREAD
+    return [hit for hit in ranked if supported[hit.message.name] >= least]
 
 
 def line(message: ChatMessage, text: str) -> str:
@@ -139,11 +150,7 @@ def in_order(recalled: Sequence[Recalled]) -> tuple[Recalled, ...]:
     for number, one in enumerate(recalled):
         rank.setdefault(day_heading(one.hit.message), number)
 
-    def place(one: Recalled) -> tuple[int, str, int]:
-        message = one.hit.message
-        return -rank[day_heading(message)], message.name.rpartition("/messages/")[0], message.sequence
-
-    return tuple(sorted(recalled, key=place))
+    return tuple(sorted(recalled, key=lambda r: (-rank[day_heading(r.hit.message)], *_place(r.hit.message))))
 
 
 def quoted(ordered: Iterable[Recalled]) -> str:
@@ -163,6 +170,23 @@ def _close(hit: SearchHit, min_similarity: float, min_word_share: float) -> bool
         # Where the embedder does not know the language there are only words to go by, and endings hide some.
         min_word_share /= 2
     return hit.similarity >= min_similarity or hit.word_share >= min_word_share
+
+
+def _supported(hits: Sequence[SearchHit]) -> dict[str, float]:
+    """Returns hits' scores by name, with what the hits beside them add."""
+    lowest = min(hit.score for hit in hits)
+    score_at = {_place(hit.message): hit.score for hit in hits}
+    supported: dict[str, float] = {}
+    for hit in hits:
+        conversation, sequence = _place(hit.message)
+        beside = (sequence - _SAME_SPEAKER, sequence + _SAME_SPEAKER)
+        support = max(score_at.get((conversation, other), lowest) for other in beside) - lowest
+        supported[hit.message.name] = hit.score + _SUPPORT * support
+    return supported
+
+
+def _place(message: ChatMessage) -> tuple[str, int]:
+    return message.name.rpartition("/messages/")[0], message.sequence
 
 
 def _excerpt(content: str, text: str) -> str:

@@ -1,5 +1,7 @@
 """What is quoted of earlier messages: as much as the budget holds of what may help, as data."""
 
+import itertools
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,12 +10,16 @@ from chatbot.v1.chat_message_pb2 import ROLE_USER, ChatMessage
 from chatbot.v1.memory_service_pb2 import SearchHit
 from services.gateway import recall
 
+_numbers = itertools.count(1)
+
 
 def hit(content: str, similarity: float = 0.9, *, score: float = 5, day: int = 1, sequence: int = 1) -> SearchHit:
+    """A hit of a conversation of its own, unless its sequence is told."""
     when = Timestamp()
     when.FromJsonString(f"2026-11-{day:02}T10:00:00Z")
+    conversation = "c" if sequence > 1 else f"c{next(_numbers)}"
     message = ChatMessage(
-        name=f"conversations/c/messages/{sequence}",
+        name=f"conversations/{conversation}/messages/{sequence}",
         role=ROLE_USER,
         content=content,
         create_time=when,
@@ -56,8 +62,20 @@ def test_nothing_is_recalled_where_none_of_the_best_is_close():
 
 
 def test_one_close_hit_among_the_best_brings_those_that_score_nearly_as_well():
-    hits = [hit("close", 0.5, score=6), hit("near", 0.1, score=3.5), hit("far", 0.1, score=2.5)]
+    hits = [hit("close", 0.5, score=6), hit("near", 0.1, score=2.5), hit("far", 0.1, score=1.5)]
     assert contents(recall.worth_recalling(hits, "Hi", 0.35, 0.5)) == ["close", "near"]
+
+
+def test_what_a_speaker_said_just_before_or_after_a_good_hit_is_preferred():
+    hits = [
+        hit("Let me tell you about my dog.", score=6, sequence=11),
+        hit("Unrelated.", score=4, sequence=31),
+        hit("Her name is Bella.", score=3.5, sequence=13),
+        hit("Somebody else's reply.", score=3.4, sequence=12),
+        hit("Nothing.", score=1, sequence=41),
+    ]
+    kept = contents(recall.worth_recalling(hits, "What is the dog called?", 0.35, 0.5))
+    assert kept == ["Let me tell you about my dog.", "Her name is Bella.", "Unrelated."]
 
 
 def test_what_has_the_words_is_recalled_whatever_its_similarity():
