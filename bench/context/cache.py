@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.context.house import House
 
 TURNS = 50
-LONGEST_REPLY = 96
+LONGEST_REPLY = 64
 """Tokens."""
 
 MEASURE = "conversation"
