@@ -1,7 +1,7 @@
 """The prompt: stable first, volatile last, and never over its budget."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatbot.v1.chat_message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, ChatMessage, Role
@@ -131,6 +131,7 @@ def test_after_a_cut_the_window_grows_for_many_turns_before_the_next_one():
     assert cuts <= 400 * 10 / 200
 
 
+@settings(deadline=None)
 @given(
     tokens=st.lists(st.integers(1, 500), min_size=1, max_size=60),
     budget=st.integers(0, 2000),
@@ -143,6 +144,7 @@ def test_what_is_left_of_a_window_fits_whatever_the_sizes(tokens: list[int], bud
     assert cut in {0, len(window)} or window[cut].role == ROLE_USER
 
 
+@settings(deadline=None)
 @given(
     tokens=st.lists(st.integers(1, 400), min_size=2, max_size=60),
     budget=st.integers(1, 4000),
@@ -156,6 +158,7 @@ def test_a_window_is_cut_ahead_only_when_nearly_full_and_never_of_the_last_quest
         assert cut <= context.cut_window(window, tokens, budget)
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 120), st.integers(1, 120)), min_size=1, max_size=60),
     budget=st.integers(300, 1500),

@@ -1,7 +1,7 @@
 """What is taken of a model's answer for a summary or a title, whatever it writes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatbot.v1.chat_message_pb2 import ROLE_ASSISTANT, ROLE_USER, ChatMessage
@@ -24,6 +24,7 @@ def test_a_title_is_the_first_line_without_decoration_and_of_six_words_at_most(r
     assert notes.title_of(reply) == title
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_title_is_short_and_on_one_line_whatever_the_model_writes(reply: str):
     title = notes.title_of(reply)

@@ -3,7 +3,7 @@
 import itertools
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatbot.v1.chat_message_pb2 import ROLE_USER, ChatMessage
@@ -109,6 +109,7 @@ def test_quotes_of_one_day_share_its_date_in_the_order_they_were_said_and_the_be
     ]
 
 
+@settings(deadline=None)
 @given(
     messages=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 28)), max_size=30),
     limit=st.integers(0, 10),
