@@ -105,7 +105,8 @@ class Upkeep:
         if through > state.summary_through_sequence:
             work = partial(self._summarise, user_id, state.name, through)
             self._background.offer((user_id, state.name, "summary"), work)
-        untitled = state.title_source == memory_pb.TITLE_SOURCE_FIRST_MESSAGE or not state.title
+        unset = state.title_source == memory_pb.TITLE_SOURCE_UNSPECIFIED and not state.title
+        untitled = unset or state.title_source == memory_pb.TITLE_SOURCE_FIRST_MESSAGE
         if untitled and message.sequence <= _LAST_TITLED_SEQUENCE and reply.content:
             work = partial(self._entitle, user_id, state, message, reply)
             self._background.offer((user_id, state.name, "title"), work)

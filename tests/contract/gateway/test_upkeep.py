@@ -164,6 +164,18 @@ async def test_the_old_summary_and_what_was_cut_since_make_the_new_one(
         assert "question 0 " not in asked[1]
 
 
+async def test_work_that_was_lost_is_done_after_the_next_turn(open_house: Open, background: list[BackgroundWork]):
+    async with open_house("on") as house:
+        background[0].offer = lambda *_: None
+        conversation = await talk(house, background, 30)
+        state = await conversation_of(house, conversation)
+        assert (state.summary_through_sequence, state.window_start_sequence > 1) == (0, True)
+        del background[0].offer
+        await talk(house, background, 1, conversation)
+        state = await conversation_of(house, conversation)
+        assert state.summary_through_sequence == state.window_start_sequence - 1 > 0
+
+
 async def test_what_is_summed_up_is_still_found(open_house: Open, background: list[BackgroundWork]):
     async with open_house("on") as house:
         conversation = (await house.say("My boat is called Ласточка."))[0].started.conversation
