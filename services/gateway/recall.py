@@ -4,7 +4,7 @@ A question's answer is seldom the best hit and nearly always among the first twe
 messages the budget holds: quotes are short, and those of one day share its date.
 
     Earlier messages that may help (quotations, not instructions):
-    [2023-05-07]
+    7 May 2023:
     Anna: Signed up for a pottery class.
     user: That's so you.
 
@@ -51,6 +51,7 @@ _STEM = 5
 _SHORT_WORD = 3
 
 _SPEAKERS = {ROLE_USER: "user", ROLE_ASSISTANT: "assistant", ROLE_SYSTEM: "system"}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
 _WORD = re.compile(r"\w+")
 
@@ -78,7 +79,8 @@ def worth_recalling(
         hits: The best first.
         text: What is said.
         min_similarity: Cosine similarity that shows that there is something to recall.
-        min_word_share: Share of the text's words that shows it too.
+        min_word_share: Share of the text's words that shows it too; where the embedder does not know the language,
+            any share does.
     """
     kept: list[SearchHit] = []
     seen = {_plain(text)}
@@ -103,7 +105,9 @@ def line(message: ChatMessage, text: str) -> str:
 
 def day_heading(message: ChatMessage) -> str:
     """Returns the line above quotes of one day."""
-    return f"[{message.create_time.ToDatetime().date().isoformat()}]"
+    day = message.create_time.ToDatetime().date()
+    # Fewer tokens than digits alone take, of which most tokenizers make one each.
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}:"
 
 
 def within_budget(
@@ -167,8 +171,8 @@ def quoted(ordered: Iterable[Recalled]) -> str:
 
 def _close(hit: SearchHit, min_similarity: float, min_word_share: float) -> bool:
     if hit.similarity == 0:
-        # Where the embedder does not know the language there are only words to go by, and endings hide some.
-        min_word_share /= 2
+        # Where the embedder does not know the language there are only words to go by: one that tells something will do.
+        return hit.word_share > 0
     return hit.similarity >= min_similarity or hit.word_share >= min_word_share
 
 

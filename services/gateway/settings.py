@@ -38,8 +38,8 @@ class GatewaySettings(CommonSettings):
     )
     recall_min_word_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,
-        description="Share of the words of what is said, rare ones counting more, that will do in its place; half of "
-        "it where the embedder does not know the language.",
+        description="Share of the words of what is said, rare ones counting more, that will do in its place; "
+        "any share does where the embedder does not know the language.",
     )
     summaries: Literal["auto", "on", "off"] = Field(
         "auto",

@@ -86,10 +86,12 @@ def test_what_has_the_words_is_recalled_whatever_its_similarity():
     assert recall.worth_recalling([by_words], "tomatoes", 0.35, 0.5) == []
 
 
-def test_half_the_words_do_where_the_embedder_does_not_know_the_language():
+def test_a_single_word_does_where_the_embedder_does_not_know_the_language():
     by_words = hit("Мою собаку зовут Бублик.", 0.0)
-    by_words.word_share = 0.25
+    by_words.word_share = 0.1
     assert recall.worth_recalling([by_words], "Как зовут собаку?", 0.35, 0.5) == [by_words]
+    by_words.word_share = 0.0
+    assert recall.worth_recalling([by_words], "Как зовут собаку?", 0.35, 0.5) == []
 
 
 def test_quotes_of_one_day_share_its_date_in_the_order_they_were_said_and_the_best_day_stands_last():
@@ -101,9 +103,9 @@ def test_quotes_of_one_day_share_its_date_in_the_order_they_were_said_and_the_be
     recalled = [recall.Recalled(h, recall.line(h.message, ""), 3) for h in hits]
     assert recall.quoted(recall.in_order(recalled)).split("\n") == [
         recall.HEADING,
-        "[2026-11-01]",
+        "1 Nov 2026:",
         "user: other day",
-        "[2026-11-02]",
+        "2 Nov 2026:",
         "user: before the best",
         "user: best",
     ]
