@@ -32,7 +32,7 @@ _SUMMARY_CHARACTERS = 20_000
 
 _NOTHING_YET = "(none)"
 _END_OF_SENTENCE = re.compile(r".*[.!?…。]", re.DOTALL)
-_LABEL = re.compile(r"^\s*(title|название|заголовок)\s*:\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^\s*((the\s+)?title|название|заголовок)\s*:\s*", re.IGNORECASE)
 _DECORATION = "\"'`*#«»“”„_. "
 
 

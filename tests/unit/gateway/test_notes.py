@@ -12,6 +12,7 @@ from services.gateway import notes
     ("reply", "title"),
     [
         ("Growing peas", "Growing peas"),
+        ("The title: Growing peas", "Growing peas"),
         ('**Title: "Growing peas."**\nIt is about peas.', "Growing peas"),
         ("\n\n«Горох на балконе»\n", "Горох на балконе"),
         ("one two three four five six seven", "one two three four five six"),
