@@ -32,13 +32,16 @@ class Case:
     """None: what the model can take."""
     recall: bool = True
     summaries: str = "off"
+    same_topics: bool = False
+    """Whether the user has spoken of the same things before, so that nearly every message brings something up."""
 
 
 CASES = (
     Case("8,192 tokens"),
     Case("8,192 tokens, no recall", recall=False),
-    Case("2,048 tokens", context_tokens=2048),
-    Case("2,048 tokens, summaries", context_tokens=2048, summaries="on"),
+    Case("8,192 tokens, the same talked of before", same_topics=True),
+    Case("4,096 tokens", context_tokens=4096),
+    Case("4,096 tokens, summaries", context_tokens=4096, summaries="on"),
 )
 
 
