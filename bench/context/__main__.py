@@ -91,7 +91,9 @@ async def _cache(
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
     turns = _QUICK_TURNS if options.quick else cache.TURNS
     said = [turn.text for turn in talks[0].turns][: 2 * turns : 2]
-    earlier = [turn.text for turn in talks[1].turns]
+    # The halves share no topics.
+    (other_half,) = set(HALVES) - {options.half}
+    other, same = ([turn.text for turn in talk.turns] for talk in (dialogues(other_half)[0], talks[1]))
     seen: list[tuple[str, Observation]] = []
     for case in cache.CASES:
         async with opened(
@@ -101,11 +103,11 @@ async def _cache(
             context_tokens=case.context_tokens,
             summaries=case.summaries,
         ) as house:
-            seen += await cache.measure(house, case, earlier, said, _tell)
+            seen += await cache.measure(house, case, same if case.same_topics else other, said, _tell)
     workload: dict[str, object] = {
         "turns": turns,
         "longest reply": cache.LONGEST_REPLY,
-        "earlier messages": len(earlier),
+        "earlier messages": len(other),
     }
     return workload, seen
 
