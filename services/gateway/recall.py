@@ -45,6 +45,9 @@ _SUPPORT = 0.7
 """How much a hit gains by the better one of what its speaker said just before and after: who is asked about says it in
 several messages, of which one has the question's words and another the answer."""
 
+_QUESTION_LOSS = 1.0
+"""What a hit loses that only asks, one that asks in part less: a question has the words and tells nothing."""
+
 _STEM = 5
 """Letters that make two words the same here: endings differ."""
 
@@ -71,8 +74,8 @@ def worth_recalling(
     """Returns the hits that may help with a text.
 
     None, where none of the best is close to it by meaning or by words: small talk has hits too. Otherwise those
-    that are not far worse than the best, the best first, each with what its speaker's messages beside it add. A
-    message that repeats the one being said is the best match there is and tells nothing, so it is left out; of those
+    that are not far worse than the best, the best first, by what their speaker's messages beside them add and what
+    they lose by asking. A message that repeats the one being said is the best match there is and tells nothing, so it is left out; of those
     that repeat one another, the best stays.
 
     Args:
@@ -177,7 +180,7 @@ def _close(hit: SearchHit, min_similarity: float, min_word_share: float) -> bool
 
 
 def _supported(hits: Sequence[SearchHit]) -> dict[str, float]:
-    """Returns hits' scores by name, with what the hits beside them add."""
+    """Returns hits' scores by name, with what the hits beside them add, less what asking costs."""
     lowest = min(hit.score for hit in hits)
     score_at = {_place(hit.message): hit.score for hit in hits}
     supported: dict[str, float] = {}
@@ -185,8 +188,14 @@ def _supported(hits: Sequence[SearchHit]) -> dict[str, float]:
         conversation, sequence = _place(hit.message)
         beside = (sequence - _SAME_SPEAKER, sequence + _SAME_SPEAKER)
         support = max(score_at.get((conversation, other), lowest) for other in beside) - lowest
-        supported[hit.message.name] = hit.score + _SUPPORT * support
+        supported[hit.message.name] = hit.score + _SUPPORT * support - _QUESTION_LOSS * _asking(hit.message.content)
     return supported
+
+
+def _asking(content: str) -> float:
+    """Returns the share of a text's sentences that are questions: 0 to 1."""
+    sentences = _SENTENCE_END.split(content.strip())
+    return sum(sentence.endswith("?") for sentence in sentences) / len(sentences)
 
 
 def _place(message: ChatMessage) -> tuple[str, int]:

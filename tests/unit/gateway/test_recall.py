@@ -86,6 +86,16 @@ def test_what_has_the_words_is_recalled_whatever_its_similarity():
     assert recall.worth_recalling([by_words], "tomatoes", 0.35, 0.5) == []
 
 
+def test_what_tells_something_is_preferred_to_what_asks_for_it():
+    hits = [
+        hit("What do you grow?", score=5),
+        hit("What do you grow? I grow peas.", score=4.8),
+        hit("I grow tomatoes.", score=4.7),
+    ]
+    kept = contents(recall.worth_recalling(hits, "Who grows what?", 0.35, 0.5))
+    assert kept == ["I grow tomatoes.", "What do you grow? I grow peas.", "What do you grow?"]
+
+
 def test_a_single_word_does_where_the_embedder_does_not_know_the_language():
     by_words = hit("Мою собаку зовут Бублик.", 0.0)
     by_words.word_share = 0.1
