@@ -75,8 +75,8 @@ def worth_recalling(
 
     None, where none of the best is close to it by meaning or by words: small talk has hits too. Otherwise those
     that are not far worse than the best, the best first, by what their speaker's messages beside them add and what
-    they lose by asking. A message that repeats the one being said is the best match there is and tells nothing, so it is left out; of those
-    that repeat one another, the best stays.
+    they lose by asking. A message that repeats the one being said is the best match there is and tells nothing, so it
+    is left out; of those that repeat one another, the best stays.
 
     Args:
         hits: The best first.
