@@ -37,6 +37,8 @@ def arguments(words: list[str]) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser("python -m bench.context", description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS, help="a part to measure; repeat (default: both)")
+    names = [case.name for case in cache.CASES]
+    parser.add_argument("--case", action="append", choices=names, help="a conversation of `cache` (default: all)")
     parser.add_argument("--half", choices=HALVES, default="report", help="conversations that are asked about")
     parser.add_argument("--embedder", default="embedded", help="as CHATBOT_EMBEDDER")
     parser.add_argument("--model", default="embedded", help="as CHATBOT_MODEL: its tokens are what is counted")
@@ -96,6 +98,8 @@ async def _cache(
     other, same = ([turn.text for turn in talk.turns] for talk in (dialogues(other_half)[0], talks[1]))
     seen: list[tuple[str, Observation]] = []
     for case in cache.CASES:
+        if options.case and case.name not in options.case:
+            continue
         async with opened(
             folder,
             model=options.model,
