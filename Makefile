@@ -1,7 +1,7 @@
 # The commands of whoever works on this project. `python run.py` is all that a user needs.
 PYTHON := .venv/bin/python
 
-.PHONY: protos docs lint types format test test-clients locks bench-engine bench-memory bench-quantization check
+.PHONY: protos docs lint types format test test-clients locks bench-engine bench-memory bench-context bench-quantization check
 
 protos:  ## regenerate gen/ from protos/
 	$(PYTHON) -m deploy.protos
@@ -34,6 +34,9 @@ bench-engine:  ## measure the inference service beside its peers; BENCH="--quick
 
 bench-memory:  ## measure the memory service: does search find the evidence, and how fast
 	$(PYTHON) -m bench.memory $(BENCH)
+
+bench-context:  ## measure what stands in prompts: is the evidence there, and is the KV cache used
+	$(PYTHON) -m bench.context $(BENCH)
 
 bench-quantization:  ## compare the forms of weights: speed, memory, perplexity; BENCH="--rounds 3" and the like go to it
 	$(PYTHON) -m bench.quantization $(BENCH)

@@ -107,6 +107,8 @@ def from_conversation(message: memory_service_pb2.Conversation) -> values.Conver
         last_sequence=message.last_sequence,
         message_count=message.message_count,
         window_start_sequence=message.window_start_sequence,
+        summary=message.summary,
+        summary_through_sequence=message.summary_through_sequence,
     )
 
 

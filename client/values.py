@@ -44,6 +44,7 @@ class SectionKind(Enum):
     RECENT = 2
     RECALLED = 3
     MESSAGE = 4
+    SUMMARY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,10 @@ class Conversation:
     """How many messages lists show: superseded ones do not count."""
     window_start_sequence: int
     """Sequence of the oldest message that still stands in prompts word for word."""
+    summary: str = ""
+    """What was said up to `summary_through_sequence`, in a model's words; empty where nothing is summed up."""
+    summary_through_sequence: int = 0
+    """Sequence of the last message that the summary covers; 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

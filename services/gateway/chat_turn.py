@@ -1,7 +1,7 @@
 """One turn, top to bottom: the data walk of the whole project.
 
     check → find the conversation → build the prompt → append the user's message → generate
-          → stream the deltas → append the reply
+          → stream the deltas → append the reply → have done in the background what the turn has made due
 
 What holds, whatever happens on the way:
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import chat_service_pb2 as chat_pb
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from services.gateway.identity import Caller
     from services.gateway.peers import Peers
     from services.gateway.settings import GatewaySettings
+    from services.gateway.upkeep import Upkeep
 
 TurnEvent = chat_pb.ReplyStarted | chat_pb.ReplyDelta | chat_pb.ReplyFinished
 
@@ -55,22 +56,29 @@ class Turn:
 
     user_id: str
     request_id: str
-    conversation: str
+    state: memory_pb.Conversation
+    """The conversation as it was before the message."""
     message: ChatMessage
     built: BuiltPrompt
     sampling: inference_pb.SamplingConfig
     replaces_from: int | None
     """Sequence from which earlier replies are superseded; None: nothing is."""
 
+    @property
+    def conversation(self) -> str:
+        """Resource name of the conversation."""
+        return self.state.name
+
 
 class ChatTurns:
     """Takes turns."""
 
-    def __init__(self, peers: Peers, history: History, settings: GatewaySettings) -> None:
+    def __init__(self, peers: Peers, history: History, upkeep: Upkeep, settings: GatewaySettings) -> None:
         self._inference = peers.inference
         self._prompts = PromptBuilder(peers, settings)
         self._settings = settings
         self._history = history
+        self._upkeep = upkeep
         self._busy = BusyConversations(peers.memory)
 
     async def chat(self, caller: Caller, request: chat_pb.ChatRequest) -> AsyncGenerator[TurnEvent, None]:
@@ -109,8 +117,8 @@ class ChatTurns:
                     return
                 built = await self._resumed(caller, message, recall)
             elif built.window_moved:
-                await self._history.set_window_start(caller, conversation.name, built.prompt.window_start)
-            turn = Turn(caller.user_id, request.request_id, conversation.name, message, built, request.sampling, None)
+                await self._history.move_window(caller, conversation, built.prompt.window_start)
+            turn = Turn(caller.user_id, request.request_id, conversation, message, built, request.sampling, None)
             async with aclosing(self._generate(caller, turn)) as events:
                 async for event in events:
                     yield event
@@ -143,7 +151,7 @@ class ChatTurns:
             turn = Turn(
                 caller.user_id,
                 request.request_id,
-                conversation.name,
+                conversation,
                 message,
                 built,
                 request.sampling,
@@ -175,9 +183,10 @@ class ChatTurns:
         conversation = memory_pb.Conversation()
         if request.conversation:
             conversation = await self._history.conversation(caller, request.conversation)
-        return await self._prompts.build(
+        built = await self._prompts.build(
             caller.user_id, conversation, request.text, recall, time_left=caller.time_left()
         )
+        return replace(built, prompt_tokens=await self._prompts.exact_tokens(built, caller.time_left()))
 
     async def _resumed(self, caller: Caller, message: ChatMessage, recall: RecallLimits) -> BuiltPrompt:
         """Returns the prompt for a message that was stored earlier and never got its reply."""
@@ -249,6 +258,7 @@ class ChatTurns:
                 stored = await self._history.append_reply(
                     turn.user_id, turn.request_id, turn.conversation, reply, turn.replaces_from
                 )
+                self._upkeep.after_turn(turn.user_id, turn.state, turn.built, turn.message, stored)
         if stored is not None:
             yield chat_pb.ReplyFinished(message=stored, timings=timings)
 

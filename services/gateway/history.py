@@ -7,6 +7,7 @@ write and changes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import unicodedata
 import uuid
 from typing import TYPE_CHECKING
@@ -53,7 +54,9 @@ class History:
         """Starts the conversation that a turn opens with a text."""
         create = memory_pb.CreateConversationRequest(
             user_id=caller.user_id,
-            conversation=memory_pb.Conversation(title=title_of(text)),
+            conversation=memory_pb.Conversation(
+                title=title_of(text), title_source=memory_pb.TITLE_SOURCE_FIRST_MESSAGE
+            ),
             request_id=_derived(request_id, "conversation"),
         )
         response = await self._memory.call(self._memory.stub.CreateConversation, create, caller.time_left())
@@ -130,15 +133,18 @@ class History:
             raise errors.NothingToRegenerate("The conversation has no message of the user to reply to.")
         return page.messages[0]
 
-    async def set_window_start(self, caller: Caller, conversation: str, sequence: int) -> None:
-        """Stores where the conversation's window begins."""
+    async def move_window(self, caller: Caller, conversation: memory_pb.Conversation, start: int) -> None:
+        """Stores where the conversation's window begins, unless it was moved since the conversation was read."""
         request = memory_pb.UpdateConversationRequest(
             user_id=caller.user_id,
-            conversation=memory_pb.Conversation(name=conversation, window_start_sequence=sequence),
+            conversation=memory_pb.Conversation(name=conversation.name, window_start_sequence=start),
             update_mask=FieldMask(paths=["window_start_sequence"]),
+            expected_window_start_sequence=conversation.window_start_sequence,
             request_id=str(uuid.uuid4()),
         )
-        await self._memory.call(self._memory.stub.UpdateConversation, request, caller.time_left())
+        # Moved by a summary that was finished just now: the next prompt begins with that.
+        with contextlib.suppress(errors.ConversationChanged):
+            await self._memory.call(self._memory.stub.UpdateConversation, request, caller.time_left())
 
     async def append_reply(
         self, user_id: str, request_id: str, conversation: str, reply: ChatMessage, supersede_from: int | None

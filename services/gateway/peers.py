@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from chatbot.v1.chat_message_pb2 import ChatMessage
     from services.gateway.settings import GatewaySettings
 
+_TEXTS_AT_ONCE = 200
+
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
@@ -94,25 +96,31 @@ class InferencePeer:
         """Counts the tokens of a prompt, and tells how many the context holds."""
         return await self._call(self._stub.CountTokens, request, time_left)
 
-    async def count_text(self, text: str, time_left: float | None) -> int:
-        """Counts the tokens of a text."""
-        request = inference_pb.CountTokensRequest(text=text)
-        return (await self.count(request, time_left)).total_tokens
+    async def count_texts(self, texts: Sequence[str], time_left: float | None) -> list[int]:
+        """Counts the tokens of each text."""
+        counts: list[int] = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            some = inference_pb.Texts(texts=texts[start : start + _TEXTS_AT_ONCE])
+            request = inference_pb.CountTokensRequest(texts=some)
+            counts += (await self.count(request, time_left)).message_tokens
+        return counts
 
     async def generate(
-        self, request: inference_pb.GenerateRequest, user_id: str, conversation: str, time_left: float | None
+        self, request: inference_pb.GenerateRequest, user_id: str | None, conversation: str, time_left: float | None
     ) -> AsyncGenerator[inference_pb.GenerateResponse, None]:
         """Streams a reply; closing the iterator stops the model.
 
         The conversation decides which replica it goes to, so that its KV cache is found again; whose it is, whose
-        turn it is where requests wait. The service learns neither: both are hashed.
+        turn it is where requests wait. The service learns neither: both are hashed. What nobody waits for (`user_id`
+        is None) is one caller together, whoever's it is.
 
         Raises:
             ChatbotError: What the service answered; EngineLost or InferenceUnavailable where it broke off.
         """
         # A resource name is ASCII, but whose form is checked elsewhere; a header must be, so it is hashed.
         pin = hashlib.sha256(conversation.encode()).hexdigest()
-        user = hashlib.sha256(b"caller\0" + user_id.encode()).hexdigest()
+        caller = b"background" if user_id is None else b"caller\0" + user_id.encode()
+        user = hashlib.sha256(caller).hexdigest()
         call = self._stub.Generate(request, timeout=time_left, metadata=((PIN_HEADER, pin), (CALLER_HEADER, user)))
         try:
             async for event in call:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, ChatMessage
-from services.gateway import context
+from services.gateway import context, recall
 from services.rpc import errors
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _PAGE_SIZE = 1000
 _LONGEST_QUERY = 4000
 """Characters of a message that are searched with; embedders read less than that."""
 
-_CANDIDATES_PER_RECALL = 3
-"""How many hits are asked for, for each one that may be recalled: some will be too long or repeat others."""
+_CANDIDATES_PER_RECALL = 2.5
+"""How many hits are asked for, for each one that may be recalled: some gain by their neighbours, some are too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,20 @@ class RecallLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """The recent messages of a prompt, the tokens of each, and how many they may take together."""
+
+    messages: tuple[ChatMessage, ...]
+    tokens: tuple[int, ...]
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltPrompt:
     """A prompt and the sizes it was built to."""
 
     prompt: context.Prompt
+    window: Window
     prompt_tokens: int
     context_tokens: int
     window_moved: bool
@@ -86,7 +97,7 @@ class PromptBuilder:
         user_id: str,
         conversation: memory_pb.Conversation,
         text: str,
-        recall: RecallLimits,
+        limits: RecallLimits,
         *,
         before_sequence: int | None = None,
         time_left: float | None = None,
@@ -97,7 +108,7 @@ class PromptBuilder:
             user_id: Whose.
             conversation: The conversation; one without a name is new and has no messages.
             text: What is said.
-            recall: How much is recalled.
+            limits: How much is recalled.
             before_sequence: Only messages before this one count as said before; None: all of them.
             time_left: Seconds for each call to a service; None: no bound but their own.
 
@@ -109,14 +120,18 @@ class PromptBuilder:
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
         window, hits = await asyncio.gather(
             self._window(user_id, conversation, start, before_sequence, time_left),
-            self._search(user_id, text, recall, in_window=in_window, time_left=time_left),
+            self._search(user_id, text, limits, in_window=in_window, time_left=time_left),
         )
         # A message that never got its reply is said together with this one.
         unanswered = [window.pop().content] if window and window[-1].role == ROLE_USER else []
         said = ChatMessage(role=ROLE_USER, content="\n\n".join([*unanswered, text]))
         system = conversation.system_prompt or self._settings.system_prompt
         opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
-        counts = await self._peers.inference.count_messages([*opening, *window, said], time_left)
+        summary = context.summary_block(conversation.summary) if conversation.summary else ""
+        counts, summary_counts = await asyncio.gather(
+            self._peers.inference.count_messages([*opening, *window, said], time_left),
+            self._peers.inference.count_texts([f"{summary}\n\n"] if summary else [], time_left),
+        )
         system_tokens = counts.message_tokens[0] if system else 0
         window_tokens = list(counts.message_tokens[len(opening) : -1])
         said_tokens = counts.message_tokens[-1]
@@ -127,34 +142,52 @@ class PromptBuilder:
 
         reserve = min(self._settings.reply_reserve_tokens, n_context // 2)
         left = max(n_context - reserve - fixed_tokens, 0)
-        recall_tokens = min(recall.max_tokens, left // 2) if recall.limit else 0
-        cut = context.cut_window(window, window_tokens, left - recall_tokens)
+        summary_tokens = sum(summary_counts)
+        if summary_tokens > left // 2:
+            # A message so long leaves no room for what it is not about.
+            summary, summary_tokens = "", 0
+        left -= summary_tokens
+        recall_tokens = min(limits.max_tokens, left // 2) if limits.limit else 0
+        budget = left - recall_tokens
+        cut = context.cut_window(window, window_tokens, budget)
         window, window_tokens = window[cut:], window_tokens[cut:]
         next_sequence = before_sequence or conversation.last_sequence + 1
         if cut:
             # What has just left the window may be what is needed now.
             in_window.start_sequence = window[0].sequence if window else next_sequence
-            hits = await self._search(user_id, text, recall, in_window=in_window, time_left=time_left)
-        close = context.worth_recalling(hits, text, recall.min_similarity, recall.min_word_share)
-        recalled = context.within_budget(
-            await self._counted(close, time_left),
-            recall.limit,
-            recall_tokens,
-        )
+            hits = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
+        close = recall.worth_recalling(hits, text, limits.min_similarity, limits.min_word_share)
+        candidates, heading_tokens = await self._counted(close, text, time_left)
+        recalled = recall.within_budget(candidates, heading_tokens, limits.limit, recall_tokens) if candidates else []
+        recalled_tokens = recall.tokens_of(recalled, heading_tokens)
         prompt = context.assemble(
             system_prompt=system,
             system_tokens=system_tokens,
+            summary=summary,
+            summary_tokens=summary_tokens,
             window=window,
             window_tokens=window_tokens,
             recalled=recalled,
+            recalled_tokens=recalled_tokens,
             message=said,
             message_tokens=said_tokens,
             next_sequence=next_sequence,
         )
-        prompt_tokens = fixed_tokens + sum(window_tokens) + sum(r.tokens for r in recalled)
+        prompt_tokens = fixed_tokens + summary_tokens + sum(window_tokens) + recalled_tokens
         owner = user_id if conversation.system_prompt else ""
         key = hashlib.sha256(f"{owner}\0{system}".encode()).hexdigest()
-        return BuiltPrompt(prompt, prompt_tokens, n_context, window_moved=cut > 0, system_cache_key=key)
+        return BuiltPrompt(
+            prompt,
+            Window(tuple(window), tuple(window_tokens), budget),
+            prompt_tokens,
+            n_context,
+            window_moved=cut > 0,
+            system_cache_key=key,
+        )
+
+    async def exact_tokens(self, built: BuiltPrompt, time_left: float | None) -> int:
+        """Returns the tokens of a prompt as it would be generated from: what is joined has fewer than its parts."""
+        return (await self._peers.inference.count_messages(built.prompt.messages(), time_left)).total_tokens
 
     async def _window(
         self,
@@ -189,25 +222,32 @@ class PromptBuilder:
         self,
         user_id: str,
         text: str,
-        recall: RecallLimits,
+        limits: RecallLimits,
         *,
         in_window: memory_pb.MessageRange,
         time_left: float | None,
     ) -> Sequence[memory_pb.SearchHit]:
         """Returns the user's messages that fit the text best, but for those in the window."""
-        if recall.limit == 0:
+        if limits.limit == 0:
             return ()
         request = memory_pb.SearchMessagesRequest(
             user_id=user_id,
             query=text[:_LONGEST_QUERY],
-            limit=recall.limit * _CANDIDATES_PER_RECALL,
+            limit=math.ceil(limits.limit * _CANDIDATES_PER_RECALL),
             filter=memory_pb.MessageFilter(roles=[ROLE_USER, ROLE_ASSISTANT]),
             exclude=[in_window] if in_window.conversation else (),
         )
         found = await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
         return found.hits
 
-    async def _counted(self, hits: Sequence[memory_pb.SearchHit], time_left: float | None) -> list[context.Recalled]:
-        quotes = [context.quote(hit) for hit in hits]
-        counts = await asyncio.gather(*(self._peers.inference.count_text(f"{q}\n", time_left) for q in quotes))
-        return [context.Recalled(*row) for row in zip(hits, quotes, counts, strict=True)]
+    async def _counted(
+        self, hits: Sequence[memory_pb.SearchHit], text: str, time_left: float | None
+    ) -> tuple[list[recall.Recalled], dict[str, int]]:
+        """Returns the hits as they are quoted, and the tokens of each heading that they need."""
+        if not hits:
+            return [], {}
+        lines = [recall.line(hit.message, text) for hit in hits]
+        headings = list(dict.fromkeys([recall.HEADING, *(recall.day_heading(hit.message) for hit in hits)]))
+        counts = await self._peers.inference.count_texts([f"{each}\n" for each in [*lines, *headings]], time_left)
+        candidates = [recall.Recalled(*row) for row in zip(hits, lines, counts[: len(lines)], strict=True)]
+        return candidates, dict(zip(headings, counts[len(lines) :], strict=True))

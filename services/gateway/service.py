@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatbot.v1.chat_service_pb2 import DESCRIPTOR
 from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
+from services.gateway.background import BackgroundWork
 from services.gateway.chat_calls import ChatCalls
 from services.gateway.chat_turn import ChatTurns
 from services.gateway.history import History
@@ -16,6 +17,7 @@ from services.gateway.openai_api import OpenAiApi, OpenAiParts
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
 from services.gateway.settings import entries
+from services.gateway.upkeep import Upkeep
 from services.gateway.user_limits import UserLimits
 from services.rpc.settings import variable_name
 
@@ -43,7 +45,9 @@ class GatewayService:
         self._identity = ChosenIdentity(settings)
         self._peers = Peers(settings)
         self._history = History(self._peers.memory)
-        self._turns = ChatTurns(self._peers, self._history, settings)
+        self._background = BackgroundWork()
+        upkeep = Upkeep(self._peers, self._background, settings)
+        self._turns = ChatTurns(self._peers, self._history, upkeep, settings)
         limits = UserLimits(settings)
         self._calls = ChatCalls(self._peers, self._turns, limits)
         metrics = Metrics()
@@ -86,7 +90,8 @@ class GatewayService:
         await self.http.stop(grace)
 
     async def stop(self) -> None:
-        """Stores what replies are left to store, then closes the channels."""
+        """Drops what is done in the background, stores what replies are left to store, then closes the channels."""
+        await self._background.stop()
         await self._openai.finish()
         await self._history.finish_appends()
         await self._turns.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -43,18 +43,25 @@ class GatewaySettings(CommonSettings):
         "", description="Instructions for conversations that have none of their own. Default: the model's own."
     )
     recall_limit: Annotated[int, Field(ge=0, le=50)] = Field(
-        4, description="Most older messages recalled into a prompt; 0 turns recall off."
+        24, description="Most older messages recalled into a prompt; 0 turns recall off."
     )
     recall_max_tokens: Annotated[int, Field(ge=1)] = Field(
         512, description="Most tokens that recalled messages may take."
     )
     recall_min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.35, description="Lowest cosine similarity at which a message is recalled."
+        0.35,
+        description="Cosine similarity to what is said that one of the best hits must have for any to be recalled.",
     )
     recall_min_word_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,
-        description="Share of the words of what is said, rare ones counting more, from which on a message that has "
-        "them is recalled whatever its similarity.",
+        description="Share of the words of what is said, rare ones counting more, that will do in its place; "
+        "any share does where the embedder does not know the language.",
+    )
+    summaries: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether the model, in the background, sums up what no longer fits a conversation's prompt, and "
+        "writes titles of new conversations. `auto`: where it is known to have 0.9 billion parameters or more; smaller "
+        "ones do it badly.",
     )
     reply_reserve_tokens: Annotated[int, Field(ge=1)] = Field(
         1024, description="Tokens of the context kept free for the reply; at most half of the context is."

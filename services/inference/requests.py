@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_PROMPT_CHARACTERS = 4_000_000
 """More text than the longest contexts hold is refused before it is tokenized."""
 
+_MAX_TEXTS = 1000
+
 MAX_SCHEMA_CHARACTERS = 100_000
 """What takes longer to compile than a tenth of a second is larger."""
 
@@ -107,6 +109,21 @@ def count_prompt(request: inference_service_pb2.CountTokensRequest) -> Prompt:
     if kind == "text":
         return _text(request.text)
     raise invalid_field("input", "must be set: messages or text")
+
+
+def count_texts(request: inference_service_pb2.Texts) -> list[TextPrompt]:
+    """Returns the prompts of a request to count texts.
+
+    Raises:
+        InvalidArgument: There are none, too many, or one of them is malformed.
+    """
+    if not 1 <= len(request.texts) <= _MAX_TEXTS:
+        raise invalid_field("texts.texts", f"must be 1 to {_MAX_TEXTS}")
+    if sum(map(len, request.texts)) > MAX_PROMPT_CHARACTERS:
+        raise invalid_field("texts.texts", f"must have at most {MAX_PROMPT_CHARACTERS} characters in all")
+    for place, text in enumerate(request.texts):
+        _check_text(f"texts.texts[{place}]", text)
+    return [TextPrompt(text) for text in request.texts]
 
 
 def _chat(chat: inference_service_pb2.ChatMessages) -> ChatPrompt:

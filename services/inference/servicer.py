@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -9,7 +10,14 @@ from typing import TYPE_CHECKING
 from chatbot.v1 import inference_service_pb2, inference_service_pb2_grpc
 from services.inference.caller import caller_of
 from services.inference.engine.protocol import ChatPrompt, EngineDied, EngineRequest, PromptRefused, SchemaRefused
-from services.inference.requests import SCHEMA_FIELD, count_prompt, generate_prompt, json_schema, resolve_sampling
+from services.inference.requests import (
+    SCHEMA_FIELD,
+    count_prompt,
+    count_texts,
+    generate_prompt,
+    json_schema,
+    resolve_sampling,
+)
 from services.inference.responses import generate_response, model_message
 from services.rpc.deadlines import time_left
 from services.rpc.errors import ContextTooLong, EngineLost, ModelLoading, invalid_field
@@ -87,6 +95,12 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         self, request: inference_service_pb2.CountTokensRequest, context: Context
     ) -> inference_service_pb2.CountTokensResponse:
         engine = self._loaded()
+        if request.HasField("texts"):
+            counts = await asyncio.gather(*(engine.count(text) for text in count_texts(request.texts)))
+            totals = [count.total for count in counts]
+            return inference_service_pb2.CountTokensResponse(
+                total_tokens=sum(totals), message_tokens=totals, context_tokens=engine.model.context_tokens
+            )
         prompt = count_prompt(request)
         try:
             count = await engine.count(prompt)

@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from services.memory.message import MessageDraft
+
+
+class TitleSource(IntEnum):
+    """Where a title comes from. Numbered as in the proto."""
+
+    UNSPECIFIED = 0
+    USER = 1
+    FIRST_MESSAGE = 2
+    MODEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was said up to a sequence, in a model's words; empty, up to 0: nothing is summarised."""
+
+    text: str
+    through_sequence: int
+
+
+NO_SUMMARY = Summary("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +50,8 @@ class Conversation:
     message_count: int
     window_start_sequence: int
     expire_ns: int | None = None
+    summary: Summary = NO_SUMMARY
+    title_source: TitleSource = TitleSource.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +61,7 @@ class ConversationDraft:
     title: str
     system_prompt: str
     expire_ns: int | None = None
+    title_source: TitleSource = TitleSource.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +72,18 @@ class Expiry:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedState:
+    """What a conversation must be like for a change to be made; None: anything."""
+
+    window_start_sequence: int | None = None
+    summary_through_sequence: int | None = None
+    title_source: TitleSource | None = None
+
+
+ANY_STATE = ExpectedState()
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationChange:
     """New values of a conversation's fields; None leaves a field as it is."""
 
@@ -55,6 +91,9 @@ class ConversationChange:
     system_prompt: str | None = None
     window_start_sequence: int | None = None
     expiry: Expiry | None = None
+    summary: Summary | None = None
+    title_source: TitleSource | None = None
+    expected: ExpectedState = ANY_STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +131,7 @@ class ImportedConversation:
     update_ns: int | None
     window_start_sequence: int
     messages: tuple[ImportedMessage, ...]
+    summary: Summary = NO_SUMMARY
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ was, and so does a stream that somebody has cut messages out of.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.memory import field_checks as check
 from services.memory import validation
-from services.memory.conversation import ConversationDraft, ImportedConversation, ImportedMessage
+from services.memory.conversation import NO_SUMMARY, ConversationDraft, ImportedConversation, ImportedMessage
 from services.memory.store import WriteRequest
 from services.rpc.errors import InvalidArgument, MessageNotFound, invalid_field
 
@@ -34,6 +35,7 @@ class _Open:
             check.time_ns(f"{field}.update_time", given.update_time) if given.HasField("update_time") else None
         )
         self.window_start = check.not_negative(f"{field}.window_start_sequence", given.window_start_sequence)
+        self.summary = validation.summary(field, given)
         self.messages: list[ImportedMessage] = []
         self._sequence_of: dict[str, int] = {}
 
@@ -56,6 +58,9 @@ class _Open:
             self.update_ns,
             min(max(1, self.window_start), len(self.messages) + 1),
             tuple(self.messages),
+            replace(self.summary, through_sequence=min(self.summary.through_sequence, len(self.messages)))
+            if self.messages
+            else NO_SUMMARY,
         )
 
 

@@ -57,7 +57,7 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
     ) -> pb.CreateConversationResponse:
         rooms = self._opened()
         write = validation.write_request(request)
-        draft = validation.conversation_draft("conversation", request.conversation)
+        draft = validation.new_conversation(request.conversation)
         created = await rooms.store.create_conversation(draft, write)
         return pb.CreateConversationResponse(conversation=wire.conversation(created))
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
+from dataclasses import replace
 from typing import TypeAlias
 
 from chatbot.v1 import chat_message_pb2, memory_service_pb2
 from services.memory import field_checks as check
-from services.memory.conversation import ConversationChange, ConversationDraft, Expiry
+from services.memory.conversation import (
+    ConversationChange,
+    ConversationDraft,
+    ExpectedState,
+    Expiry,
+    Summary,
+    TitleSource,
+)
 from services.memory.message import Append, FinishReason, MessageDraft, MessageFilter, MessageRange, Role, Usage
 from services.memory.resource_name import parse_conversation, parse_message
 from services.memory.search import SearchQuery
@@ -22,7 +30,18 @@ _MAX_APPEND_BYTES = 8_000_000
 _MAX_FILTER_ENTRIES = 100
 _MAX_NEIGHBOURS = 10
 _MAX_TEXTS = 64
-_UPDATABLE = ("title", "system_prompt", "window_start_sequence", "expire_time", "ttl")
+_UPDATABLE = (
+    "title",
+    "title_source",
+    "system_prompt",
+    "window_start_sequence",
+    "summary",
+    "summary_through_sequence",
+    "expire_time",
+    "ttl",
+)
+_SUMMARY = {"summary", "summary_through_sequence"}
+_MAX_SUMMARY_CHARACTERS = 20_000
 
 
 _Write: TypeAlias = (
@@ -41,6 +60,9 @@ def write_request(request: _Write) -> WriteRequest:
     if isinstance(content, memory_service_pb2.AppendMessagesRequest):
         # What the caller had read when it asked, not what it asks for: it has read more when it asks again.
         content.ClearField("expected_last_sequence")
+    if isinstance(content, memory_service_pb2.UpdateConversationRequest):
+        for field in ("window_start_sequence", "summary_through_sequence", "title_source"):
+            content.ClearField(f"expected_{field}")
     digest = hashlib.sha256(content.DESCRIPTOR.full_name.encode() + b"\0")
     digest.update(content.SerializeToString(deterministic=True))
     return WriteRequest(
@@ -56,7 +78,27 @@ def conversation_draft(field: str, given: memory_service_pb2.Conversation) -> Co
         check.short_text(f"{field}.title", given.title),
         check.text(f"{field}.system_prompt", given.system_prompt),
         _expire_ns(field, given),
+        _known_source(f"{field}.title_source", given.title_source),
     )
+
+
+def new_conversation(given: memory_service_pb2.Conversation) -> ConversationDraft:
+    """Returns what a conversation is started with that somebody asks for."""
+    draft = conversation_draft("conversation", given)
+    # Who gives a title without a word of where it comes from means it.
+    asked = draft.title and draft.title_source is TitleSource.UNSPECIFIED
+    return replace(draft, title_source=TitleSource.USER) if asked else draft
+
+
+def summary(field: str, given: memory_service_pb2.Conversation) -> Summary:
+    """Returns a conversation's summary."""
+    text = check.text(f"{field}.summary", given.summary)
+    if len(text) > _MAX_SUMMARY_CHARACTERS:
+        raise invalid_field(f"{field}.summary", f"must have at most {_MAX_SUMMARY_CHARACTERS} characters")
+    through = check.not_negative(f"{field}.summary_through_sequence", given.summary_through_sequence)
+    if bool(text) != bool(through):
+        raise invalid_field(f"{field}.summary_through_sequence", "must be 0 where there is no summary, and only there")
+    return Summary(text, through)
 
 
 def conversation_change(request: memory_service_pb2.UpdateConversationRequest) -> ConversationChange:
@@ -64,6 +106,8 @@ def conversation_change(request: memory_service_pb2.UpdateConversationRequest) -
     paths = set(request.update_mask.paths)
     if not paths or not paths.issubset(_UPDATABLE):
         raise invalid_field("update_mask", f"must name one or more of {', '.join(_UPDATABLE)}, and nothing else")
+    if paths & _SUMMARY and not paths >= _SUMMARY:
+        raise invalid_field("update_mask", "must name summary and summary_through_sequence together")
     given = request.conversation
     draft = conversation_draft("conversation", given)
     return ConversationChange(
@@ -73,6 +117,17 @@ def conversation_change(request: memory_service_pb2.UpdateConversationRequest) -
         if "window_start_sequence" in paths
         else None,
         expiry=Expiry(draft.expire_ns) if paths & {"expire_time", "ttl"} else None,
+        summary=summary("conversation", given) if paths & _SUMMARY else None,
+        title_source=_changed_source(paths, draft),
+        expected=ExpectedState(
+            request.expected_window_start_sequence if request.HasField("expected_window_start_sequence") else None,
+            request.expected_summary_through_sequence
+            if request.HasField("expected_summary_through_sequence")
+            else None,
+            _known_source("expected_title_source", request.expected_title_source)
+            if request.HasField("expected_title_source")
+            else None,
+        ),
     )
 
 
@@ -156,6 +211,19 @@ def search_query(request: memory_service_pb2.SearchMessagesRequest) -> SearchQue
         if request.HasField("recency_half_life")
         else None,
     )
+
+
+def _known_source(field: str, given: int) -> TitleSource:
+    try:
+        return TitleSource(given)
+    except ValueError:
+        raise invalid_field(field, "must be a title source of the protocol") from None
+
+
+def _changed_source(paths: set[str], draft: ConversationDraft) -> TitleSource | None:
+    if "title_source" in paths:
+        return draft.title_source
+    return TitleSource.USER if "title" in paths else None
 
 
 def _expire_ns(field: str, given: memory_service_pb2.Conversation) -> int | None:

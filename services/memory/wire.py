@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chatbot.v1 import chat_message_pb2, memory_service_pb2
+from services.memory.conversation import TitleSource
 from services.memory.message import FinishReason, Message, Role
 from services.memory.resource_name import MessageName, conversation_name
 
@@ -22,6 +23,13 @@ _ROLES = {
     Role.SYSTEM: chat_message_pb2.ROLE_SYSTEM,
     Role.USER: chat_message_pb2.ROLE_USER,
     Role.ASSISTANT: chat_message_pb2.ROLE_ASSISTANT,
+}
+
+_TITLE_SOURCES = {
+    TitleSource.UNSPECIFIED: memory_service_pb2.TITLE_SOURCE_UNSPECIFIED,
+    TitleSource.USER: memory_service_pb2.TITLE_SOURCE_USER,
+    TitleSource.FIRST_MESSAGE: memory_service_pb2.TITLE_SOURCE_FIRST_MESSAGE,
+    TitleSource.MODEL: memory_service_pb2.TITLE_SOURCE_MODEL,
 }
 
 _FINISH_REASONS = {
@@ -54,6 +62,9 @@ def conversation(stored: Conversation) -> memory_service_pb2.Conversation:
         message_count=stored.message_count,
         window_start_sequence=stored.window_start_sequence,
         expire_time=None if stored.expire_ns is None else timestamp(stored.expire_ns),
+        summary=stored.summary.text,
+        summary_through_sequence=stored.summary.through_sequence,
+        title_source=_TITLE_SOURCES[stored.title_source],
     )
 
 

@@ -20,6 +20,7 @@
     │   └── NothingToRegenerate
     ├── ConversationBusy         ABORTED              409, retry
     ├── SequenceMismatch         ABORTED              409
+    ├── ConversationChanged      ABORTED              409
     ├── Overloaded               RESOURCE_EXHAUSTED   429, retry
     │   └── LimitReached         USER_LIMIT_REACHED, metadata limit, per
     ├── Unavailable              UNAVAILABLE          503, retry
@@ -237,6 +238,14 @@ class SequenceMismatch(ChatbotError):
 
     status = grpc.StatusCode.ABORTED
     reason = "SEQUENCE_MISMATCH"
+    http_status = 409
+
+
+class ConversationChanged(ChatbotError):
+    """The conversation is not as it was when the caller looked."""
+
+    status = grpc.StatusCode.ABORTED
+    reason = "CONVERSATION_CHANGED"
     http_status = 409
 
 

@@ -129,11 +129,13 @@ class ContextSection(_message.Message):
         KIND_RECENT: _ClassVar[ContextSection.Kind]
         KIND_RECALLED: _ClassVar[ContextSection.Kind]
         KIND_MESSAGE: _ClassVar[ContextSection.Kind]
+        KIND_SUMMARY: _ClassVar[ContextSection.Kind]
     KIND_UNSPECIFIED: ContextSection.Kind
     KIND_SYSTEM: ContextSection.Kind
     KIND_RECENT: ContextSection.Kind
     KIND_RECALLED: ContextSection.Kind
     KIND_MESSAGE: ContextSection.Kind
+    KIND_SUMMARY: ContextSection.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]

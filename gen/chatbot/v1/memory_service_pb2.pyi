@@ -13,17 +13,28 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class TitleSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TITLE_SOURCE_UNSPECIFIED: _ClassVar[TitleSource]
+    TITLE_SOURCE_USER: _ClassVar[TitleSource]
+    TITLE_SOURCE_FIRST_MESSAGE: _ClassVar[TitleSource]
+    TITLE_SOURCE_MODEL: _ClassVar[TitleSource]
+
 class ListOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LIST_ORDER_UNSPECIFIED: _ClassVar[ListOrder]
     LIST_ORDER_OLDEST_FIRST: _ClassVar[ListOrder]
     LIST_ORDER_NEWEST_FIRST: _ClassVar[ListOrder]
+TITLE_SOURCE_UNSPECIFIED: TitleSource
+TITLE_SOURCE_USER: TitleSource
+TITLE_SOURCE_FIRST_MESSAGE: TitleSource
+TITLE_SOURCE_MODEL: TitleSource
 LIST_ORDER_UNSPECIFIED: ListOrder
 LIST_ORDER_OLDEST_FIRST: ListOrder
 LIST_ORDER_NEWEST_FIRST: ListOrder
 
 class Conversation(_message.Message):
-    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence", "message_count", "expire_time", "ttl")
+    __slots__ = ("name", "title", "system_prompt", "create_time", "update_time", "last_sequence", "window_start_sequence", "message_count", "expire_time", "ttl", "summary", "summary_through_sequence", "title_source")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +45,9 @@ class Conversation(_message.Message):
     MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_THROUGH_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TITLE_SOURCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     system_prompt: str
@@ -44,7 +58,10 @@ class Conversation(_message.Message):
     message_count: int
     expire_time: _timestamp_pb2.Timestamp
     ttl: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ..., message_count: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    summary: str
+    summary_through_sequence: int
+    title_source: TitleSource
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., system_prompt: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., window_start_sequence: _Optional[int] = ..., message_count: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., summary: _Optional[str] = ..., summary_through_sequence: _Optional[int] = ..., title_source: _Optional[_Union[TitleSource, str]] = ...) -> None: ...
 
 class CreateConversationRequest(_message.Message):
     __slots__ = ("user_id", "conversation", "request_id")
@@ -95,16 +112,22 @@ class ListConversationsResponse(_message.Message):
     def __init__(self, conversations: _Optional[_Iterable[_Union[Conversation, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class UpdateConversationRequest(_message.Message):
-    __slots__ = ("user_id", "conversation", "update_mask", "request_id")
+    __slots__ = ("user_id", "conversation", "update_mask", "request_id", "expected_window_start_sequence", "expected_summary_through_sequence", "expected_title_source")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_WINDOW_START_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SUMMARY_THROUGH_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_TITLE_SOURCE_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     conversation: Conversation
     update_mask: _field_mask_pb2.FieldMask
     request_id: str
-    def __init__(self, user_id: _Optional[str] = ..., conversation: _Optional[_Union[Conversation, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    expected_window_start_sequence: int
+    expected_summary_through_sequence: int
+    expected_title_source: TitleSource
+    def __init__(self, user_id: _Optional[str] = ..., conversation: _Optional[_Union[Conversation, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., request_id: _Optional[str] = ..., expected_window_start_sequence: _Optional[int] = ..., expected_summary_through_sequence: _Optional[int] = ..., expected_title_source: _Optional[_Union[TitleSource, str]] = ...) -> None: ...
 
 class UpdateConversationResponse(_message.Message):
     __slots__ = ("conversation",)

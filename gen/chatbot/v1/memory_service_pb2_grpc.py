@@ -149,6 +149,8 @@ class MemoryServiceServicer:
 
     def UpdateConversation(self, request, context):
         """Changes the fields that `update_mask` names.
+
+        Errors: ABORTED `CONVERSATION_CHANGED` where the conversation is not as one of the `expected_` fields says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,10 @@ class MemoryServiceStub:
     ListConversations: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListConversationsRequest, _memory_service_pb2.ListConversationsResponse]
     """Lists a user's conversations, the most recently used first."""
     UpdateConversation: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.UpdateConversationRequest, _memory_service_pb2.UpdateConversationResponse]
-    """Changes the fields that `update_mask` names."""
+    """Changes the fields that `update_mask` names.
+
+    Errors: ABORTED `CONVERSATION_CHANGED` where the conversation is not as one of the `expected_` fields says.
+    """
     DeleteConversation: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteConversationRequest, _memory_service_pb2.DeleteConversationResponse]
     """Deletes a conversation and everything said in it, for good."""
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.AppendMessagesRequest, _memory_service_pb2.AppendMessagesResponse]
@@ -100,7 +103,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ListConversations: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListConversationsRequest, _memory_service_pb2.ListConversationsResponse]  # type: ignore[assignment]
     """Lists a user's conversations, the most recently used first."""
     UpdateConversation: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.UpdateConversationRequest, _memory_service_pb2.UpdateConversationResponse]  # type: ignore[assignment]
-    """Changes the fields that `update_mask` names."""
+    """Changes the fields that `update_mask` names.
+
+    Errors: ABORTED `CONVERSATION_CHANGED` where the conversation is not as one of the `expected_` fields says.
+    """
     DeleteConversation: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteConversationRequest, _memory_service_pb2.DeleteConversationResponse]  # type: ignore[assignment]
     """Deletes a conversation and everything said in it, for good."""
     AppendMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.AppendMessagesRequest, _memory_service_pb2.AppendMessagesResponse]  # type: ignore[assignment]
@@ -175,7 +181,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.UpdateConversationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.UpdateConversationResponse, _abc.Awaitable[_memory_service_pb2.UpdateConversationResponse]]:
-        """Changes the fields that `update_mask` names."""
+        """Changes the fields that `update_mask` names.
+
+        Errors: ABORTED `CONVERSATION_CHANGED` where the conversation is not as one of the `expected_` fields says.
+        """
 
     @_abc_1.abstractmethod
     def DeleteConversation(

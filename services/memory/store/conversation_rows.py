@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 
-from services.memory.conversation import Conversation, ConversationPage, Counts
+from services.memory.conversation import (
+    NO_SUMMARY,
+    Conversation,
+    ConversationPage,
+    Counts,
+    Summary,
+    TitleSource,
+)
 from services.memory.store import expiry_rows, requests, vector_rows
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations
-from services.rpc.errors import ConversationNotFound, invalid_field
+from services.rpc.errors import ConversationChanged, ConversationNotFound, invalid_field
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
         ConversationChange,
         ConversationCursor,
         ConversationDraft,
+        ExpectedState,
         ImportedConversation,
     )
 
@@ -36,6 +45,9 @@ _COLUMNS = (
     _c.message_count,
     _c.window_start_sequence,
     _c.expire_ns,
+    _c.summary,
+    _c.summary_through_sequence,
+    _c.title_source,
 )
 
 # Statements of every append are made once: to make one takes longer than to run it.
@@ -99,7 +111,18 @@ def create(connection: Connection, draft: ConversationDraft, request: WriteReque
     if done is not None:
         return owned(connection, request.user_id, done.conversation_id or "")
     now = time.time_ns()
-    created = Conversation(uuid.uuid4().hex, draft.title, draft.system_prompt, now, now, 0, 0, 1, draft.expire_ns)
+    created = Conversation(
+        uuid.uuid4().hex,
+        draft.title,
+        draft.system_prompt,
+        now,
+        now,
+        0,
+        0,
+        1,
+        draft.expire_ns,
+        title_source=draft.title_source,
+    )
     _insert(connection, request.user_id, created)
     requests.remember(connection, request, Outcome(conversation_id=created.id))
     return created
@@ -118,6 +141,8 @@ def create_imported(connection: Connection, user_id: str, imported: ImportedConv
         sum(not message.superseded for message in imported.messages),
         imported.window_start_sequence,
         imported.draft.expire_ns,
+        imported.summary,
+        imported.draft.title_source,
     )
     _insert(connection, user_id, created)
     return created
@@ -130,27 +155,38 @@ def change(
 
     Raises:
         ConversationNotFound: There is none, or it is another user's.
-        InvalidArgument: The window would start past the next message.
+        ConversationChanged: It is not as the change expects it.
+        InvalidArgument: The window would start past the next message, or the summary cover what was not said yet.
     """
     done = requests.find(connection, request)
     now = owned(connection, request.user_id, conversation_id, lock=True)
     if done is not None:
         return now
+    _check_expected(now, wanted.expected)
     window = now.window_start_sequence if wanted.window_start_sequence is None else wanted.window_start_sequence
     if window > now.last_sequence + 1:
         raise invalid_field(
             "conversation.window_start_sequence", f"must be at most {now.last_sequence + 1}, the next sequence"
         )
+    summary = now.summary if wanted.summary is None else wanted.summary
+    if summary.through_sequence > now.last_sequence:
+        raise invalid_field(
+            "conversation.summary_through_sequence", f"must be at most {now.last_sequence}, the last sequence"
+        )
+    # What the service's own work changes is no use of the conversation: lists and retention go by what people do.
+    own_work = wanted.summary is not None or wanted.title_source is TitleSource.MODEL
     changed = Conversation(
         now.id,
         now.title if wanted.title is None else wanted.title,
         now.system_prompt if wanted.system_prompt is None else wanted.system_prompt,
         now.create_ns,
-        _later(now.update_ns),
+        now.update_ns if own_work else _later(now.update_ns),
         now.last_sequence,
         now.message_count,
         window,
         now.expire_ns if wanted.expiry is None else wanted.expiry.at_ns,
+        summary,
+        now.title_source if wanted.title_source is None else wanted.title_source,
     )
     connection.execute(
         update(conversations)
@@ -162,10 +198,23 @@ def change(
             update_ns=changed.update_ns,
             window_start_sequence=changed.window_start_sequence,
             expire_ns=changed.expire_ns,
+            summary=changed.summary.text,
+            summary_through_sequence=changed.summary.through_sequence,
+            title_source=int(changed.title_source),
         )
     )
     requests.remember(connection, request, Outcome(conversation_id=now.id))
     return changed
+
+
+def forget_summary(connection: Connection, conversation: Conversation) -> None:
+    """Empties a conversation's summary: some of what it sums up counts no more."""
+    without = replace(conversation, summary=NO_SUMMARY)
+    connection.execute(
+        update(conversations)
+        .where(_c.id == conversation.id)
+        .values(summary="", summary_through_sequence=0, size=_size(without))
+    )
 
 
 def grow(connection: Connection, conversation: Conversation, appended: int, superseded: int) -> None:
@@ -226,12 +275,26 @@ def _insert(connection: Connection, user_id: str, created: Conversation) -> None
             message_count=created.message_count,
             window_start_sequence=created.window_start_sequence,
             expire_ns=created.expire_ns,
+            summary=created.summary.text,
+            summary_through_sequence=created.summary.through_sequence,
+            title_source=int(created.title_source),
         )
     )
 
 
 def _size(conversation: Conversation) -> int:
-    return len(conversation.title.encode()) + len(conversation.system_prompt.encode())
+    texts = (conversation.title, conversation.system_prompt, conversation.summary.text)
+    return sum(len(text.encode()) for text in texts)
+
+
+def _check_expected(now: Conversation, expected: ExpectedState) -> None:
+    pairs = (
+        (expected.window_start_sequence, now.window_start_sequence),
+        (expected.summary_through_sequence, now.summary.through_sequence),
+        (expected.title_source, now.title_source),
+    )
+    if any(wanted is not None and wanted != found for wanted, found in pairs):
+        raise ConversationChanged("The conversation is not as it is expected to be; read it again.")
 
 
 def _later(than_ns: int) -> int:
@@ -250,4 +313,6 @@ def _conversation(row: Row[*tuple[Any, ...]]) -> Conversation:
         row.message_count,
         row.window_start_sequence,
         row.expire_ns,
+        Summary(row.summary, row.summary_through_sequence),
+        TitleSource(row.title_source),
     )

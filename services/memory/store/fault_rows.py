@@ -128,6 +128,7 @@ def _of_conversations(connection: Connection, user_id: str) -> list[Fault]:
             _c.last_sequence,
             _c.message_count,
             _c.window_start_sequence,
+            _c.summary_through_sequence,
             func.count(p.sequence).label("rows"),
             func.count(p.sequence).filter(~p.superseded).label("live"),
             func.coalesce(func.min(p.sequence), 1).label("first"),
@@ -154,6 +155,9 @@ def _of_conversations(connection: Connection, user_id: str) -> list[Fault]:
             f"{row.bad_requests} messages carry no request id": row.bad_requests,
             f"its window starts at {row.window_start_sequence}": not (
                 1 <= row.window_start_sequence <= row.last_sequence + 1
+            ),
+            f"its summary goes on to {row.summary_through_sequence}": not (
+                0 <= row.summary_through_sequence <= row.last_sequence
             ),
         }
         faults += [Fault(what, user_id, row.id) for what, is_so in wrong.items() if is_so]

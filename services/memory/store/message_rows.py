@@ -87,6 +87,8 @@ def append(connection: Connection, wanted: Append, request: WriteRequest, replic
     superseded = 0
     if wanted.supersede_from_sequence is not None:
         superseded = _supersede(connection, request.user_id, conversation.id, wanted.supersede_from_sequence)
+        if wanted.supersede_from_sequence <= conversation.summary.through_sequence:
+            conversation_rows.forget_summary(connection, conversation)
     _insert(connection, request.user_id, stored, replica)
     conversation_rows.grow(connection, conversation, len(stored), superseded)
     requests.remember(

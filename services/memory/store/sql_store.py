@@ -105,7 +105,7 @@ class SqlStore(OperatorCalls):
             request.user_id,
             partial(conversation_rows.change, conversation_id=conversation_id, wanted=change, request=request),
             # A text that was replaced is a text that was deleted.
-            scrub=change.title is not None or change.system_prompt is not None,
+            scrub=change.title is not None or change.system_prompt is not None or change.summary is not None,
         )
 
     @override

@@ -40,6 +40,9 @@ conversations = Table(
     Column("message_count", BigInteger, nullable=False),  # without superseded ones
     Column("window_start_sequence", BigInteger, nullable=False),
     Column("expire_ns", BigInteger),  # null: never
+    Column("summary", Text, nullable=False, server_default=text("''")),
+    Column("summary_through_sequence", BigInteger, nullable=False, server_default=text("0")),
+    Column("title_source", SmallInteger, nullable=False, server_default=text("0")),
     Index("conversations_by_use", "user_id", "update_ns", "id"),
     Index("conversations_by_expiry", "expire_ns", "user_id", sqlite_where=_EXPIRES, postgresql_where=_EXPIRES),
 )

@@ -219,7 +219,7 @@ async def test_a_message_of_another_conversation_is_recalled_as_a_quotation(hous
     events = await house.say("tomatoes on my balcony?")
     assert "I grow tomatoes on my balcony." in [hit.message.content for hit in events[0].started.recalled]
     prompt = house.prompt()
-    assert "user] I grow tomatoes on my balcony.\n\ntomatoes on my balcony?" in prompt
+    assert "user: I grow tomatoes on my balcony.\n\ntomatoes on my balcony?" in prompt
     assert "<system>" not in prompt
 
 
@@ -283,6 +283,7 @@ async def test_what_has_left_the_window_is_recalled(house: House):
     shown = await house.context("What is my boat called?", conversation)
     assert shown.window_start_sequence > 1
     assert "My boat is called Ласточка." in [hit.message.content for hit in shown.recalled]
+    assert all(hit.message.sequence < shown.window_start_sequence for hit in shown.recalled)
 
 
 @pytest.mark.parametrize("engine", [FakeEngine(context_tokens=60)], indirect=True)

@@ -47,6 +47,8 @@ async def test_text_is_counted_without_message_shares(serve: Serve):
     [
         (pb.CountTokensRequest(), "input"),
         (pb.CountTokensRequest(text=""), "text"),
+        (pb.CountTokensRequest(texts=pb.Texts()), "texts.texts"),
+        (pb.CountTokensRequest(texts=pb.Texts(texts=["a", ""])), "texts.texts[1]"),
         (pb.CountTokensRequest(messages=_chat("a", "")), "messages.messages[1].content"),
         (pb.CountTokensRequest(messages=_chat(REFUSED_TEXT)), "messages"),
     ],

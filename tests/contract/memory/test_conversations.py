@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from chatbot.v1 import memory_service_pb2 as pb
 
 A_UUID = "123e4567-e89b-12d3-a456-426614174000"
+
+
+SUMMARY = ["summary", "summary_through_sequence"]
 
 
 async def test_a_conversation_is_created_returned_and_listed(client):
@@ -93,6 +98,11 @@ async def test_an_update_changes_the_fields_of_the_mask_alone(client):
         (pb.Conversation(title="a\0b"), ["title"], "conversation.title"),
         (pb.Conversation(window_start_sequence=0), ["window_start_sequence"], "conversation.window_start_sequence"),
         (pb.Conversation(window_start_sequence=2), ["window_start_sequence"], "conversation.window_start_sequence"),
+        (pb.Conversation(summary="s", summary_through_sequence=0), ["summary"], "update_mask"),
+        (pb.Conversation(summary="s"), SUMMARY, "conversation.summary_through_sequence"),
+        (pb.Conversation(summary="s", summary_through_sequence=1), SUMMARY, "conversation.summary_through_sequence"),
+        (pb.Conversation(summary="s" * 20_001, summary_through_sequence=1), SUMMARY, "conversation.summary"),
+        (pb.Conversation(title="t", title_source=9), ["title"], "conversation.title_source"),
     ],
 )
 async def test_a_wrong_update_is_refused_by_its_field(client, refused, conversation, paths, field):
@@ -174,3 +184,80 @@ async def test_a_page_token_of_another_user_is_refused(client, refused):
 async def test_an_absurd_page_size_is_refused(client, refused, size):
     told = await refused(client.stub.ListConversations(pb.ListConversationsRequest(user_id="ann", page_size=size)))
     assert told.fields == ("page_size",)
+
+
+async def updated(client, name: str, paths: list[str], request_id: str | None = None, **fields) -> pb.Conversation:
+    given = {key: fields.pop(key) for key in paths}
+    request = pb.UpdateConversationRequest(
+        user_id=client.user_id,
+        conversation=pb.Conversation(name=name, **given),
+        update_mask=FieldMask(paths=paths),
+        request_id=request_id or str(uuid.uuid4()),
+        **fields,
+    )
+    return (await client.stub.UpdateConversation(request)).conversation
+
+
+async def test_a_summary_is_kept_beside_the_conversation_and_does_not_count_as_its_use(client):
+    made = await client.create("t")
+    await client.append(made.name, "one", "two")
+    before = await client.stub.GetConversation(
+        pb.GetConversationRequest(user_id=client.user_id, conversation=made.name)
+    )
+    after = await updated(client, made.name, SUMMARY, summary="Of peas.", summary_through_sequence=1)
+    assert (after.summary, after.summary_through_sequence) == ("Of peas.", 1)
+    assert after.update_time == before.conversation.update_time
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        {"expected_summary_through_sequence": 1},
+        {"expected_window_start_sequence": 2},
+        {"expected_title_source": pb.TITLE_SOURCE_FIRST_MESSAGE},
+    ],
+)
+async def test_an_update_of_a_conversation_that_is_not_as_expected_changes_nothing(client, refused, expected):
+    made = await client.create("t")
+    await client.append(made.name, "one", "two")
+    change = updated(client, made.name, SUMMARY, summary="s", summary_through_sequence=2, **expected)
+    told = await refused(change)
+    assert (told.code, told.reason) == ("ABORTED", "CONVERSATION_CHANGED")
+    assert (await updated(client, made.name, ["title"], title="t")).summary == ""
+
+
+async def test_of_two_updates_that_expect_the_same_state_one_is_made_and_its_repetition_is_harmless(client, refused):
+    made = await client.create("t")
+    await client.append(made.name, "one", "two")
+    expected = {
+        "expected_summary_through_sequence": 0,
+        "expected_window_start_sequence": 1,
+        "expected_title_source": pb.TITLE_SOURCE_USER,
+    }
+    first = {"summary": "first", "summary_through_sequence": 2, "request_id": A_UUID, **expected}
+    await updated(client, made.name, SUMMARY, **first)
+    told = await refused(updated(client, made.name, SUMMARY, summary="second", summary_through_sequence=1, **expected))
+    assert told.reason == "CONVERSATION_CHANGED"
+    assert (await updated(client, made.name, SUMMARY, **first)).summary == "first"
+
+
+async def test_a_summary_goes_when_something_it_sums_up_is_superseded(client):
+    made = await client.create("t")
+    await client.append(made.name, "one", "two", "three")
+    await updated(client, made.name, SUMMARY, summary="s", summary_through_sequence=2)
+    await client.append(made.name, "instead of three", supersede_from_sequence=3)
+    assert (await updated(client, made.name, ["title"], title="t")).summary == "s"
+    await client.append(made.name, "instead of two", supersede_from_sequence=2)
+    without = await updated(client, made.name, ["title"], title="t")
+    assert (without.summary, without.summary_through_sequence) == ("", 0)
+
+
+async def test_a_title_is_the_users_unless_it_is_said_to_be_a_models(client):
+    assert (await client.create("t")).title_source == pb.TITLE_SOURCE_USER
+    made = await client.create()
+    assert made.title_source == pb.TITLE_SOURCE_UNSPECIFIED
+    by_model = await updated(
+        client, made.name, ["title", "title_source"], title="Peas", title_source=pb.TITLE_SOURCE_MODEL
+    )
+    assert (by_model.title, by_model.title_source) == ("Peas", pb.TITLE_SOURCE_MODEL)
+    assert (await updated(client, made.name, ["title"], title="Mine")).title_source == pb.TITLE_SOURCE_USER

@@ -6,6 +6,7 @@ import json
 import uuid
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chatbot.v1 import chat_message_pb2 as cm
@@ -48,6 +49,15 @@ async def fill(client):
         conversation=pb.Conversation(expire_time=Timestamp(seconds=4_000_000_000, nanos=1)),
     )
     await client.stub.CreateConversation(request)
+    summed_up = pb.UpdateConversationRequest(
+        user_id=client.user_id,
+        conversation=pb.Conversation(
+            name=one.name, summary="Про сад.", summary_through_sequence=2, title_source=pb.TITLE_SOURCE_MODEL
+        ),
+        update_mask=FieldMask(paths=["summary", "summary_through_sequence", "title_source"]),
+        request_id=str(uuid.uuid4()),
+    )
+    await client.stub.UpdateConversation(summed_up)
 
 
 @pytest.mark.parametrize("there", ["sqlite", "postgres"])
@@ -56,6 +66,7 @@ async def test_what_was_imported_is_exported_as_the_same_bytes(serve, request, t
         await fill(client)
         lines = await exported(client)
         assert lines.count("\n") == 5
+        assert '"summary":"Про сад.","summary_through_sequence":"2"' in lines
     url = None if there == "sqlite" else request.getfixturevalue("postgres_url")
     async with serve(database_url=url, data_dir=tmp_path / "other") as other:
         counts = await take_in(other, lines)
