@@ -106,6 +106,9 @@ class PromptBuilder:
             ChatbotError: What a service answered.
         """
         start = max(conversation.window_start_sequence, 1)
+        if before_sequence is not None and before_sequence <= start:
+            # All of the window is said anew: what stood before it takes its place.
+            start = 1
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
         window, hits = await asyncio.gather(
             self._window(user_id, conversation, start, before_sequence, time_left),
@@ -154,7 +157,13 @@ class PromptBuilder:
         prompt_tokens = fixed_tokens + sum(window_tokens) + sum(r.tokens for r in recalled)
         owner = user_id if conversation.system_prompt else ""
         key = hashlib.sha256(f"{owner}\0{system}".encode()).hexdigest()
-        return BuiltPrompt(prompt, prompt_tokens, n_context, window_moved=cut > 0, system_cache_key=key)
+        return BuiltPrompt(
+            prompt,
+            prompt_tokens,
+            n_context,
+            window_moved=cut > 0 or start < conversation.window_start_sequence,
+            system_cache_key=key,
+        )
 
     async def _window(
         self,
