@@ -59,6 +59,9 @@ DOORS = (
     Door("memory", "CHATBOT_MEMORY_GRPC_PORT", 50052, "chatbot.v1.MemoryService"),
 )
 
+HTTP_PORT_VARIABLE = "CHATBOT_GATEWAY_HTTP_PORT"
+DEFAULT_HTTP_PORT = 8080
+
 
 def parse_arguments(arguments: Sequence[str]) -> Command:
     """Reads the command line.
@@ -132,14 +135,15 @@ def _run(command: Command, console: Console) -> int:
 
     env = service_environment(os.environ, command.model)
     ports = {door.name: chosen_port(env, door.port_variable, door.default_port) for door in DOORS}
-    env |= {door.port_variable: str(port) for door in DOORS if (port := ports[door.name]) is not None}
+    http_port = chosen_port(env, HTTP_PORT_VARIABLE, DEFAULT_HTTP_PORT)
+    by_variable = {door.port_variable: ports[door.name] for door in DOORS} | {HTTP_PORT_VARIABLE: http_port}
+    env |= {variable: str(port) for variable, port in by_variable.items() if port is not None}
     host = reachable_host(env)
-    for door in DOORS:
-        port = ports[door.name]
+    for variable, port in by_variable.items():
         # Asked before anything starts: else the health of whoever is there would be taken for our service's.
         if port is not None and is_taken(host, port):
             raise Failure(
-                f"{host}:{port} cannot be listened on: the port is taken; set {door.port_variable} to a free one.",
+                f"{host}:{port} cannot be listened on: the port is taken; set {variable} to a free one.",
                 exit_code=2,
             )
     logs = logs_dir(data_dir(os.environ))
@@ -154,9 +158,14 @@ def _run(command: Command, console: Console) -> int:
         console=console,
     )
     with backend.up():
+        http = f"http://{_with_port(host, http_port)}"
         if command.name == "chat":
+            console.say(f"The OpenAI-compatible API is at {http}/v1.")
             return backend.run_in_front([str(python), "-m", "client.terminal"])
-        console.say(f"The gateway serves on {host}:{ports['gateway']}; Ctrl-C stops it. Logs are in {logs}.")
+        console.say(
+            f"The gateway serves on {host}:{ports['gateway']} (gRPC) and {http} (the OpenAI-compatible API is at "
+            f"{http}/v1); Ctrl-C stops it. Logs are in {logs}."
+        )
         try:
             backend.run_until_signal()
         except Stopped as stopped:
@@ -192,12 +201,16 @@ def drain_seconds(environ: Mapping[str, str]) -> float:
 
 
 def _service(door: Door, python: Path, host: str, port: int | None) -> Service:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = _with_port(host, port)
     return Service(
         name=door.name,
         command=(str(python), "-m", f"services.{door.name}", "--exit-with-parent"),
         health=f"{address}/{door.health}" if port is not None else "",
     )
+
+
+def _with_port(host: str, port: int | None) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _run_module(

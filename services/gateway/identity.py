@@ -1,6 +1,7 @@
 """Who calls, and how long it waits.
 
-A caller names itself in the metadata `x-user-id-bin` (UTF-8) of a gRPC call; without it, it is the one local user. The
+A caller names itself in the metadata `x-user-id-bin` (UTF-8) of a gRPC call, or in the header
+`X-User-Id` (UTF-8) of an HTTP request; without it, it is the one local user. The
 name is trusted: the gateway listens on loopback, or behind something that has checked who calls and sets the header.
 """
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 USER_ID_KEY = "x-user-id-bin"
+USER_ID_HEADER = "x-user-id"
 LOCAL_USER = "local"
 
 
@@ -53,6 +55,17 @@ class Credentials:
             return cls(user_id=value.decode() if isinstance(value, bytes) else value)
         except UnicodeDecodeError:
             raise invalid_field(f"metadata {USER_ID_KEY}", "must be valid UTF-8") from None
+
+    @classmethod
+    def of_headers(cls, headers: Iterable[tuple[bytes, bytes]]) -> Credentials:
+        """Returns what an HTTP request's headers say, their names in lower case.
+
+        Raises:
+            InvalidArgument: It is said twice, or no text.
+        """
+        return cls.of_metadata(
+            (USER_ID_KEY, value) for name, value in headers if name.decode("latin-1") == USER_ID_HEADER
+        )
 
 
 class Identity(Protocol):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from chatbot.v1 import inference_service_pb2 as inference_pb
 from chatbot.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -136,6 +138,20 @@ class Peers:
         )
         self.memory = MemoryPeer(self._memory_channel, settings.memory_timeout_seconds)
         self.inference = InferencePeer(self._inference_channel, settings.inference_timeout_seconds)
+
+    async def check_memory(self, time_left: float) -> None:
+        """Returns where the memory service serves.
+
+        Raises:
+            MemoryUnavailable: It does not.
+        """
+        stub: Any = HealthStub(self._memory_channel)  # its type stubs name no methods
+        try:
+            answer = await stub.Check(HealthCheckRequest(), timeout=time_left)
+        except grpc.aio.AioRpcError as failure:
+            raise _memory_error(failure) from None
+        if answer.status != HealthCheckResponse.SERVING:
+            raise errors.MemoryUnavailable("The memory service does not serve yet.", retry_after=1.0)
 
     async def close(self) -> None:
         """Closes the channels."""

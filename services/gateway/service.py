@@ -9,9 +9,13 @@ from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
 from services.gateway.chat_calls import ChatCalls
 from services.gateway.chat_turn import ChatTurns
 from services.gateway.history import History
+from services.gateway.http import AppParts, Callers, HttpServer, Metrics, build_app
+from services.gateway.http.probes import probe_routes
 from services.gateway.identity import TrustedIdentity
+from services.gateway.openai_api import openai_routes
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
+from services.gateway.settings import entries
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class GatewayService:
-    """Runs `ChatService`. To be made on the event loop that it runs on."""
+    """Runs `ChatService` and the HTTP door beside it. To be made on the event loop that it runs on."""
 
     full_names = (DESCRIPTOR.services_by_name["ChatService"].full_name,)
     port_variable = variable_name("gateway_grpc_port")
@@ -33,13 +37,40 @@ class GatewayService:
         self._turns = ChatTurns(self._peers, self._history, settings)
         self._identity = TrustedIdentity()
         self._calls = ChatCalls(self._peers, self._turns)
+        metrics = Metrics()
+        callers = Callers(self._identity)
+        self.http = HttpServer(
+            build_app(
+                AppParts(
+                    routes=[
+                        *probe_routes(self._peers, metrics),
+                        *openai_routes(self._peers, self._calls, callers, metrics),
+                    ],
+                    hosts=frozenset(entries(settings.gateway_http_hosts)),
+                    origins=entries(settings.gateway_http_origins),
+                    metrics=metrics,
+                )
+            ),
+            settings.bind_host,
+            settings.gateway_http_port,
+        )
+        """The HTTP door; listens once `start` has returned."""
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
         add_ChatServiceServicer_to_server(ChatServicer(self._calls, self._identity), server)
 
     async def start(self) -> None:
-        """Nothing has to be ready before calls are taken: a service that does not answer is told call by call."""
+        """Opens the HTTP door. Nothing has to be ready behind it: a service that does not answer is told call by call.
+
+        Raises:
+            StartupError: Its port is taken or may not be used.
+        """
+        await self.http.start()
+
+    async def drain(self, grace: float) -> None:
+        """See `services.rpc.server.Drainable`."""
+        await self.http.stop(grace)
 
     async def stop(self) -> None:
         """Stores what replies are left to store, then closes the channels."""

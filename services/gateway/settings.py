@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from services.rpc.settings import CommonSettings, Port, Seconds
 
@@ -12,7 +12,19 @@ from services.rpc.settings import CommonSettings, Port, Seconds
 class GatewaySettings(CommonSettings):
     """What the gateway reads from the environment at start."""
 
-    gateway_http_port: Port = Field(8080, description="Reserved for the gateway's HTTP face.")
+    gateway_http_port: Port = Field(
+        8080, description="Port of the gateway for HTTP: the OpenAI-compatible API and the page in the browser."
+    )
+    gateway_http_hosts: str = Field(
+        "",
+        description="Names that HTTP requests may be addressed to, separated by commas: `chat.example, gateway`. "
+        "`localhost` and plain addresses always may.",
+    )
+    gateway_http_origins: str = Field(
+        "",
+        description="Origins whose pages may call the gateway from a browser, separated by commas: "
+        "`https://chat.example`. Default: its own pages alone.",
+    )
     memory_address: str = Field(
         "",
         description="Where the memory service is: `host:port` or a gRPC target such as `dns:///memory:50052`. "
@@ -47,3 +59,24 @@ class GatewaySettings(CommonSettings):
     inference_timeout_seconds: Seconds = Field(
         30.0, description="Longest wait for one answer of the inference service other than a reply."
     )
+
+    @field_validator("gateway_http_hosts")
+    @classmethod
+    def _are_names(cls, value: str) -> str:
+        if any(set(name) & set("/:*") for name in entries(value)):
+            raise ValueError("must be names without port or scheme, such as chat.example, separated by commas")
+        return value
+
+    @field_validator("gateway_http_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in entries(value):
+            scheme, found, place = origin.partition("://")
+            if scheme not in {"http", "https"} or not found or not place or "/" in place:
+                raise ValueError("must be origins such as https://chat.example, separated by commas")
+        return value
+
+
+def entries(listed: str) -> tuple[str, ...]:
+    """Returns what a setting lists, in lower case."""
+    return tuple(entry.strip().lower() for entry in listed.split(",") if entry.strip())

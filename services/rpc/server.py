@@ -76,6 +76,14 @@ class Losable(Protocol):
 
 
 @runtime_checkable
+class Drainable(Protocol):
+    """A service that also takes calls which do not come through the gRPC server."""
+
+    async def drain(self, grace: float) -> None:
+        """Takes no new calls and gives those under way `grace` seconds. Called once, also where `start` failed."""
+
+
+@runtime_checkable
 class Intermittent(Protocol):
     """A service that stands on something that may be out of reach for a while."""
 
@@ -154,12 +162,15 @@ class Server:
         if grace > 0:
             await asyncio.sleep(min(_NOT_SERVING_NOTICE_SECONDS, grace))
         draining = asyncio.create_task(self._server.stop(grace))
+        other_doors = asyncio.create_task(self._service.drain(grace)) if isinstance(self._service, Drainable) else None
         # Whoever watches the health holds a call open for good: the drain waits for the service's calls only.
         idle = asyncio.create_task(self._outcomes.wait_until_idle())
         await asyncio.wait({draining, idle}, return_when=asyncio.FIRST_COMPLETED)
         await self._server.stop(_LAST_WORDS_SECONDS)
         await draining
         idle.cancel()
+        if other_doors is not None:
+            await other_doors
         await self._service.stop()
 
     async def _follow(self, service: Intermittent) -> None:

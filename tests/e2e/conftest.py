@@ -18,7 +18,8 @@ from tests.e2e.stack import SERVICES, Doors, Stack, free_ports
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The services, started once; a test that stops one starts it again."""
     folder = tmp_path_factory.mktemp("stack")
-    running = Stack(folder, dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True)))
+    http_port, *ports = free_ports(1 + len(SERVICES))
+    running = Stack(folder, dict(zip(SERVICES, ports, strict=True)), http_port)
     try:
         running.start()
         yield running

@@ -44,6 +44,7 @@ class Stack:
 
     folder: Path
     ports: dict[str, int]
+    http_port: int
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -57,6 +58,7 @@ class Stack:
         ports = {f"CHATBOT_{name.upper()}_GRPC_PORT": str(port) for name, port in self.ports.items()}
         paths = os.pathsep.join([str(ROOT), str(ROOT / "gen")])
         environment = {**os.environ, "PYTHONPATH": paths, "CHATBOT_DATA_DIR": str(self.data_dir), **ports}
+        environment["CHATBOT_GATEWAY_HTTP_PORT"] = str(self.http_port)
         # Without compiled files on the disk every start compiles torch anew.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         return environment

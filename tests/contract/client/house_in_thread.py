@@ -50,6 +50,7 @@ async def _start(running: contextlib.AsyncExitStack, folder: Path, engine: FakeE
     gateway = GatewaySettings(
         data_dir=folder,
         gateway_grpc_port=0,
+        gateway_http_port=0,
         inference_address=await run(InferenceService(inference, load_engine=lambda *_: engine), inference),
         memory_address=await run(MemoryService(memory, embedder=FakeEmbedder()), memory),
         reply_reserve_tokens=50,

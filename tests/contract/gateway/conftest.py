@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from chatbot.v1.chat_service_pb2_grpc import ChatServiceStub
@@ -51,13 +52,28 @@ async def house(tmp_path: Path, engine: FakeEngine) -> AsyncIterator[House]:
         settings = GatewaySettings(
             data_dir=tmp_path,
             gateway_grpc_port=0,
+            gateway_http_port=0,
             memory_address=f"127.0.0.1:{servers['memory'].port}",
             inference_address=f"127.0.0.1:{servers['inference'].port}",
             reply_reserve_tokens=50,
         )
-        servers["gateway"] = await run(GatewayService(settings), settings)
+        gateway = GatewayService(settings)
+        servers["gateway"] = await run(gateway, settings)
         channels = {
             name: await running.enter_async_context(open_channel(f"127.0.0.1:{server.port}"))
             for name, server in servers.items()
         }
-        yield House(engine, servers, ChatServiceStub(channels["gateway"]), MemoryServiceStub(channels["memory"]))
+        yield House(
+            engine,
+            servers,
+            ChatServiceStub(channels["gateway"]),
+            MemoryServiceStub(channels["memory"]),
+            gateway.http.address,
+        )
+
+
+@pytest.fixture
+async def http(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the house's HTTP door."""
+    async with httpx.AsyncClient(base_url=house.http_address, timeout=30) as client:
+        yield client

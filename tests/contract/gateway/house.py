@@ -22,6 +22,7 @@ class House:
     servers: dict[str, Server]
     chat: ChatServiceStub
     memory: MemoryServiceStub
+    http_address: str
 
     async def say(self, text: str, conversation: str = "", **fields: object) -> list[chat_pb.ChatResponse]:
         request = chat_pb.ChatRequest(conversation=conversation, text=text, **fields)

@@ -43,6 +43,7 @@ async def test_a_conversation_stays_with_its_replica_and_moves_only_when_that_is
         settings = GatewaySettings(
             data_dir=tmp_path,
             gateway_grpc_port=0,
+            gateway_http_port=0,
             memory_address=f"127.0.0.1:{memory.port}",
             inference_address="ipv4:" + ",".join(f"127.0.0.1:{replica.port}" for replica in replicas),
         )

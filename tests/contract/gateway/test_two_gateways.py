@@ -32,6 +32,7 @@ async def other(house: House, tmp_path: Path):
     settings = GatewaySettings(
         data_dir=tmp_path,
         gateway_grpc_port=0,
+        gateway_http_port=0,
         memory_address=f"127.0.0.1:{house.servers['memory'].port}",
         inference_address=f"127.0.0.1:{house.servers['inference'].port}",
         reply_reserve_tokens=50,

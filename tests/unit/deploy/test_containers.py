@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.launch.cli import DOORS
+from deploy.launch.cli import DEFAULT_HTTP_PORT, DOORS
 from deploy.launch.places import CHECKOUT
 from services.gateway.settings import GatewaySettings
 from services.inference.settings import InferenceSettings
@@ -56,7 +56,8 @@ def test_compose_accepts_the_file(profile):
 
 def test_only_the_gateway_is_published_and_only_on_loopback(services):
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"gateway": [f"127.0.0.1:{PORTS['gateway']}:{PORTS['gateway']}"]}
+    ports = (PORTS["gateway"], DEFAULT_HTTP_PORT)
+    assert published == {"gateway": [f"127.0.0.1:{port}:{port}" for port in ports]}
 
 
 def test_every_variable_of_a_container_is_a_setting_of_its_service(services):

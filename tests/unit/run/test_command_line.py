@@ -83,7 +83,7 @@ def test_a_taken_port_is_told_in_one_sentence(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         env = {**os.environ, "CHATBOT_MEMORY_GRPC_PORT": str(port), "CHATBOT_DATA_DIR": str(tmp_path)}
-        env |= {"CHATBOT_GATEWAY_GRPC_PORT": "0", "CHATBOT_INFERENCE_GRPC_PORT": "0"}
+        env |= {f"CHATBOT_{door}_PORT": "0" for door in ("GATEWAY_GRPC", "GATEWAY_HTTP", "INFERENCE_GRPC")}
         done = subprocess.run([sys.executable, RUN_PY], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == (
@@ -95,7 +95,7 @@ def test_a_taken_port_is_told_in_one_sentence(tmp_path):
 def test_a_data_folder_that_cannot_be_written_to_is_told_in_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     env = {**os.environ, "CHATBOT_DATA_DIR": str(tmp_path / "file" / "data")}
-    env |= {f"CHATBOT_{name}_GRPC_PORT": "0" for name in ("GATEWAY", "MEMORY", "INFERENCE")}
+    env |= {f"CHATBOT_{d}_PORT": "0" for d in ("GATEWAY_GRPC", "GATEWAY_HTTP", "MEMORY_GRPC", "INFERENCE_GRPC")}
     done = subprocess.run([sys.executable, RUN_PY], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: The data folder {tmp_path}/file/data cannot be written to")
