@@ -16,6 +16,7 @@ from services.gateway.openai_api import openai_routes
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
 from services.gateway.settings import entries
+from services.gateway.web import web_routes
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class GatewayService:
                     routes=[
                         *probe_routes(self._peers, metrics),
                         *openai_routes(self._peers, self._calls, callers, metrics),
+                        *web_routes(self._calls, callers),
                     ],
                     hosts=frozenset(entries(settings.gateway_http_hosts)),
                     origins=entries(settings.gateway_http_origins),

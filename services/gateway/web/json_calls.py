@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from chatbot.v1.chat_service_pb2 import DESCRIPTOR
+from services.gateway.http.failures import note_outcome
 from services.gateway.web.json_lines import JsonLines, as_error, error_response
 from services.rpc.errors import InvalidArgument
 
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from services.gateway.chat_calls import ChatCalls
+    from services.gateway.http import Callers
     from services.gateway.identity import Caller
-
-    FindCaller = Callable[[Request], Awaitable[Caller]]
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Room for a message of 1,000,000 bytes in which every character is written as an escape."""
@@ -48,8 +48,8 @@ class _Method:
 class JsonCalls:
     """Answers the calls. An ASGI application whose path has the parameter `method`."""
 
-    def __init__(self, calls: ChatCalls, find_caller: FindCaller) -> None:
-        self._find_caller = find_caller
+    def __init__(self, calls: ChatCalls, callers: Callers) -> None:
+        self._callers = callers
         self._methods = {
             method.name: _Method(
                 GetMessageClass(method.input_type), getattr(calls, _snake(method.name)), method.server_streaming
@@ -65,7 +65,9 @@ class JsonCalls:
         except ClientDisconnect:
             return
         except Exception as failure:
-            response = error_response(as_error(failure))
+            error = as_error(failure)
+            note_outcome(scope, error.reason)
+            response = error_response(error)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -77,7 +79,7 @@ class JsonCalls:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _refusal(415, "NOT_JSON", "Content-Type must be application/json.")
         # Before the body is read: who may not call shall cost nothing.
-        caller = await self._find_caller(request)
+        caller = await self._callers.of(request)
         body = await _body(request)
         if body is None:
             return _refusal(413, "BODY_TOO_LARGE", f"The body may have up to {MAX_BODY_BYTES} bytes.")

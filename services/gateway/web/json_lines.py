@@ -11,6 +11,7 @@ import structlog
 from google.protobuf.json_format import MessageToJson
 from starlette.responses import JSONResponse, Response
 
+from services.gateway.http.failures import note_outcome
 from services.rpc.errors import ChatbotError, InternalError
 from services.rpc.log import where
 
@@ -68,6 +69,7 @@ class JsonLines(Response):
                     await _send_line(send, MessageToJson(message, indent=None, ensure_ascii=False))
         except Exception as failure:
             error = as_error(failure)
+            note_outcome(scope, error.reason)
             if not begun:
                 await error_response(error)(scope, receive, send)
                 return
@@ -103,6 +105,8 @@ def error_body(error: ChatbotError) -> Mapping[str, object]:
 def error_response(error: ChatbotError) -> Response:
     """Returns the answer that tells an error."""
     headers = dict(_HEADERS)
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     return JSONResponse(error_body(error), error.http_status, headers)

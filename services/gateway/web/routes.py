@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from services.gateway.chat_calls import ChatCalls
-    from services.gateway.web.json_calls import FindCaller
+    from services.gateway.http import Callers
 
 
-def routes(calls: ChatCalls, find_caller: FindCaller) -> list[BaseRoute]:
+def web_routes(calls: ChatCalls, callers: Callers) -> list[BaseRoute]:
     """Returns the page at `/`, its files, and the calls that it makes.
 
     Args:
         calls: What `ChatService` does.
-        find_caller: Finds out who makes an HTTP request.
+        callers: Tells who makes a request.
     """
     return [
         Route("/", page),
         Mount(ASSETS_PATH, assets()),
-        Route("/api/v1/ChatService/{method}", JsonCalls(calls, find_caller)),
+        Route("/api/v1/ChatService/{method}", JsonCalls(calls, callers)),
     ]

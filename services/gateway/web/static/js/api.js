@@ -6,9 +6,10 @@ const PATH = "/api/v1/ChatService/";
 const KEY = "key";
 
 export class CallError extends Error {
-  constructor({ message = "", reason = "INTERNAL", metadata = {}, retryAfter = null } = {}) {
+  constructor({ message = "", reason, code, metadata = {}, retryAfter = null } = {}) {
     super(message);
-    this.reason = reason;
+    // What stands before the calls answers in OpenAI's form, where it is a code.
+    this.reason = reason ?? code?.toUpperCase() ?? "INTERNAL";
     this.metadata = metadata;
     this.retryAfter = retryAfter;
   }
@@ -81,6 +82,7 @@ export async function* stream(method, body, signal) {
   const response = await post(method, body, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
+  let ended = false;
   try {
     for (;;) {
       let part;
@@ -90,7 +92,8 @@ export async function* stream(method, body, signal) {
         if (failure.name === "AbortError") throw failure;
         throw lost();
       }
-      if (part.done) return;
+      ended = part.done;
+      if (ended) return;
       const lines = (rest + part.value).split("\n");
       rest = lines.pop();
       for (const line of lines) {
@@ -100,6 +103,6 @@ export async function* stream(method, body, signal) {
       }
     }
   } finally {
-    reader.cancel().catch(() => {});
+    if (!ended) reader.cancel().catch(() => {});
   }
 }

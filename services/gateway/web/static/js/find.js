@@ -89,6 +89,10 @@ export function findView(close) {
       dialog.at = (at + step + results.length) % results.length;
       changed();
       requestAnimationFrame(() => document.getElementById(`found-${dialog.at}`)?.scrollIntoView({ block: "nearest" }));
+    } else if (event.key === "Escape") {
+      // The browser would empty the box first.
+      event.preventDefault();
+      close();
     } else if (event.key === "Enter" && results[at]) {
       event.preventDefault();
       go(results[at]);
