@@ -38,6 +38,7 @@ class Turn {
     this.text = text;
     this.supersedeFrom = supersedeFrom;
     this.requestId = crypto.randomUUID();
+    this.createId = crypto.randomUUID();
     /** Messages that this turn takes off the page, to be put back where it fails. */
     this.replaced = [];
     this.begin();
@@ -97,7 +98,9 @@ class Turn {
   async attempt() {
     const { chat } = this;
     const { signal } = this.controller;
-    if (chat.name === "" && chat.systemPrompt !== "") adopt(chat, await create(this.text, chat.systemPrompt, this.requestId));
+    if (chat.name === "" && chat.systemPrompt !== "") {
+      adopt(chat, await create(this.text, chat.systemPrompt, this.createId));
+    }
     const request = { conversation: chat.name, requestId: this.requestId, sampling: sampling(), recall: recall() };
     if (this.method === "Chat") {
       request.text = this.text;
