@@ -107,6 +107,7 @@ async def test_what_was_recalled_stands_beside_the_reply_and_opens_where_it_was_
     page = await reader.open()
     await say(page, "My tomatoes grow on the balcony")
     await page.get_by_role("button", name="New chat").click()
+    await expect(page.get_by_role("heading", name="What is on your mind?")).to_be_visible()
     await say(page, "Where do my tomatoes grow?")
     recalled = page.get_by_role("complementary", name="Recalled").get_by_role("link", name=re.compile("balcony"))
     column, aside = await page.locator(".reply .prose").bounding_box(), await recalled.bounding_box()

@@ -65,8 +65,16 @@ function drawnBlock(token) {
   return block;
 }
 
+const spoken = (block) => (block.querySelector("pre") ?? block).textContent;
+
 const isShown = (token) => token.type !== "space" && token.type !== "def";
 
+/** Has a reply, or what is left of it, read out. */
+export function announceMarkdown(text) {
+  announce(DOMPurify.sanitize(marked.parse(text), ALLOWED).textContent);
+}
+
+/** Says by `settled` how much of the source is in blocks that cannot change any more, and so was read out. */
 class ChatMarkdown extends HTMLElement {
   #text = "";
   #live = false;
@@ -94,11 +102,6 @@ class ChatMarkdown extends HTMLElement {
     if (live === this.#live) return;
     this.#live = live;
     if (!live) this.#schedule();
-  }
-
-  disconnectedCallback() {
-    // The whole reply takes its place: what was still open has not been read out yet.
-    if (this.#live) announce([...this.children].slice(this.#settledBlocks).map((block) => block.textContent).join("\n"));
   }
 
   #forget() {
@@ -156,10 +159,11 @@ class ChatMarkdown extends HTMLElement {
     for (let number = 0; number < blocks; number += 1) {
       const block = this.children[this.#settledBlocks + number];
       block.finish?.();
-      announce(block.textContent);
+      announce(spoken(block));
     }
     this.#settled += raw.length;
     this.#settledBlocks += blocks;
+    this.dispatchEvent(new CustomEvent("settled", { detail: this.#settled }));
     this.#open = this.#open.slice(blocks);
   }
 

@@ -127,7 +127,7 @@ function recalledView(recalled) {
       ${recalled.map((each) => {
         const who = speakerOf(each);
         return html`<li>
-          <a href="#/${each.conversation}/${each.sequence}" aria-label="${t("recalledOpen", who, when(each.createTime))}. ${each.content}">
+          <a href="#/${each.conversation}/${each.sequence}" title=${t("recalledOpen")}>
             <span class="where">${who} · ${when(each.createTime)}</span>
             <span class="what">${each.content}</span>
           </a>
@@ -177,7 +177,14 @@ export function writingView(turn) {
   const state = turn.waiting ? t("waiting", turn.waiting) : t(turn.phase === "writing" && turn.reply ? "replying" : "thinking");
   return html`<article class="message reply writing" aria-label=${t("model")} aria-busy=${turn.running} data-message="writing">
     ${turn.reply
-      ? html`<chat-markdown class="prose" .live=${turn.running} .text=${turn.reply}></chat-markdown>`
+      ? html`<chat-markdown
+          class="prose"
+          .live=${turn.running}
+          .text=${turn.reply}
+          @settled=${(event) => {
+            turn.spoken = event.detail;
+          }}
+        ></chat-markdown>`
       : nothing}
     ${turn.running
       ? html`<p class="status"><span class="pulse" aria-hidden="true"></span><span>${state}</span>

@@ -3,6 +3,7 @@
 import { CallError, stream } from "./api.js";
 import { create, listConversations, refresh } from "./conversations.js";
 import { explain, heard, isPassing, pause, waitFor } from "./failures.js";
+import { announceMarkdown } from "./markdown.js";
 import { changed, keepDraft, newChat, state } from "./state.js";
 import { keepNotes, refreshEnd, sequenceOf } from "./transcript.js";
 
@@ -50,6 +51,8 @@ class Turn {
     this.phase = "sending";
     this.reply = "";
     this.tokens = 0;
+    /** How much of the reply was read out. */
+    this.spoken = 0;
     this.recalled = [];
     this.started = null;
     this.failure = null;
@@ -144,6 +147,7 @@ class Turn {
     if (!this.started.replayed) keepNotes(message, { recalled: this.recalled, speed, first });
     this.chat.messages.push(message);
     this.chat.turn = null;
+    announceMarkdown((message.content ?? "").slice(this.spoken));
   }
 
   /** Puts the page right after the reply was stopped: the server stores it as far as it got. */
