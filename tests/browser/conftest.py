@@ -63,5 +63,3 @@ def axe() -> str:
     if not AXE.exists():
         pytest.skip("the tests of accessibility need axe-core: run `npm ci` in .ci")
     return AXE.read_text(encoding="utf-8")
-
-

@@ -23,7 +23,7 @@ from services.rpc.server import Server
 
 
 def scripted(replies: dict[str, str | Iterator[str]], **options: object) -> FakeEngine:
-    """Returns an engine that answers what the last message has a key of, an iterator's next, and `Hello there.` otherwise."""
+    """Returns an engine that answers by what the last message has in it, with an iterator's next, or `Hello there.`"""
 
     def reply(prompt: str) -> list[str]:
         said = prompt.rpartition("\n<user>")[2]
@@ -78,13 +78,16 @@ class Reader:
         options = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **options}
         context = await self.browser.new_context(**options)
         context.set_default_timeout(15_000)
-        context.on("request", lambda request: self.requests.append(request))
+        context.on("request", self._on_request)
         page = await context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._on_console)
         self.pages.append(page)
         await page.goto(self.address + path)
         return page
+
+    def _on_request(self, request: Request) -> None:
+        self.requests.append(request)
 
     def _on_console(self, line: ConsoleMessage) -> None:
         # The browser notes answers with an error's status by itself; what the page makes of them is seen on it.

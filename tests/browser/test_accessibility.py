@@ -25,7 +25,16 @@ def rows(seeds: int) -> str:  # a comment
 |---|---|
 | 1 | 2 |
 """
-WIDE = "unbreakable" * 20 + "\n\n```text\n" + "wide " * 60 + "\n```\n\n| " + " | ".join(["heading"] * 12) + " |\n" + "|---" * 12 + "|"
+WIDE = (
+    "unbreakable" * 20
+    + "\n\n```text\n"
+    + "wide " * 60
+    + "\n```\n\n| "
+    + " | ".join(["heading"] * 12)
+    + " |\n"
+    + "|---" * 12
+    + "|"
+)
 
 
 @pytest.fixture

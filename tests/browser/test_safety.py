@@ -97,7 +97,9 @@ async def test_the_browser_is_told_to_run_and_ask_nothing_else(reader: Reader):
     page = await reader.open()
     blocked = await page.evaluate(
         """async () => {
-            const violated = new Promise((done) => addEventListener("securitypolicyviolation", (e) => done(e.effectiveDirective)));
+            const violated = new Promise((done) => {
+                addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
+            });
             fetch("https://example.org/").catch(() => {});
             return violated;
         }"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ def error_response(error: ChatbotError) -> Response:
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     return JSONResponse(error_body(error), error.http_status, headers)
 
 
