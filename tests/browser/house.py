@@ -23,7 +23,7 @@ from services.rpc.server import Server
 
 
 def scripted(replies: dict[str, str | Iterator[str]], **options: object) -> FakeEngine:
-    """Returns an engine that answers by what the last message has in it, with an iterator's next, or `Hello there.`"""
+    """Returns an engine that answers by what the last message has in it, with an iterator's next, or says hello."""
 
     def reply(prompt: str) -> list[str]:
         said = prompt.rpartition("\n<user>")[2]
