@@ -72,6 +72,7 @@ async def opened(
             {
                 **common,
                 "gateway_grpc_port": 0,
+                "gateway_http_port": 0,
                 "memory_address": memory,
                 "inference_address": inference,
                 "memory_timeout_seconds": _SEARCH_WAIT_SECONDS,

@@ -94,11 +94,17 @@ class ChatTurns:
         conversation = memory_pb.Conversation()
         if request.conversation:
             conversation = await self._history.conversation(caller, request.conversation)
+        supersede_from = _supersede_from(request, conversation)
         async with AsyncExitStack() as claims:
             # A new conversation follows from its request, so the turn is claimed before it exists.
             claims.enter_context(self._busy.claim(caller.user_id, conversation.name or request.request_id))
             built = await self._prompts.build(
-                caller.user_id, conversation, request.text, recall, time_left=caller.time_left()
+                caller.user_id,
+                conversation,
+                request.text,
+                recall,
+                before_sequence=supersede_from,
+                time_left=caller.time_left(),
             )
             if not conversation.name:
                 conversation = await self._history.create(caller, request.text, request.request_id)
@@ -107,7 +113,7 @@ class ChatTurns:
             # seen by appending.
             await claims.enter_async_context(self._busy.hold(caller, conversation.name))
             message, replayed = await self._history.append_message(
-                caller, conversation, request.text, request.request_id
+                caller, conversation, request.text, request.request_id, supersede_from
             )
             if replayed:
                 outcome = await self._history.stored_reply(caller, message, request.request_id)
@@ -261,6 +267,15 @@ class ChatTurns:
                 self._upkeep.after_turn(turn.user_id, turn.state, turn.built, turn.message, stored)
         if stored is not None:
             yield chat_pb.ReplyFinished(message=stored, timings=timings)
+
+
+def _supersede_from(request: chat_pb.ChatRequest, conversation: memory_pb.Conversation) -> int | None:
+    if not request.HasField("supersede_from_sequence"):
+        return None
+    sequence = request.supersede_from_sequence
+    if not 1 <= sequence <= conversation.last_sequence:
+        raise errors.invalid_field("supersede_from_sequence", "must be the sequence of a message of the conversation")
+    return sequence
 
 
 def _started(turn: Turn, started: inference_pb.GenerateResponse.Started) -> chat_pb.ReplyStarted:

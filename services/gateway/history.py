@@ -63,9 +63,21 @@ class History:
         return response.conversation
 
     async def append_message(
-        self, caller: Caller, conversation: memory_pb.Conversation, text: str, request_id: str
+        self,
+        caller: Caller,
+        conversation: memory_pb.Conversation,
+        text: str,
+        request_id: str,
+        supersede_from: int | None = None,
     ) -> tuple[ChatMessage, bool]:
         """Stores the user's message; returns it, and whether it had been stored before.
+
+        Args:
+            caller: Whose.
+            conversation: As it was read.
+            text: What is said.
+            request_id: Of the turn.
+            supersede_from: Sequence from which earlier messages are superseded; None: nothing is.
 
         Raises:
             ConversationBusy: The conversation has gone on since it was read.
@@ -77,6 +89,7 @@ class History:
             request_id=request_id,
             # Another gateway may have begun a turn since the conversation was read.
             expected_last_sequence=conversation.last_sequence,
+            supersede_from_sequence=supersede_from,
         )
         try:
             response = await self._memory.call(self._memory.stub.AppendMessages, append, caller.time_left())

@@ -116,7 +116,14 @@ class PromptBuilder:
             ContextTooLong: System prompt and text alone do not fit the model's context.
             ChatbotError: What a service answered.
         """
+        summarised = conversation.summary_through_sequence
+        if before_sequence is not None and before_sequence <= summarised:
+            # Some of what was summed up is said anew, so the summary no longer holds.
+            summarised = 0
         start = max(conversation.window_start_sequence, 1)
+        if before_sequence is not None and before_sequence <= start:
+            # All of the window is said anew: what stood before it takes its place.
+            start = summarised + 1
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
         window, hits = await asyncio.gather(
             self._window(user_id, conversation, start, before_sequence, time_left),
@@ -127,7 +134,7 @@ class PromptBuilder:
         said = ChatMessage(role=ROLE_USER, content="\n\n".join([*unanswered, text]))
         system = conversation.system_prompt or self._settings.system_prompt
         opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
-        summary = context.summary_block(conversation.summary) if conversation.summary else ""
+        summary = context.summary_block(conversation.summary) if summarised else ""
         counts, summary_counts = await asyncio.gather(
             self._peers.inference.count_messages([*opening, *window, said], time_left),
             self._peers.inference.count_texts([f"{summary}\n\n"] if summary else [], time_left),
@@ -181,7 +188,7 @@ class PromptBuilder:
             Window(tuple(window), tuple(window_tokens), budget),
             prompt_tokens,
             n_context,
-            window_moved=cut > 0,
+            window_moved=cut > 0 or start < conversation.window_start_sequence,
             system_cache_key=key,
         )
 

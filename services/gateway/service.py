@@ -19,6 +19,7 @@ from services.gateway.servicer import ChatServicer
 from services.gateway.settings import entries
 from services.gateway.upkeep import Upkeep
 from services.gateway.user_limits import UserLimits
+from services.gateway.web import web_routes
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class GatewayService:
                     routes=[
                         *probe_routes(self._peers, metrics, callers),
                         *self._openai.routes,
+                        *web_routes(self._calls, callers),
                     ],
                     hosts=frozenset(entries(settings.gateway_http_hosts)),
                     origins=entries(settings.gateway_http_origins),

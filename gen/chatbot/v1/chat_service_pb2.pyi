@@ -29,18 +29,20 @@ class RecallConfig(_message.Message):
     def __init__(self, enabled: _Optional[bool] = ..., limit: _Optional[int] = ..., max_tokens: _Optional[int] = ..., min_similarity: _Optional[float] = ..., min_word_share: _Optional[float] = ...) -> None: ...
 
 class ChatRequest(_message.Message):
-    __slots__ = ("conversation", "text", "request_id", "sampling", "recall")
+    __slots__ = ("conversation", "text", "request_id", "sampling", "recall", "supersede_from_sequence")
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     RECALL_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDE_FROM_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     conversation: str
     text: str
     request_id: str
     sampling: _inference_service_pb2.SamplingConfig
     recall: RecallConfig
-    def __init__(self, conversation: _Optional[str] = ..., text: _Optional[str] = ..., request_id: _Optional[str] = ..., sampling: _Optional[_Union[_inference_service_pb2.SamplingConfig, _Mapping]] = ..., recall: _Optional[_Union[RecallConfig, _Mapping]] = ...) -> None: ...
+    supersede_from_sequence: int
+    def __init__(self, conversation: _Optional[str] = ..., text: _Optional[str] = ..., request_id: _Optional[str] = ..., sampling: _Optional[_Union[_inference_service_pb2.SamplingConfig, _Mapping]] = ..., recall: _Optional[_Union[RecallConfig, _Mapping]] = ..., supersede_from_sequence: _Optional[int] = ...) -> None: ...
 
 class ReplyStarted(_message.Message):
     __slots__ = ("conversation", "message", "model", "sampling", "prompt_tokens", "cached_tokens", "recalled", "replayed")

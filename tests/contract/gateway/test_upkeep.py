@@ -74,17 +74,25 @@ def open_house(tmp_path: Path, engine: FakeEngine) -> Open:
             settings = GatewaySettings(
                 data_dir=tmp_path,
                 gateway_grpc_port=0,
+                gateway_http_port=0,
                 memory_address=f"127.0.0.1:{servers['memory'].port}",
                 inference_address=f"127.0.0.1:{servers['inference'].port}",
                 reply_reserve_tokens=50,
                 summaries=summaries,
             )
-            servers["gateway"] = await run(GatewayService(settings), settings)
+            gateway = GatewayService(settings)
+            servers["gateway"] = await run(gateway, settings)
             channels = {
                 name: await running.enter_async_context(open_channel(f"127.0.0.1:{server.port}"))
                 for name, server in servers.items()
             }
-            yield House(engine, servers, ChatServiceStub(channels["gateway"]), MemoryServiceStub(channels["memory"]))
+            yield House(
+                engine,
+                servers,
+                ChatServiceStub(channels["gateway"]),
+                MemoryServiceStub(channels["memory"]),
+                gateway.http.address,
+            )
 
     return opened
 
@@ -248,6 +256,7 @@ async def test_of_two_gateways_that_sum_up_the_same_one_stores_it(open_house: Op
     async with open_house("on") as house:
         settings = GatewaySettings(
             gateway_grpc_port=0,
+            gateway_http_port=0,
             memory_address=f"127.0.0.1:{house.servers['memory'].port}",
             inference_address=f"127.0.0.1:{house.servers['inference'].port}",
             reply_reserve_tokens=50,
@@ -257,7 +266,7 @@ async def test_of_two_gateways_that_sum_up_the_same_one_stores_it(open_house: Op
         await other.bind()
         await other.start()
         async with open_channel(f"127.0.0.1:{other.port}") as channel:
-            second = House(house.engine, house.servers, ChatServiceStub(channel), house.memory)
+            second = House(house.engine, house.servers, ChatServiceStub(channel), house.memory, house.http_address)
             conversation = ""
             for turn in range(40):
                 speaker = (house, second)[turn % 2]
