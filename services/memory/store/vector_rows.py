@@ -9,8 +9,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from services.memory.store.hot_statement import HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
 from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
+_USER_LOG = HotStatement(select(_u.last_position, _u.deletion_counter).where(_u.user_id == bindparam("wanted_user")))
+_LAST_AWAITED = HotStatement(select(func.max(_q.message_id)).where(_q.user_id == bindparam("wanted_user"), _q.awaited))
+
 
 def user_log(connection: Connection, user_id: str) -> UserLog | None:
     """Returns where the user's log stands; None where the user never had a vector."""
-    row = connection.execute(select(_u.last_position, _u.deletion_counter).where(_u.user_id == user_id)).one_or_none()
-    return None if row is None else UserLog(row.last_position, row.deletion_counter)
+    rows = _USER_LOG.rows(connection, {"wanted_user": user_id})
+    return UserLog(*rows[0]) if rows else None
 
 
 def after(connection: Connection, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
@@ -55,9 +59,7 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
 
 def last_awaited(connection: Connection, user_id: str) -> int | None:
     """Returns the id of the user's newest message that waits for its first vector; None where none does."""
-    newest: int | None = connection.execute(
-        select(func.max(_q.message_id)).where(_q.user_id == user_id, _q.awaited)
-    ).scalar_one()
+    ((newest,),) = _LAST_AWAITED.rows(connection, {"wanted_user": user_id})
     return newest
 
 
