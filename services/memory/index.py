@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.memory.ranking import Recency
-    from services.memory.vector import StoredVector
+    from services.memory.vector import LogPlaces, StoredVector, UserLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,14 @@ class UserIndex:
     def __len__(self) -> int:
         return len(self._columns)
 
+    def has(self, log: UserLog | None) -> bool:
+        """Returns whether it has come as far as this log, and no deletion was seen by only one of the two."""
+        return (
+            log is not None
+            and self.deletion_counter == log.deletion_counter
+            and self.last_position >= log.last_position
+        )
+
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
@@ -119,6 +127,26 @@ class UserIndex:
         self._lexical.add([row.terms for row in rows])
         self._neighbours = None
         self.last_position = rows[-1].position
+
+    def keep(self, places: LogPlaces) -> None:
+        """Takes out what is not in the user's log any more, and goes on from the last message that is left.
+
+        Args:
+            places: All that is in the log. A place is never given to another message, nor a message's vector changed
+                in its place, so that what is at its place still is as it was.
+        """
+        at = np.searchsorted(places.positions, self._columns.positions)
+        at[at == len(places.positions)] = 0  # one past the last: whatever is there, the position is another
+        kept = np.zeros(len(self), dtype=np.bool_)
+        if len(places.positions):
+            kept = (places.positions[at] == self._columns.positions) & (places.message_ids[at] == self._columns.ids)
+        if not kept.all():
+            gone = np.packbits(~kept, bitorder="little")
+            self._faiss.remove_ids(faiss.IDSelectorBitmap(len(gone), faiss.swig_ptr(gone)))
+            self._columns.keep(kept)
+            self._lexical.keep(kept)
+            self._neighbours = None
+        self.last_position = int(self._columns.positions[-1]) if len(self) else 0
 
     def search(self, query: IndexQuery) -> list[Scored]:
         """Returns the best hits among the messages that pass, the best first, the newer first where scores are equal.

@@ -74,6 +74,15 @@ class LexicalIndex:
         new.sort()
         self._postings = np.insert(self._postings, np.searchsorted(self._postings, new), new) if first else new
 
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Takes out the messages that are not marked; those left move up."""
+        places = (self._postings >> _COUNT_BITS) & _PLACES
+        left = kept[places]
+        new_places = (np.cumsum(kept) - 1).astype(np.uint64)[places[left]]
+        # Those left keep their order, and so do the postings.
+        self._postings = (self._postings[left] & ~(_PLACES << _COUNT_BITS)) | (new_places << _COUNT_BITS)
+        self.lengths = self.lengths[kept]
+
     def match(self, terms: Sequence[int], neighbours: Neighbours) -> Match:
         """Scores every message.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from services.memory.index import Scored, UserIndex
     from services.memory.index_cache import IndexCache
     from services.memory.store import Store
+    from services.memory.vector import UserLog
 
 _log = structlog.get_logger()
 
@@ -109,11 +110,7 @@ class Searcher:
             await self._store.get_conversation(user_id, query.conversation_id)
         trusted = self._embedder.trusts(query.text)
         wait = self._wait_seconds if time_left is None else min(self._wait_seconds, time_left / 2)
-        vector, settled = await asyncio.gather(
-            self._embedder.embed_query(query.text), self._queue.settle(user_id, wait)
-        )
-        if not settled:
-            _log.warning("search without messages that are not embedded yet")
+        vector, log = await asyncio.gather(self._embedder.embed_query(query.text), self._loaded(user_id, wait))
         recency = None if query.half_life_ns is None else Recency(time.time_ns(), query.half_life_ns)
         wanted = IndexQuery(
             vector,
@@ -126,7 +123,7 @@ class Searcher:
             recency,
             1.0 if trusted else UNTRUSTED_DENSE_WEIGHT,
         )
-        async with self._indexes.up_to_date(user_id) as index:
+        async with self._indexes.up_to_date(user_id, log) as index:
             if index is None or len(index) == 0:
                 return []
             scored = await _find(index, wanted)
@@ -137,6 +134,12 @@ class Searcher:
         ids = list(dict.fromkeys((*(one.message_id for one in scored), *beside)))
         messages = await self._store.messages_by_id(user_id, ids)
         return _hits([one for one in scored if one.message_id in messages], messages)
+
+    async def _loaded(self, user_id: str, wait: float) -> UserLog | None:
+        """Loads, while the query is embedded, what the user was acknowledged, and returns how far their index is."""
+        if not await self._queue.settle(user_id, wait):
+            _log.warning("search without messages that are not embedded yet")
+        return await self._indexes.refresh(user_id)
 
 
 async def _find(index: UserIndex, wanted: IndexQuery) -> list[Scored]:

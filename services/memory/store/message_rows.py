@@ -22,7 +22,7 @@ from services.rpc.errors import MessageNotFound, SequenceMismatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import BindParameter, ColumnElement, Connection, Row
 
     from services.memory.conversation import Conversation, ImportedConversation
     from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery
@@ -51,7 +51,7 @@ _INSERT_ONE = HotStatement(
 )
 _QUEUE = insert(unembedded)
 _QUEUE_ONE = HotStatement(_QUEUE.values({c.name: bindparam(c.name) for c in unembedded.c}))
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
 _SIZES_OF_MINE = select(_m.id, _m.size).where(
     _m.id.in_(_IDS),
     ~_m.superseded,

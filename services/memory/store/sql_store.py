@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.reader import Reader
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import LogPlaces, NewVector, StoredVector, UnembeddedMessage, UserLog
 
 _log = structlog.get_logger()
 
@@ -175,6 +175,10 @@ class SqlStore(OperatorCalls):
         return await self._read(
             partial(vector_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
         )
+
+    @override
+    async def log_places(self, user_id: str) -> LogPlaces:
+        return await self._read(partial(vector_rows.places, user_id=user_id))
 
     @override
     async def last_awaited(self, user_id: str) -> int | None:

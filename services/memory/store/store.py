@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.memory.inspection import Fault, Statistics
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import LogPlaces, NewVector, StoredVector, UnembeddedMessage, UserLog
 
 
 class Store(Protocol):
@@ -100,6 +100,9 @@ class Store(Protocol):
 
     async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
         """Returns up to `limit` vectors of one embedder past `position`, in order of position."""
+
+    async def log_places(self, user_id: str) -> LogPlaces:
+        """Returns which places of the user's log are taken, whichever embedder's vectors are there."""
 
     async def last_awaited(self, user_id: str) -> int | None:
         """Returns the id of the user's newest message without any vector; None where all have one."""

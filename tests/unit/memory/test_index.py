@@ -15,7 +15,7 @@ from services.memory.index import IndexQuery, UserIndex
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange, Role
 from services.memory.ranking import Recency
 from services.memory.terms import pack_terms, query_terms, words
-from services.memory.vector import StoredVector
+from services.memory.vector import LogPlaces, StoredVector
 
 DIMENSION = 8
 AUTHORS = (None, "Иван", "Ann")
@@ -193,6 +193,34 @@ def test_the_order_in_which_messages_were_embedded_changes_nothing(items, shuffl
     for hit in other.search(query):
         if hit.message_id in expected:
             assert (hit.dense, hit.lexical, hit.prior) == pytest.approx(expected[hit.message_id], abs=1e-3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(stored, st.booleans()), min_size=1, max_size=40), queries)
+def test_an_index_that_something_was_taken_out_of_is_as_if_that_had_never_been_in_it(items, query):
+    rows = rows_of([item for item, _ in items])
+    left = [row for row, (_, stays) in zip(rows, items, strict=True) if stays]
+    never, shrunk = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
+    shrunk.add(rows)
+    shrunk.search(query)
+    shrunk.keep(
+        LogPlaces(
+            np.array([row.position for row in left], dtype=np.int64),
+            np.array([row.message_id for row in left], dtype=np.int64),
+        )
+    )
+    never.add(left)
+    assert shrunk.search(query) == never.search(query)
+    assert (len(shrunk), shrunk.last_position, shrunk.size) == (len(never), never.last_position, never.size)
+
+
+def test_a_place_that_is_another_messages_now_is_not_taken_for_the_same():
+    index = UserIndex(DIMENSION, 0)
+    rows = rows_of([(0, "a", Role.USER, None, 0, "boat")] * 3)
+    index.add(rows)
+    index.keep(LogPlaces(np.array([1, 2, 3, 4]), np.array([rows[0].message_id, 500, rows[2].message_id, 501])))
+    found = index.search(IndexQuery(DIRECTIONS[0], (), 10))
+    assert {one.message_id for one in found} == {rows[0].message_id, rows[2].message_id}
 
 
 def test_of_equal_scores_the_newest_are_kept_whatever_the_limit():
