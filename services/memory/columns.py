@@ -88,8 +88,11 @@ class Columns:
 
     def named(self, terms: Sequence[int]) -> NDArray[np.bool_]:
         """Returns which messages are by an author of whose name a term is among these."""
-        codes = [code for code, name in self._terms_of_author.items() if not name.isdisjoint(terms)]
-        return np.isin(self._authors, codes)
+        named = np.zeros(len(self), dtype=np.bool_)
+        for code, name in self._terms_of_author.items():
+            if not name.isdisjoint(terms):
+                named |= self._authors == code
+        return named
 
     def _code(self, kind: str, text: str) -> int:
         return self._codes.setdefault(f"{kind}/{text}", len(self._codes))

@@ -7,14 +7,14 @@ recall, which it does in every approximate index.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import faiss
 import numpy as np
 
 from services.memory import ranking
 from services.memory.columns import Columns
-from services.memory.lexical import LexicalIndex
+from services.memory.lexical import LexicalIndex, Standing
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange
 from services.memory.neighbours import Neighbours
 
@@ -78,6 +78,16 @@ class Scored:
     after: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is the same for every search until a message comes or goes: made by the first one that needs it."""
+
+    standing: Standing
+    fullness: NDArray[np.float32]
+
+    BYTES_A_MESSAGE: ClassVar[int] = 4
+
+
 class UserIndex:
     """The vectors and terms of one user up to one position of their log.
 
@@ -95,7 +105,7 @@ class UserIndex:
         self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
         self._columns = Columns()
         self._lexical = LexicalIndex()
-        self._neighbours: Neighbours | None = None
+        self._held: _Held | None = None
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -111,8 +121,8 @@ class UserIndex:
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
-        neighbours = Neighbours.BYTES_A_MESSAGE * len(self)
-        return len(self) * self._dimension * 4 + self._columns.size + self._lexical.size + neighbours
+        held = (Neighbours.BYTES_A_MESSAGE + Standing.BYTES_A_MESSAGE + _Held.BYTES_A_MESSAGE) * len(self)
+        return len(self) * self._dimension * 4 + self._columns.size + self._lexical.size + held
 
     def add(self, rows: Sequence[StoredVector]) -> None:
         """Adds vectors and terms: the log's next ones, in order of position."""
@@ -125,7 +135,7 @@ class UserIndex:
         self._faiss.add(vectors)
         self._columns.add(rows)
         self._lexical.add([row.terms for row in rows])
-        self._neighbours = None
+        self._held = None
         self.last_position = rows[-1].position
 
     def keep(self, places: LogPlaces) -> None:
@@ -145,7 +155,7 @@ class UserIndex:
             self._faiss.remove_ids(faiss.IDSelectorBitmap(len(gone), faiss.swig_ptr(gone)))
             self._columns.keep(kept)
             self._lexical.keep(kept)
-            self._neighbours = None
+            self._held = None
         self.last_position = int(self._columns.positions[-1]) if len(self) else 0
 
     def search(self, query: IndexQuery) -> list[Scored]:
@@ -156,17 +166,17 @@ class UserIndex:
         passes = self._columns.passing(query.conversation_id, query.narrowing, query.exclude)
         if not passes.any():
             return []
-        if self._neighbours is None:
-            self._neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
-        neighbours = self._neighbours
+        if self._held is None:
+            self._held = self._hold()
+        neighbours = self._held.standing.neighbours
         similarities = self._similarities(query.vector)
-        match = self._lexical.match(query.terms, neighbours)
+        match = self._lexical.match(query.terms, self._held.standing)
         weighed = ranking.parts(
             similarities=similarities,
             dense_weight=query.dense_weight,
             match=match,
             named=self._columns.named(query.terms),
-            lengths=self._lexical.lengths,
+            fullness=self._held.fullness,
             times=self._columns.times,
             neighbours=neighbours,
             recency=query.recency,
@@ -177,7 +187,7 @@ class UserIndex:
             before, after = neighbours.of(place, query.neighbours)
             return Scored(
                 int(ids[place]),
-                float(np.clip(similarities[place], -1.0, 1.0)),
+                max(-1.0, min(1.0, float(similarities[place]))),
                 float(match.share[place]),
                 float(weighed.dense[place]),
                 float(weighed.lexical[place]),
@@ -187,6 +197,10 @@ class UserIndex:
             )
 
         return [scored(place) for place in ranking.best(weighed.score, passes, ids, query.limit)]
+
+    def _hold(self) -> _Held:
+        neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
+        return _Held(self._lexical.standing(neighbours), ranking.fullness(self._lexical.lengths))
 
     def _similarities(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the inner product with each vector, of which equal ones give equal results wherever they stand."""
