@@ -7,6 +7,7 @@ first, their newest messages first; then messages without any vector, then those
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ _log = structlog.get_logger()
 _LARGE_BACKLOG = 500
 _REPORT_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_GATHER_SECONDS = 0.1
 _MOST_USERS_AT_ONCE = 16
 _GROUP_CHARACTERS = 8_000
 """About 2,000 tokens: a few tenths of a second for a small model on one processor."""
@@ -59,6 +61,7 @@ class EmbeddingQueue:
         self._batch_size = batch_size
         self._wake = asyncio.Event()
         self._wake.set()
+        self._wanted = asyncio.Event()
         self._searches: list[_Search] = []
         self._backlog = 0
         self._done_since_report = 0
@@ -80,6 +83,7 @@ class EmbeddingQueue:
             return True
         search = _Search(user_id, up_to, asyncio.get_running_loop().create_future())
         self._searches.append(search)
+        self._wanted.set()
         self._wake.set()
         try:
             await asyncio.wait_for(search.done, seconds)
@@ -102,10 +106,19 @@ class EmbeddingQueue:
             try:
                 while batch := await self._next_batch():
                     await self._embed(batch)
+                    if len(batch) < self._batch_size:
+                        await self._let_more_come()
             except Exception as failure:  # the messages wait in the database; they are tried again
                 _log.error("embedding failed", failure=where(failure))
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._wake.set()
+
+    async def _let_more_come(self) -> None:
+        """Waits a moment, unless somebody searches: a transaction for each message would take from appends."""
+        if not self._searches:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), _GATHER_SECONDS)
+        self._wanted.clear()
 
     async def _next_batch(self) -> Sequence[UnembeddedMessage]:
         while self._searches:
