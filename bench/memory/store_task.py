@@ -81,10 +81,10 @@ class StoreTask:
             smoothing: Weight of each neighbour's similarity in a message's, as the store ranks; 0: none.
             stored: How many messages there were.
         """
-        near = self.vectors[:stored].astype(np.float64) @ self.queries[question.query].astype(np.float64)
+        near = np.einsum("ij,j->i", self.vectors[:stored], self.queries[question.query], dtype=np.float64)
         if smoothing:
             near = self._smoothed(near, smoothing)
-        passing = np.array([_passes(row, question.wanted) for row in self.rows[:stored]])
+        passing = np.fromiter((_passes(row, question.wanted) for row in self.rows[:stored]), dtype=np.bool_)
         most = min(LIMIT, int(passing.sum()))
         if not most:
             return float(not found)

@@ -1,30 +1,37 @@
-"""One user's messages in memory as search needs them, exactly searched and exactly filtered.
+"""One user's messages in memory as search needs them, exactly filtered, and exactly searched save for very many.
 
-Small per-user indexes are searched whole: at 10,000 messages that takes a millisecond or two, and a filter costs no
-recall, which it does in every approximate index.
+Per-user indexes are searched whole: at 10,000 messages that takes about a millisecond, and a filter costs no recall,
+which it does in every approximate index. Of more than `LISTED_FROM` messages only those are scored that can be among
+the best; where something is filtered, all that pass still are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import faiss
 import numpy as np
 
 from services.memory import ranking
 from services.memory.columns import Columns
 from services.memory.lexical import LexicalIndex, Standing
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange
+from services.memory.moments import Moments
 from services.memory.neighbours import Neighbours
+from services.memory.vectors import LISTED_FROM, FlatVectors, ListedVectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from services.memory.lexical import Match
     from services.memory.ranking import Recency
     from services.memory.vector import LogPlaces, StoredVector, UserLog
+
+
+_NEAR = 1_000
+"""So many of the nearest of very many messages, and of those with the query's words, are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +109,11 @@ class UserIndex:
         self.deletion_counter = deletion_counter
         self.last_position = 0
         self._dimension = dimension
-        self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
+        self._vectors: FlatVectors | ListedVectors = FlatVectors(dimension)
         self._columns = Columns()
         self._lexical = LexicalIndex()
         self._held: _Held | None = None
+        self._moments: Moments | None = None
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -122,7 +130,22 @@ class UserIndex:
     def size(self) -> int:
         """Bytes of memory, nearly."""
         held = (Neighbours.BYTES_A_MESSAGE + Standing.BYTES_A_MESSAGE + _Held.BYTES_A_MESSAGE) * len(self)
-        return len(self) * self._dimension * 4 + self._columns.size + self._lexical.size + held
+        return self._vectors.size + self._columns.size + self._lexical.size + held
+
+    @property
+    def unfit(self) -> bool:
+        """Whether its vectors should be held in another form for their number, which `refit` brings about."""
+        if isinstance(self._vectors, ListedVectors):
+            return self._vectors.stale
+        return len(self) > LISTED_FROM
+
+    def refit(self) -> None:
+        """Holds the vectors in the form that is for so many. Takes seconds."""
+        vectors, positions = self._vectors, self._columns.positions
+        halves = vectors.rows(positions) if isinstance(vectors, ListedVectors) else vectors.rows()
+        self._held = self._held or self._hold()
+        self._moments = Moments.of(halves, self._held.standing.neighbours, ranking.NEIGHBOUR_WEIGHT)
+        self._vectors = ListedVectors(halves, positions)
 
     def add(self, rows: Sequence[StoredVector]) -> None:
         """Adds vectors and terms: the log's next ones, in order of position."""
@@ -132,7 +155,7 @@ class UserIndex:
         vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
         # Half floats are of unit length only nearly; a similarity is a cosine.
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        self._faiss.add(vectors)
+        self._vectors.add(vectors, np.array([row.position for row in rows], dtype=np.int64))
         self._columns.add(rows)
         self._lexical.add([row.terms for row in rows])
         self._held = None
@@ -151,8 +174,7 @@ class UserIndex:
         if len(places.positions):
             kept = (places.positions[at] == self._columns.positions) & (places.message_ids[at] == self._columns.ids)
         if not kept.all():
-            gone = np.packbits(~kept, bitorder="little")
-            self._faiss.remove_ids(faiss.IDSelectorBitmap(len(gone), faiss.swig_ptr(gone)))
+            self._vectors.keep(kept, self._columns.positions)
             self._columns.keep(kept)
             self._lexical.keep(kept)
             self._held = None
@@ -169,8 +191,8 @@ class UserIndex:
         if self._held is None:
             self._held = self._hold()
         neighbours = self._held.standing.neighbours
-        similarities = self._similarities(query.vector)
         match = self._lexical.match(query.terms, self._held.standing)
+        similarities = self._similarities(query, passes, match, self._held)
         weighed = ranking.parts(
             similarities=similarities,
             dense_weight=query.dense_weight,
@@ -180,6 +202,7 @@ class UserIndex:
             times=self._columns.times,
             neighbours=neighbours,
             recency=query.recency,
+            spread=None if self._moments is None else self._moments.along(query.vector),
         )
         ids = self._columns.ids
 
@@ -200,15 +223,37 @@ class UserIndex:
 
     def _hold(self) -> _Held:
         neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
-        return _Held(self._lexical.standing(neighbours), ranking.fullness(self._lexical.lengths))
+        fullness = ranking.fullness(self._lexical.lengths)
+        return _Held(self._lexical.standing(neighbours), fullness)
 
-    def _similarities(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns the inner product with each vector, of which equal ones give equal results wherever they stand."""
-        count = len(self)
-        places = np.arange(count, dtype=np.int64)
-        found = np.empty(count, dtype=np.float32)
-        query = np.ascontiguousarray(vector, dtype=np.float32)
-        self._faiss.compute_distance_subset(
-            1, faiss.swig_ptr(query), count, faiss.swig_ptr(found), faiss.swig_ptr(places)
-        )
+    def _similarities(
+        self, query: IndexQuery, passes: NDArray[np.bool_], match: Match, held: _Held
+    ) -> NDArray[np.float32]:
+        """Returns each message's similarity: of very many, those that can matter, and for the others what is usual.
+
+        Where something is filtered, or much is excluded, all that pass can matter. Elsewhere those do that are near in
+        meaning or have the query's words; and the neighbours of all these.
+        """
+        vector = np.ascontiguousarray(query.vector, dtype=np.float32)
+        vectors, positions = self._vectors, self._columns.positions
+        if isinstance(vectors, FlatVectors):
+            return vectors.similarities(vector)
+        # One place past the last stands for no message.
+        wanted = np.zeros(len(self) + 1, dtype=np.bool_)
+        filtered = query.conversation_id is not None or query.narrowing != NO_FILTER
+        if not filtered and len(passes) - np.count_nonzero(passes) <= _NEAR // 2:
+            wanted[np.searchsorted(positions, vectors.nearest(vector, _NEAR))] = True
+            worded = np.flatnonzero(match.fit)
+            if len(worded) > _NEAR:
+                worded = worded[np.argpartition(match.fit[worded], -_NEAR)[-_NEAR:]]
+            wanted[worded] = True
+        else:
+            wanted[:-1] |= passes
+        neighbours, chosen = held.standing.neighbours, np.flatnonzero(wanted[:-1])
+        wanted[neighbours.before[chosen]] = wanted[neighbours.after[chosen]] = True
+        chosen = np.flatnonzero(wanted[:-1])
+        known = vectors.similarities(vector, positions[chosen])
+        usual = 0.0 if self._moments is None else self._moments.along(vector)[0]
+        found = np.full(len(self), usual, dtype=np.float32)
+        found[chosen] = known
         return found

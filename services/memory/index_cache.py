@@ -115,6 +115,8 @@ class IndexCache:
                 # Positions past the last row were taken out or are another embedder's.
                 index.last_position = max(index.last_position, log.last_position)
                 break
+        if index.unfit:
+            await off_loop(index.refit)
         return index
 
     def _count(self, slot: _Slot, user_id: str) -> None:

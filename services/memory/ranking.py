@@ -69,6 +69,7 @@ def parts(
     times: NDArray[np.int64],
     neighbours: Neighbours,
     recency: Recency | None,
+    spread: tuple[float, float] | None,
 ) -> Parts:
     """Weighs every message of a user.
 
@@ -81,6 +82,7 @@ def parts(
         times: When each was said, in nanoseconds since 1970.
         neighbours: Of the same messages.
         recency: None: age does not count.
+        spread: Mean and deviation of all similarities, neighbours' included, where not all are known; None: all are.
     """
     smoothed = similarities + np.float32(NEIGHBOUR_WEIGHT) * neighbours.sum(similarities)
     smoothed /= 1 + np.float32(NEIGHBOUR_WEIGHT) * neighbours.count
@@ -89,7 +91,7 @@ def parts(
         age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
         prior += np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
     lexical = np.float32(LEXICAL_WEIGHT) * match.fit + np.float32(AUTHOR_WEIGHT) * named.astype(np.float32)
-    return Parts(np.float32(dense_weight) * standardised(smoothed), lexical, prior)
+    return Parts(np.float32(dense_weight) * standardised(smoothed, spread), lexical, prior)
 
 
 def fullness(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -97,12 +99,18 @@ def fullness(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
     return standardised(np.log1p(np.minimum(lengths, np.float32(LONG_ENOUGH))))
 
 
-def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns how many standard deviations each value is above the mean: 0 where all are equal."""
+def standardised(values: NDArray[np.float32], spread: tuple[float, float] | None = None) -> NDArray[np.float32]:
+    """Returns how many standard deviations each value is above the mean: 0 where all are equal.
+
+    Args:
+        values: Any number of them.
+        spread: Mean and deviation; None: those of the values.
+    """
     if not len(values):
         return values
-    above: NDArray[np.float32] = values - np.float32(values.mean(dtype=np.float64))
-    deviation = float(np.sqrt(np.dot(above, above) / len(values)))
+    mean = float(values.mean(dtype=np.float64)) if spread is None else spread[0]
+    above: NDArray[np.float32] = values - np.float32(mean)
+    deviation = float(np.sqrt(np.dot(above, above) / len(values))) if spread is None else spread[1]
     if deviation < _LEAST_DEVIATION:
         return np.zeros_like(values)
     above /= np.float32(deviation)

@@ -9,6 +9,7 @@ import pytest
 from services.memory.embedder import FakeEmbedder
 from services.memory.index import IndexQuery
 from services.memory.index_cache import IndexCache
+from services.memory.message import MessageFilter
 from services.rpc.errors import Unavailable
 
 EMBEDDER = FakeEmbedder(dimension=16)
@@ -136,6 +137,24 @@ async def test_a_known_place_of_the_log_spares_asking_for_it_only_where_the_inde
     await cache.follow_deletion("ann")
     async with cache.up_to_date("ann", newer) as index:
         assert len(index) == 0
+
+
+async def test_a_very_large_index_is_held_in_lists_and_follows_what_comes_and_goes(
+    desk, cache_of, new_write, monkeypatch
+):
+    monkeypatch.setattr("services.memory.index.LISTED_FROM", 8)
+    cache = cache_of()
+    gone = await fill(desk, "ann", *["word"] * 4)
+    stays = await fill(desk, "ann", *["word"] * 8)
+    everything = MessageFilter(start_ns=0)
+    async with cache.up_to_date("ann") as index:
+        assert not index.unfit
+    await desk.store.delete_conversation(gone.id, new_write())
+    await desk.say(stays.id, "word")
+    await desk.embed_all(EMBEDDER)
+    vector = EMBEDDER.embed_queries(["word"])[0]
+    async with cache.up_to_date("ann") as index:
+        assert len(index.search(IndexQuery(vector, (), 100, narrowing=everything))) == 9
 
 
 async def test_the_least_recently_searched_are_dropped_to_stay_within_the_bytes(desk, cache_of):
