@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from chatbot.v1.chat_service_pb2 import DESCRIPTOR
 from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
+from services.gateway.chat_calls import ChatCalls
 from services.gateway.chat_turn import ChatTurns
 from services.gateway.history import History
+from services.gateway.identity import TrustedIdentity
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
 from services.rpc.settings import variable_name
@@ -29,10 +31,12 @@ class GatewayService:
         self._peers = Peers(settings)
         self._history = History(self._peers.memory)
         self._turns = ChatTurns(self._peers, self._history, settings)
+        self._identity = TrustedIdentity()
+        self._calls = ChatCalls(self._peers, self._turns)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
-        add_ChatServiceServicer_to_server(ChatServicer(self._peers, self._turns), server)
+        add_ChatServiceServicer_to_server(ChatServicer(self._calls, self._identity), server)
 
     async def start(self) -> None:
         """Nothing has to be ready before calls are taken: a service that does not answer is told call by call."""
