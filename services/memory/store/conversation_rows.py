@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 
 from services.memory.conversation import Conversation, ConversationPage, Counts
 from services.memory.store import expiry_rows, requests, vector_rows
+from services.memory.store.hot_statement import HotStatement
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations
 from services.rpc.errors import ConversationNotFound, invalid_field
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from services.memory.conversation import (
         ConversationChange,
@@ -38,12 +39,12 @@ _COLUMNS = (
     _c.expire_ns,
 )
 
-# Statements of every append are made once: to make one takes longer than to run it.
-_OWNED = select(*_COLUMNS).where(
+_OWNED_NOW = select(*_COLUMNS).where(
     _c.id == bindparam("wanted_id"), _c.user_id == bindparam("wanted_user"), expiry_rows.LIVE
 )
-_OWNED_LOCKED = _OWNED.with_for_update()
-_GROW = (
+_OWNED = HotStatement(_OWNED_NOW)
+_OWNED_LOCKED = HotStatement(_OWNED_NOW.with_for_update())
+_GROW = HotStatement(
     update(conversations)
     .where(_c.id == bindparam("grown_id"))
     .values(
@@ -66,12 +67,11 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
     Raises:
         ConversationNotFound: There is none, it has expired, or it is another user's.
     """
-    row = connection.execute(
-        _OWNED_LOCKED if lock else _OWNED, {"wanted_id": conversation_id, "wanted_user": user_id}
-    ).one_or_none()
-    if row is None:
+    statement = _OWNED_LOCKED if lock else _OWNED
+    rows = statement.rows(connection, {"wanted_id": conversation_id, "wanted_user": user_id})
+    if not rows:
         raise ConversationNotFound("There is no such conversation.")
-    return _conversation(row)
+    return Conversation(*rows[0])
 
 
 def page(connection: Connection, user_id: str, limit: int, after: ConversationCursor | None) -> ConversationPage:
@@ -84,7 +84,7 @@ def page(connection: Connection, user_id: str, limit: int, after: ConversationCu
     taken = within_bytes([row.size for row in found[:limit]])
     ids = [row.id for row in found[:taken]]
     rows = connection.execute(select(*_COLUMNS).where(_c.id.in_(ids)).order_by(_c.update_ns.desc(), _c.id.desc())).all()
-    return ConversationPage(tuple(_conversation(row) for row in rows), more=len(found) > taken)
+    return ConversationPage(tuple(Conversation(*row) for row in rows), more=len(found) > taken)
 
 
 def every_id(connection: Connection, user_id: str) -> list[str]:
@@ -170,8 +170,8 @@ def change(
 
 def grow(connection: Connection, conversation: Conversation, appended: int, superseded: int) -> None:
     """Notes how many messages were appended, and how many earlier ones that superseded."""
-    connection.execute(
-        _GROW,
+    _GROW.run(
+        connection,
         {
             "grown_id": conversation.id,
             "new_last_sequence": conversation.last_sequence + appended,
@@ -237,17 +237,3 @@ def _size(conversation: Conversation) -> int:
 def _later(than_ns: int) -> int:
     # A clock that was set back does not move a conversation down the list.
     return max(time.time_ns(), than_ns + 1)
-
-
-def _conversation(row: Row[*tuple[Any, ...]]) -> Conversation:
-    return Conversation(
-        row.id,
-        row.title,
-        row.system_prompt,
-        row.create_ns,
-        row.update_ns,
-        row.last_sequence,
-        row.message_count,
-        row.window_start_sequence,
-        row.expire_ns,
-    )
