@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from services.memory.index import IndexQuery, UserIndex
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange, Role
+from services.memory.moments import Moments
+from services.memory.neighbours import Neighbours
 from services.memory.ranking import Recency
 from services.memory.terms import pack_terms, query_terms, words
 from services.memory.vector import LogPlaces, StoredVector
@@ -357,3 +359,46 @@ def test_its_size_grows_with_vectors_and_with_words():
         sizes.append(index.size)
     assert sizes[0] >= 100 * DIMENSION * 4
     assert sizes[1] - sizes[0] == 100 * 3 * 8
+
+
+def test_moments_are_those_of_the_messages_that_have_a_vector_as_ranking_smooths_them():
+    numbers = np.random.default_rng(5)
+    count, query = 400, DIRECTIONS[0]
+    halves = unit(numbers.standard_normal((count, DIMENSION))).astype("<f2")
+    embedded = numbers.random(count) < 0.7
+    neighbours = Neighbours(numbers.integers(20, size=count).astype(np.int32), np.arange(count, dtype=np.int64))
+    weight = 0.5
+    cosines = halves.astype(np.float64) @ query
+    cosines[~embedded] = cosines[embedded].mean()
+    padded = np.append(cosines, 0)
+    smoothed = cosines + weight * (padded[neighbours.before] + padded[neighbours.after])
+    among = (smoothed / (1 + weight * neighbours.count))[embedded]
+    mean, deviation = Moments.of(halves[embedded], embedded, neighbours, weight).along(query)
+    assert (mean, deviation) == pytest.approx((among.mean(), among.std()), abs=1e-4)
+
+
+def test_lists_are_made_when_enough_messages_have_a_vector_and_hold_no_other(monkeypatch):
+    monkeypatch.setattr("services.memory.index.LISTED_FROM", 10)
+    index = UserIndex(DIMENSION, 0)
+    rows = rows_of([(i % 6 if i % 2 else None, "a", Role.USER, None, 0, f"boat{i}") for i in range(24)])
+    index.add(rows[:20])
+    assert not index.unfit
+    index.add(rows[20:])
+    assert index.unfit
+    index.refit()
+    # Among what was taken out, and what has come since, are messages with a vector and without.
+    index.keep(LogPlaces(np.array([row.position for row in rows[3:]]), np.array([row.message_id for row in rows[3:]])))
+    late = rows_of([(i % 6 if i % 2 else None, "a", Role.USER, None, 0, f"boat{i}") for i in range(26)])[24:]
+    index.add(late)
+    everything = IndexQuery(DIRECTIONS[1], query_terms("boat4"), 100, narrowing=MessageFilter(start_ns=0))
+    found = {one.message_id: one for one in index.search(everything)}
+    left = [*rows[3:], *late]
+    assert found.keys() == {row.message_id for row in left}
+    for row in left:
+        one = found[row.message_id]
+        if row.vector:
+            half = np.frombuffer(row.vector, "<f2").astype(np.float64)
+            assert one.similarity == pytest.approx(half @ DIRECTIONS[1] / np.linalg.norm(half), abs=2e-3)
+        else:
+            assert (one.similarity, one.dense) == (0, 0)
+    assert found[rows[4].message_id].word_share == 1

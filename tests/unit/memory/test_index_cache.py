@@ -10,6 +10,7 @@ from services.memory.embedder import FakeEmbedder
 from services.memory.index import IndexQuery
 from services.memory.index_cache import IndexCache
 from services.memory.message import MessageFilter
+from services.memory.terms import RECIPE
 from services.rpc.errors import Unavailable
 
 EMBEDDER = FakeEmbedder(dimension=16)
@@ -155,6 +156,32 @@ async def test_a_very_large_index_is_held_in_lists_and_follows_what_comes_and_go
     vector = EMBEDDER.embed_queries(["word"])[0]
     async with cache.up_to_date("ann") as index:
         assert len(index.search(IndexQuery(vector, (), 100, narrowing=everything))) == 9
+
+
+async def test_what_is_embedded_anew_gets_its_vector_in_place_and_nothing_else_is_loaded_again(
+    desk, cache_of, new_write, monkeypatch
+):
+    monkeypatch.setattr("services.memory.index.LISTED_FROM", 2)
+    cache = cache_of()
+    talk = await desk.conversation("ann")
+    await desk.say(talk.id, "one", "two")
+    await desk.embed_all(FakeEmbedder(dimension=16, id=f"other/{RECIPE}"))
+    gone = await fill(desk, "ann", "three")
+    await fill(desk, "ann", "four")
+
+    async def similar() -> list[bool]:
+        query = IndexQuery(EMBEDDER.embed_queries(["one"])[0], (), 100, narrowing=MessageFilter(start_ns=0))
+        async with cache.up_to_date("ann") as index:
+            return [one.similarity != 0 for one in sorted(index.search(query), key=lambda one: one.message_id)]
+
+    assert await similar() == [False, False, True, True]
+    await desk.store.delete_conversation(gone.id, new_write())
+    await cache.follow_deletion("ann")
+    assert await similar() == [False, False, True]
+    await desk.store.queue_other_embedders(EMBEDDER.id)
+    await desk.embed_all(EMBEDDER)
+    assert await similar() == [True, True, True]
+    assert cache._store.loaded == 4 + 2
 
 
 async def test_the_least_recently_searched_are_dropped_to_stay_within_the_bytes(desk, cache_of):
