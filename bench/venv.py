@@ -1,4 +1,7 @@
-"""The virtual environment of the measurements: peers and the plotting library, apart from what services run on."""
+"""Virtual environments of the measurements: peers and the plotting library, apart from what services run on.
+
+Each belongs to a folder: `.venv` there is made from the `requirements.txt` beside it.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,7 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_REQUIREMENTS = _HERE / "requirements.txt"
-_VENV = _HERE / ".venv"
-_PYTHON = _VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-_STAMP = _VENV / "requirements.sha256"
+_PYTHON = Path("Scripts/python.exe" if os.name == "nt" else "bin/python")
 _INSTALL_SECONDS = 1200.0
 
 
@@ -20,26 +20,32 @@ class NotInstalled(Exception):
     """The environment cannot be made. The message says why."""
 
 
-def installed() -> bool:
-    """Tells whether the environment is what the requirements ask for."""
-    return _PYTHON.exists() and _STAMP.exists() and _STAMP.read_text(encoding="utf-8") == _wanted()
+def installed(folder: Path = _HERE) -> bool:
+    """Tells whether a folder's environment is what its requirements ask for."""
+    stamp = _stamp(folder)
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == _wanted(folder)
 
 
-def interpreter() -> Path:
+def interpreter(folder: Path = _HERE) -> Path:
     """Returns the environment's interpreter, making the environment where it is not what the requirements ask for.
 
     Raises:
         NotInstalled: It cannot be made.
     """
-    if not installed():
-        _run(sys.executable, "-m", "venv", "--clear", str(_VENV))
-        _run(str(_PYTHON), "-m", "pip", "install", "--quiet", "--requirement", str(_REQUIREMENTS))
-        _STAMP.write_text(_wanted(), encoding="utf-8")
-    return _PYTHON
+    python = folder / ".venv" / _PYTHON
+    if not installed(folder):
+        _run(sys.executable, "-m", "venv", "--clear", str(folder / ".venv"))
+        _run(str(python), "-m", "pip", "install", "--quiet", "--requirement", str(folder / "requirements.txt"))
+        _stamp(folder).write_text(_wanted(folder), encoding="utf-8")
+    return python
 
 
-def _wanted() -> str:
-    return hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()
+def _stamp(folder: Path) -> Path:
+    return folder / ".venv" / "requirements.sha256"
+
+
+def _wanted(folder: Path) -> str:
+    return hashlib.sha256((folder / "requirements.txt").read_bytes()).hexdigest()
 
 
 def _run(*command: str) -> None:

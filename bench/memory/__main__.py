@@ -7,20 +7,28 @@ import asyncio
 import itertools
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine
-from bench.memory import speed
+from bench import machine, venv
+from bench.memory.appends import appends
 from bench.memory.dialogues import HALVES, dialogues
+from bench.memory.many_users import many_users
 from bench.memory.recall import VARIANTS, Ingredients, Tally, through_the_door
+from bench.memory.searches import searches
+from bench.memory.store_task import store_task
+from bench.memory.stores import PEERS, against_peers
 from bench.memory.table import recall_markdown, speed_markdown
+from bench.memory.workload import FULL, QUICK, Workload
 from bench.result import Observation, Result, collect
+from bench.table import OURS
 from chatbot.v1 import memory_service_pb2_grpc
 from services.memory.embedder import load_embedder
 from services.memory.embedder.load import EMBEDDED
@@ -31,12 +39,14 @@ from services.rpc.log import configure_logging
 from services.rpc.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from chatbot.v1.memory_service_pb2_grpc import MemoryServiceAsyncStub
     from services.memory.embedder import Embedder
 
-PARTS = ("recall", "speed")
+PARTS = ("recall", "speed", "many")
+
+_HERE = Path(__file__).parent
 
 _BENCH = machine.CHECKOUT / "bench"
 _WAIT_SECONDS = 600.0
@@ -45,12 +55,14 @@ _WAIT_SECONDS = 600.0
 def arguments(words: list[str]) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser("python -m bench.memory", description=__doc__)
-    parser.add_argument("--part", action="append", choices=PARTS, help="a part to measure; repeat (default: both)")
+    parser.add_argument("--part", action="append", choices=PARTS, help="a part to measure; repeat (default: all)")
     parser.add_argument("--half", choices=HALVES, default="report", help="conversations that recall is measured on")
     parser.add_argument(
         "--embedder", action="append", help="as CHATBOT_EMBEDDER; repeat to compare several (default: embedded)"
     )
     parser.add_argument("--door", action="store_true", help="of recall, the service alone and not its ingredients")
+    parser.add_argument("--rounds", type=int, help="repetitions of what is timed (5; 1 with --quick)")
+    parser.add_argument("--no-peers", action="store_true", help="measures ours alone")
     parser.add_argument("--quick", action="store_true", help="a smoke run: sizes are tiny and numbers mean nothing")
     parser.add_argument("--out", type=Path, default=_BENCH / "results", help="folder for results")
     return parser.parse_args(words)
@@ -60,22 +72,24 @@ def main(words: list[str]) -> int:
     """Runs and writes the results; returns the exit status."""
     options = arguments(words)
     configure_logging("bench", "error", "text")
-    for part, name in itertools.product(options.part or PARTS, options.embedder or [EMBEDDED]):
+    failed = False
+    for name, part in itertools.product(options.embedder or [EMBEDDED], options.part or PARTS):
         began, load = datetime.now(UTC), os.getloadavg()
-        embedder = load_embedder(name, machine.cores())
-        if part == "recall":
-            workload, seen = asyncio.run(_recall(embedder, options.half, door=options.door, quick=options.quick))
-        else:
-            workload, seen = asyncio.run(_speed(embedder, quick=options.quick))
+        model = load_embedder(name, machine.cores())
+        measured = asyncio.run(_measured(part, model, options))
         result = Result(
             question=f"memory {part}",
             date=began.isoformat(timespec="seconds"),
             commit=machine.commit(),
             machine=machine.this_machine(),
-            versions=machine.versions("torch", "faiss-cpu", "numpy", "snowballstemmer"),
+            versions=machine.versions("torch", "faiss-cpu", "numpy", "grpcio", "SQLAlchemy", "snowballstemmer")
+            | _peers_versions(measured.peers),
             load_average=load,
-            workload={"embedder": embedder.id, **workload},
-            series=collect(seen),
+            workload={"embedder": model.id, **measured.workload},
+            series=collect(measured.seen),
+            peers=measured.peers,
+            missing=measured.missing,
+            failures=measured.failures,
         )
         suffix = f"-{options.half}" if part == "recall" and options.half != "report" else ""
         if name != EMBEDDED:
@@ -86,13 +100,61 @@ def main(words: list[str]) -> int:
         result.write(file.with_name(f"{file.name}.json"))
         text = recall_markdown(result) if part == "recall" else speed_markdown(result)
         file.with_name(f"{file.name}.md").write_text(text, encoding="utf-8")
+        if part != "recall":
+            _draw(file.with_name(f"{file.name}.json"))
         _tell(f"written: {file}.json and .md")
-    return 0
+        failed = failed or bool(measured.failures)
+    return int(failed)
 
 
-async def _recall(
-    embedder: Embedder, half: str, *, door: bool, quick: bool
-) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What one part saw, of whom, at which sizes."""
+
+    workload: dict[str, object]
+    seen: list[tuple[str, Observation]]
+    peers: tuple[str, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+async def _measured(part: str, model: Embedder, options: argparse.Namespace) -> _Measured:
+    if part == "recall":
+        return await _recall(model, options.half, door=options.door, quick=options.quick)
+    workload = QUICK if options.quick else FULL
+    if options.rounds:
+        workload = replace(workload, rounds=options.rounds)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if part == "many":
+            return _Measured(
+                workload.described(), [(OURS, one) async for one in many_users(folder, model, workload, _tell)]
+            )
+        return await _speed(model, workload, folder, peers=not options.no_peers)
+
+
+async def _speed(model: Embedder, workload: Workload, folder: Path, *, peers: bool) -> _Measured:
+    missing: dict[str, str] = {}
+    failures: dict[str, str] = {}
+    python = None
+    if peers:
+        _tell("making the peers' environment where it is not there")
+        try:
+            python = venv.interpreter(_HERE)
+        except venv.NotInstalled as reason:
+            missing = dict.fromkeys(PEERS, str(reason))
+    seen = [(OURS, one) async for one in appends(folder, workload, _tell)]
+    seen += [(OURS, one) async for one in searches(folder, workload, _tell)]
+    _tell("stores on the same vectors")
+    task = store_task(model, workload)
+    stores = folder / "stores"
+    stores.mkdir()
+    seen += [one async for one in against_peers(task, stores, python, failures, _tell)]
+    measured = {contender for contender, _ in seen}
+    return _Measured(workload.described(), seen, tuple(name for name in PEERS if name in measured), missing, failures)
+
+
+async def _recall(embedder: Embedder, half: str, *, door: bool, quick: bool) -> _Measured:
     talks = dialogues(half)[:: 8 if quick else 1]
     ours = Tally("the service")
     _tell("asking the service")
@@ -111,14 +173,7 @@ async def _recall(
         "turns": sum(len(talk.turns) for talk in talks),
         "questions": sum(len(talk.questions) for talk in talks),
     }
-    return workload, seen
-
-
-async def _speed(embedder: Embedder, *, quick: bool) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
-    workload = speed.QUICK if quick else speed.FULL
-    async with serving(speed.ScatteringEmbedder(embedder)) as stub:
-        seen = [("ours", one) async for one in speed.measure(stub, workload, _tell)]
-    return workload.described(), seen
+    return _Measured(workload, seen)
 
 
 @asynccontextmanager
@@ -136,6 +191,20 @@ async def serving(embedder: Embedder) -> AsyncIterator[MemoryServiceAsyncStub]:
                 yield memory_service_pb2_grpc.MemoryServiceStub(channel)
         finally:
             await server.stop(0)
+
+
+def _peers_versions(peers: Sequence[str]) -> dict[str, str]:
+    return machine.versions_for(venv.interpreter(_HERE), "chromadb", "lancedb", "mem0ai") if peers else {}
+
+
+def _draw(result: Path) -> None:
+    try:
+        python = venv.interpreter()
+    except venv.NotInstalled as reason:
+        _tell(f"no plots: {reason}")
+        return
+    command = [str(python), "-m", "bench.memory.plots", str(result.resolve())]
+    subprocess.run(command, cwd=machine.CHECKOUT, check=True)  # noqa: S603 (a command of our own)
 
 
 def _tell(line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.memory.recall import DEPTHS
-from bench.table import heading, number
+from bench.table import cell, heading
 
 if TYPE_CHECKING:
     from bench.result import Result
@@ -38,12 +38,19 @@ def recall_markdown(result: Result) -> str:
 
 
 def speed_markdown(result: Result) -> str:
-    """Returns one row a measurement."""
+    """Returns one row a measurement, one column a contender."""
+    contenders = result.contenders
+    measured = dict.fromkeys((s.measure, s.metric, s.unit) for s in result.series)
     lines = [
         *heading(result),
-        _row("measure", "metric", "value"),
-        _row("---", "---", "---"),
-        *(_row(s.measure, s.metric.replace("_", " "), f"{number(s.summary.median)} {s.unit}") for s in result.series),
+        "Medians of all rounds, with the least and the greatest round.",
+        "",
+        _row("measure", "metric", "unit", *contenders),
+        _row(*["---"] * (3 + len(contenders))),
+        *(
+            _row(measure, metric.replace("_", " "), unit, *(cell(result.find(n, measure, metric)) for n in contenders))
+            for measure, metric, unit in measured
+        ),
         "",
     ]
     return "\n".join(lines)

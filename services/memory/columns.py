@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _Number = TypeVar("_Number", bound=np.generic)
 
+_COLUMNS = ("ids", "positions", "conversations", "sequences", "times", "_roles", "_authors")
+
 
 class Columns:
     """The messages of one user's index. A message's place is the number of those added before it."""
@@ -26,6 +28,7 @@ class Columns:
         self._codes: dict[str, int] = {}
         self._terms_of_author: dict[int, frozenset[int]] = {}
         self.ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.positions: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.conversations: NDArray[np.int32] = np.empty(0, dtype=np.int32)
         self.sequences: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.times: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -38,12 +41,12 @@ class Columns:
     @property
     def size(self) -> int:
         """Bytes of memory."""
-        columns = (self.ids, self.conversations, self.sequences, self.times, self._roles, self._authors)
-        return sum(column.nbytes for column in columns)
+        return sum(getattr(self, name).nbytes for name in _COLUMNS)
 
     def add(self, rows: Sequence[StoredVector]) -> None:
         """Adds messages."""
         self.ids = _extended(self.ids, (row.message_id for row in rows))
+        self.positions = _extended(self.positions, (row.position for row in rows))
         self.conversations = _extended(self.conversations, (self._code("c", r.conversation_id) for r in rows))
         self.sequences = _extended(self.sequences, (row.sequence for row in rows))
         self.times = _extended(self.times, (row.create_ns for row in rows))
@@ -53,6 +56,11 @@ class Columns:
         self._authors = _extended(
             self._authors, (-1 if row.author is None else self._code("a", row.author) for row in rows)
         )
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Takes out the messages that are not marked; those left move up."""
+        for name in _COLUMNS:
+            setattr(self, name, getattr(self, name)[kept])
 
     def passing(
         self, conversation_id: str | None, narrowing: MessageFilter, exclude: Sequence[MessageRange]
@@ -80,8 +88,11 @@ class Columns:
 
     def named(self, terms: Sequence[int]) -> NDArray[np.bool_]:
         """Returns which messages are by an author of whose name a term is among these."""
-        codes = [code for code, name in self._terms_of_author.items() if not name.isdisjoint(terms)]
-        return np.isin(self._authors, codes)
+        named = np.zeros(len(self), dtype=np.bool_)
+        for code, name in self._terms_of_author.items():
+            if not name.isdisjoint(terms):
+                named |= self._authors == code
+        return named
 
     def _code(self, kind: str, text: str) -> int:
         return self._codes.setdefault(f"{kind}/{text}", len(self._codes))

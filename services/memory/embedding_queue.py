@@ -8,6 +8,7 @@ is away nobody waits for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ _LARGE_BACKLOG = 500
 _REPORT_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
+_GATHER_SECONDS = 0.1
 _MOST_USERS_AT_ONCE = 16
 _GROUP_CHARACTERS = 8_000
 """About 2,000 tokens: a few tenths of a second for a small model on one processor."""
@@ -78,6 +80,7 @@ class EmbeddingQueue:
         self._batch_size = batch_size
         self._wake = asyncio.Event()
         self._wake.set()
+        self._wanted = asyncio.Event()
         self._searches: list[_Search] = []
         self._backlog = 0
         self._largest_backlog = 0
@@ -110,6 +113,7 @@ class EmbeddingQueue:
             return False
         search = _Search(user_id, up_to, asyncio.get_running_loop().create_future())
         self._searches.append(search)
+        self._wanted.set()
         self._wake.set()
         try:
             return await asyncio.wait_for(search.done, seconds)
@@ -134,6 +138,8 @@ class EmbeddingQueue:
                 while batch := await self._next_batch():
                     await self._embed(batch)
                     backoff.succeeded()
+                    if len(batch) < self._batch_size:
+                        await self._let_more_come()
             except EmbedderAway as away:
                 self._give_way(str(away))
                 wait = backoff.seconds(away.retry_after)
@@ -151,6 +157,13 @@ class EmbeddingQueue:
         for search in self._searches:
             if not search.done.done():
                 search.done.set_result(False)
+
+    async def _let_more_come(self) -> None:
+        """Waits a moment, unless somebody searches: a transaction for each message would take from appends."""
+        if not self._searches:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), _GATHER_SECONDS)
+        self._wanted.clear()
 
     async def _next_batch(self) -> Sequence[UnembeddedMessage]:
         while self._searches:

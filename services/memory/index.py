@@ -1,30 +1,37 @@
-"""One user's messages in memory as search needs them, exactly searched and exactly filtered.
+"""One user's messages in memory as search needs them, exactly filtered, and exactly searched save for very many.
 
-Small per-user indexes are searched whole: at 10,000 messages that takes a millisecond or two, and a filter costs no
-recall, which it does in every approximate index.
+Per-user indexes are searched whole: at 10,000 messages that takes about a millisecond, and a filter costs no recall,
+which it does in every approximate index. Of more than `LISTED_FROM` messages only those are scored that can be among
+the best; where something is filtered, all that pass still are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-import faiss
 import numpy as np
 
 from services.memory import ranking
 from services.memory.columns import Columns
-from services.memory.lexical import LexicalIndex
+from services.memory.lexical import LexicalIndex, Standing
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange
+from services.memory.moments import Moments
 from services.memory.neighbours import Neighbours
+from services.memory.vectors import LISTED_FROM, FlatVectors, ListedVectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from services.memory.lexical import Match
     from services.memory.ranking import Recency
-    from services.memory.vector import StoredVector
+    from services.memory.vector import LogPlaces, StoredVector, UserLog
+
+
+_NEAR = 1_000
+"""So many of the nearest of very many messages, and of those with the query's words, are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,16 @@ class Scored:
     after: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is the same for every search until a message comes or goes: made by the first one that needs it."""
+
+    standing: Standing
+    fullness: NDArray[np.float32]
+
+    BYTES_A_MESSAGE: ClassVar[int] = 4
+
+
 class UserIndex:
     """The vectors and terms of one user up to one position of their log.
 
@@ -92,37 +109,90 @@ class UserIndex:
         self.deletion_counter = deletion_counter
         self.last_position = 0
         self._dimension = dimension
-        self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
+        self._vectors: FlatVectors | ListedVectors = FlatVectors(dimension)
         self._embedded: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
         self._columns = Columns()
         self._lexical = LexicalIndex()
-        self._neighbours: Neighbours | None = None
+        self._held: _Held | None = None
+        self._moments: Moments | None = None
 
     def __len__(self) -> int:
         return len(self._columns)
 
+    def has(self, log: UserLog | None) -> bool:
+        """Returns whether it has come as far as this log, and no deletion was seen by only one of the two."""
+        return (
+            log is not None
+            and self.deletion_counter == log.deletion_counter
+            and self.last_position >= log.last_position
+        )
+
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
-        neighbours = Neighbours.BYTES_A_MESSAGE * len(self)
-        return len(self) * (self._dimension * 4 + 1) + self._columns.size + self._lexical.size + neighbours
+        held = (Neighbours.BYTES_A_MESSAGE + Standing.BYTES_A_MESSAGE + _Held.BYTES_A_MESSAGE) * len(self)
+        return self._vectors.size + self._embedded.nbytes + self._columns.size + self._lexical.size + held
+
+    @property
+    def unfit(self) -> bool:
+        """Whether its vectors should be held in another form for their number, which `refit` brings about."""
+        if isinstance(self._vectors, ListedVectors):
+            return self._vectors.stale
+        return len(self._vectors) > LISTED_FROM
+
+    def refit(self) -> None:
+        """Holds the vectors, if there are any, in the form that is for so many. Takes seconds."""
+        if not len(self._vectors):
+            return
+        vectors, positions = self._vectors, self._columns.positions[self._embedded]
+        halves = vectors.rows(positions) if isinstance(vectors, ListedVectors) else vectors.rows()
+        self._held = self._held or self._hold()
+        self._moments = Moments.of(halves, self._embedded, self._held.standing.neighbours, ranking.NEIGHBOUR_WEIGHT)
+        self._vectors = ListedVectors(halves, positions)
 
     def add(self, rows: Sequence[StoredVector]) -> None:
-        """Adds vectors and terms: the log's next ones, in order of position."""
+        """Adds vectors and terms: the log's next ones, in order of position.
+
+        A message without a vector, or with one of zeros, has words alone.
+        """
         if not rows:
             return
         none = bytes(2 * self._dimension)
         halves = np.frombuffer(b"".join(row.vector or none for row in rows), dtype="<f2")
         vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
         # Half floats are of unit length only nearly; a similarity is a cosine.
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors /= np.maximum(norms, np.finfo(np.float32).tiny)
-        self._faiss.add(vectors)
-        self._embedded = np.concatenate([self._embedded, norms[:, 0] > 0])
+        norms = np.linalg.norm(vectors, axis=1)
+        embedded = norms > 0
+        positions = np.array([row.position for row in rows], dtype=np.int64)
+        if embedded.any():
+            self._vectors.add(vectors[embedded] / norms[embedded, None], positions[embedded])
+        self._embedded = np.concatenate([self._embedded, embedded])
         self._columns.add(rows)
         self._lexical.add([row.terms for row in rows])
-        self._neighbours = None
+        self._held = None
         self.last_position = rows[-1].position
+
+    def keep(self, places: LogPlaces) -> None:
+        """Takes out what is not in the user's log any more, and goes on from the last message that is left.
+
+        Args:
+            places: All that is in the log. A place is never given to another message, nor a message's vector changed
+                in its place, so that what is at its place still is as it was.
+        """
+        at = np.searchsorted(places.positions, self._columns.positions)
+        at[at == len(places.positions)] = 0  # one past the last: whatever is there, the position is another
+        kept = np.zeros(len(self), dtype=np.bool_)
+        if len(places.positions):
+            kept = (places.positions[at] == self._columns.positions) & (places.message_ids[at] == self._columns.ids)
+        if not kept.all():
+            kept_vectors = kept[self._embedded]
+            if not kept_vectors.all():
+                self._vectors.keep(kept_vectors, self._columns.positions[self._embedded])
+            self._embedded = self._embedded[kept]
+            self._columns.keep(kept)
+            self._lexical.keep(kept)
+            self._held = None
+        self.last_position = int(self._columns.positions[-1]) if len(self) else 0
 
     def search(self, query: IndexQuery) -> list[Scored]:
         """Returns the best hits among the messages that pass, the best first, the newer first where scores are equal.
@@ -132,21 +202,22 @@ class UserIndex:
         passes = self._columns.passing(query.conversation_id, query.narrowing, query.exclude)
         if not passes.any():
             return []
-        if self._neighbours is None:
-            self._neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
-        neighbours = self._neighbours
-        similarities = self._similarities(query.vector)
-        match = self._lexical.match(query.terms, neighbours)
+        if self._held is None:
+            self._held = self._hold()
+        neighbours = self._held.standing.neighbours
+        match = self._lexical.match(query.terms, self._held.standing)
+        similarities = self._similarities(query, passes, match, self._held)
         weighed = ranking.parts(
             similarities=similarities,
             embedded=self._embedded,
             dense_weight=query.dense_weight,
             match=match,
             named=self._columns.named(query.terms),
-            lengths=self._lexical.lengths,
+            fullness=self._held.fullness,
             times=self._columns.times,
             neighbours=neighbours,
             recency=query.recency,
+            spread=None if self._moments is None else self._moments.along(query.vector),
         )
         ids = self._columns.ids
 
@@ -154,7 +225,7 @@ class UserIndex:
             before, after = neighbours.of(place, query.neighbours)
             return Scored(
                 int(ids[place]),
-                float(np.clip(similarities[place], -1.0, 1.0)),
+                max(-1.0, min(1.0, float(similarities[place]))),
                 float(match.share[place]),
                 float(weighed.dense[place]),
                 float(weighed.lexical[place]),
@@ -165,13 +236,39 @@ class UserIndex:
 
         return [scored(place) for place in ranking.best(weighed.score, passes, ids, query.limit)]
 
-    def _similarities(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns the inner product with each vector, of which equal ones give equal results wherever they stand."""
-        count = len(self)
-        places = np.arange(count, dtype=np.int64)
-        found = np.empty(count, dtype=np.float32)
-        query = np.ascontiguousarray(vector, dtype=np.float32)
-        self._faiss.compute_distance_subset(
-            1, faiss.swig_ptr(query), count, faiss.swig_ptr(found), faiss.swig_ptr(places)
-        )
+    def _hold(self) -> _Held:
+        neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
+        fullness = ranking.fullness(self._lexical.lengths)
+        return _Held(self._lexical.standing(neighbours), fullness)
+
+    def _similarities(
+        self, query: IndexQuery, passes: NDArray[np.bool_], match: Match, held: _Held
+    ) -> NDArray[np.float32]:
+        """Returns each message's similarity: of very many, those that can matter, and for the others what is usual.
+
+        That of a message without a vector is 0. Where something is filtered, or much is excluded, all that pass can
+        matter. Elsewhere those do that are near in meaning or have the query's words; and the neighbours of all these.
+        """
+        vector = np.ascontiguousarray(query.vector, dtype=np.float32)
+        vectors, positions, embedded = self._vectors, self._columns.positions, self._embedded
+        found = np.zeros(len(self), dtype=np.float32)
+        if isinstance(vectors, FlatVectors):
+            found[embedded] = vectors.similarities(vector)
+            return found
+        # One place past the last stands for no message.
+        wanted = np.zeros(len(self) + 1, dtype=np.bool_)
+        filtered = query.conversation_id is not None or query.narrowing != NO_FILTER
+        if not filtered and len(passes) - np.count_nonzero(passes) <= _NEAR // 2:
+            wanted[np.searchsorted(positions, vectors.nearest(vector, _NEAR))] = True
+            worded = np.flatnonzero(match.fit)
+            if len(worded) > _NEAR:
+                worded = worded[np.argpartition(match.fit[worded], -_NEAR)[-_NEAR:]]
+            wanted[worded] = True
+        else:
+            wanted[:-1] |= passes
+        neighbours, chosen = held.standing.neighbours, np.flatnonzero(wanted[:-1])
+        wanted[neighbours.before[chosen]] = wanted[neighbours.after[chosen]] = True
+        chosen = np.flatnonzero(wanted[:-1] & embedded)
+        found[embedded] = 0.0 if self._moments is None else self._moments.along(vector)[0]
+        found[chosen] = vectors.similarities(vector, positions[chosen])
         return found

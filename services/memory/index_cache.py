@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from services.memory import measures
 from services.memory.index import UserIndex
 from services.memory.off_loop import off_loop
+from services.memory.vector import UserLog
+from services.rpc.errors import ChatbotError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,10 +26,15 @@ _ON_LOOP = 500
 
 @dataclass(slots=True)
 class _Slot:
-    """A user's place in the cache. The lock is held while the index is brought up to date and searched."""
+    """A user's place in the cache. The lock is held while the index is brought up to date and searched.
+
+    Attributes:
+        size: Bytes that the index had when it was last counted.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     index: UserIndex | None = None
+    size: int = 0
 
 
 class IndexCache:
@@ -46,54 +53,66 @@ class IndexCache:
         self._dimension = dimension
         self._max_bytes = max_bytes
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
+        self.size = 0
+        """Bytes that indexes take."""
 
     @property
     def capacity(self) -> int:
         """Most bytes that they may take."""
         return self._max_bytes
 
-    @property
-    def size(self) -> int:
-        """Bytes that indexes take."""
-        return sum(slot.index.size for slot in self._slots.values() if slot.index is not None)
-
     def users(self) -> list[str]:
         """Returns whose indexes are held, the least recently used first."""
         return [user_id for user_id, slot in self._slots.items() if slot.index is not None]
 
-    def forget(self, user_id: str) -> None:
-        """Drops a user's index."""
-        if self._slots.pop(user_id, None) is not None:
-            self._note()
+    async def follow_deletion(self, user_id: str) -> None:
+        """Takes what was deleted out of a user's index, if that is held; drops it where the database cannot be read."""
+        if user_id not in self._slots:
+            return
+        try:
+            await self.refresh(user_id)
+        except ChatbotError:
+            self._drop(user_id)
+
+    async def refresh(self, user_id: str) -> UserLog | None:
+        """Brings a user's index up to date, and returns up to where it then is; None where there is no vector."""
+        async with self.up_to_date(user_id) as index:
+            return None if index is None else UserLog(index.last_position, index.deletion_counter)
 
     @asynccontextmanager
-    async def up_to_date(self, user_id: str) -> AsyncIterator[UserIndex | None]:
+    async def up_to_date(self, user_id: str, known: UserLog | None = None) -> AsyncIterator[UserIndex | None]:
         """Lends a user's index, whole as of now, to one borrower at a time; None where there is no vector.
 
-        Only what was added to the user's log since the last time is loaded, or all of it where something was
-        taken out.
+        Only what was added to the user's log since the last time is loaded, and what was taken out is taken out.
+
+        Args:
+            user_id: Whose.
+            known: Where set, an index that has come at least so far is lent as it is.
         """
         slot = self._slots.setdefault(user_id, _Slot())
         self._slots.move_to_end(user_id)
         try:
             async with slot.lock:
-                size_before = 0 if slot.index is None else slot.index.size
-                slot.index = await self._refreshed(user_id, slot.index)
-                if slot.index is not None and slot.index.size > size_before:
-                    self._evict(user_id)
-                    self._note()
+                if slot.index is None or not slot.index.has(known):
+                    slot.index = await self._refreshed(user_id, slot.index)
+                    self._count(slot, user_id)
                 yield slot.index
         finally:
             if slot.index is None and not slot.lock.locked() and self._slots.get(user_id) is slot:
-                del self._slots[user_id]
+                self._drop(user_id)
 
     async def _refreshed(self, user_id: str, index: UserIndex | None) -> UserIndex | None:
         log = await self._store.user_log(user_id)
         if log is None:
             return None
-        if index is None or index.deletion_counter != log.deletion_counter:
-            measures.CACHE_LOOKUPS.labels("miss" if index is None else "stale").inc()
+        if index is None:
+            measures.CACHE_LOOKUPS.labels("miss").inc()
             index = UserIndex(self._dimension, log.deletion_counter)
+        elif index.deletion_counter != log.deletion_counter:
+            measures.CACHE_LOOKUPS.labels("stale").inc()
+            # What is deleted between the two reads is taken out twice, once now and once next time.
+            await off_loop(index.keep, await self._store.log_places(user_id))
+            index.deletion_counter = log.deletion_counter
         else:
             measures.CACHE_LOOKUPS.labels("hit").inc()
         while index.last_position < log.last_position:
@@ -106,19 +125,35 @@ class IndexCache:
                 # Positions past the last row were taken out or are another embedder's.
                 index.last_position = max(index.last_position, log.last_position)
                 break
+        if index.unfit:
+            await off_loop(index.refit)
         return index
 
+    def _count(self, slot: _Slot, user_id: str) -> None:
+        """Counts the bytes of a user's index anew, and drops others' where they have become too many."""
+        if self._slots.get(user_id) is not slot:
+            return  # dropped while it was lent
+        before, slot.size = slot.size, 0 if slot.index is None else slot.index.size
+        self.size += slot.size - before
+        if slot.size > before and self.size > self._max_bytes:
+            self._evict(user_id)
+        self._note()
+
     def _evict(self, keep: str) -> None:
-        excess = self.size - self._max_bytes
-        for user_id in self.users():
-            if excess <= 0:
+        for user_id, slot in list(self._slots.items()):
+            if self.size <= self._max_bytes:
                 return
-            slot = self._slots[user_id]
             if user_id != keep and slot.index is not None and not slot.lock.locked():
-                excess -= slot.index.size
-                del self._slots[user_id]
+                self._drop(user_id)
                 measures.CACHE_EVICTIONS.inc()
+
+    def _drop(self, user_id: str) -> None:
+        slot = self._slots.pop(user_id, None)
+        if slot is not None:
+            self.size -= slot.size
+            self._note()
 
     def _note(self) -> None:
         measures.CACHE_BYTES.set(self.size)
-        measures.CACHE_USERS.set(len(self.users()))
+        # A place without an index is one that is being filled, or given up: to look at each would take long.
+        measures.CACHE_USERS.set(len(self._slots))

@@ -6,7 +6,7 @@ Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,23 @@ class Match:
     share: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What of an index's words holds for every query: arrays in order of places.
+
+    Attributes:
+        neighbours: Of the messages.
+        scales: How many times each message has to have a term for half of the most weight.
+        scales_together: Likewise, each message with its neighbours as one text.
+    """
+
+    neighbours: Neighbours
+    scales: NDArray[np.float32]
+    scales_together: NDArray[np.float32]
+
+    BYTES_A_MESSAGE: ClassVar[int] = 8
+
+
 class LexicalIndex:
     """The terms of up to 16,777,216 messages, each known by its place: the order in which they were added.
 
@@ -74,34 +91,57 @@ class LexicalIndex:
         new.sort()
         self._postings = np.insert(self._postings, np.searchsorted(self._postings, new), new) if first else new
 
-    def match(self, terms: Sequence[int], neighbours: Neighbours) -> Match:
-        """Scores every message.
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Takes out the messages that are not marked; those left move up."""
+        places = (self._postings >> _COUNT_BITS) & _PLACES
+        left = kept[places]
+        new_places = (np.cumsum(kept) - 1).astype(np.uint64)[places[left]]
+        # Those left keep their order, and so do the postings.
+        self._postings = (self._postings[left] & ~(_PLACES << _COUNT_BITS)) | (new_places << _COUNT_BITS)
+        self.lengths = self.lengths[kept]
+
+    def standing(self, neighbours: Neighbours) -> Standing:
+        """Returns what every search needs of the messages' lengths.
+
+        Args:
+            neighbours: Of the same messages.
+        """
+        together = self.lengths + neighbours.sum(self.lengths)
+        return Standing(neighbours, _scales(self.lengths), _scales(together))
+
+    def match(self, terms: Sequence[int], standing: Standing) -> Match:
+        """Scores every message; only those that have a term, or a neighbour that has, take any time.
 
         Args:
             terms: Different ones.
-            neighbours: Of the same messages.
+            standing: Of the same messages.
         """
         count = len(self.lengths)
-        lengths_together = self.lengths + neighbours.sum(self.lengths)
-        fit, share = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
+        before, after = standing.neighbours.before, standing.neighbours.after
+        # One place past the last stands for no message.
+        fit, share = np.zeros(count + 1, dtype=np.float32), np.zeros(count + 1, dtype=np.float32)
+        times, near = np.zeros(count + 1, dtype=np.float32), np.zeros(count + 1, dtype=np.bool_)
         whole = 0.0
         for term in terms:
             found = self._postings_of(term)
             rarity = _rarity(len(found), count)
             whole += rarity
             if len(found):
-                places = (found >> _COUNT_BITS) & _PLACES
-                share[places] += np.float32(rarity)
-                times = np.zeros(count, dtype=np.float32)
+                places = ((found >> _COUNT_BITS) & _PLACES).astype(np.int64)
                 times[places] = found & _COUNTS
-                fit += np.float32(rarity) * _saturated(times, self.lengths)
-                together = times + neighbours.sum(times)
-                rarity = _rarity(int(np.count_nonzero(together > 0)), count)
-                fit += np.float32(WINDOW_WEIGHT * rarity) * _saturated(together, lengths_together)
+                fit[places] += np.float32(rarity) * _saturated(times[places], standing.scales[places])
+                share[places] += np.float32(rarity)
+                near[places] = near[before[places]] = near[after[places]] = True
+                touched = np.flatnonzero(near[:-1])
+                together = times[touched] + times[before[touched]] + times[after[touched]]
+                weight = np.float32(WINDOW_WEIGHT * _rarity(len(touched), count))
+                fit[touched] += weight * _saturated(together, standing.scales_together[touched])
+                times[places] = 0
+                near[touched] = near[-1] = False
         if whole:
             fit /= np.float32(whole)
             share /= np.float32(whole)
-        return Match(fit, share)
+        return Match(fit[:-1], share[:-1])
 
     def _postings_of(self, term: int) -> NDArray[np.uint64]:
         """Returns a term's postings, one a message that has it."""
@@ -115,7 +155,12 @@ def _rarity(having: int, count: int) -> float:
     return float(np.log1p((count - having + 0.5) / (having + 0.5)))
 
 
-def _saturated(times: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns BM25's weight of a term that texts of these lengths have so often."""
-    scale = lengths * np.float32(_K1 * _B / max(float(lengths.mean()), 1.0)) + np.float32(_K1 * (1 - _B))
-    return (times * np.float32(_K1 + 1) / (times + scale)).astype(np.float32, copy=False)
+def _scales(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns how many times a text of each length has to have a term for half of the most weight."""
+    mean = max(float(lengths.mean()), 1.0) if len(lengths) else 1.0
+    return lengths * np.float32(_K1 * _B / mean) + np.float32(_K1 * (1 - _B))
+
+
+def _saturated(times: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns BM25's weight of a term that texts of these scales have so often."""
+    return times * np.float32(_K1 + 1) / (times + scales)

@@ -30,7 +30,8 @@ CACHE_BYTES = Gauge("chatbot_memory_index_cache_bytes", "Memory that search inde
 CACHE_USERS = Gauge("chatbot_memory_index_cache_users", "Users whose search index is in memory.", registry=REGISTRY)
 CACHE_LOOKUPS = Counter(
     "chatbot_memory_index_cache_lookups",
-    "Searches for whose user an index was in memory (hit), was not (miss), or had to be built anew (stale).",
+    "Times that a user's index was wanted, for a search or after a deletion: it was in memory (hit), was not and was "
+    "loaded (miss), or was and what had been deleted or embedded anew was taken out of it (stale).",
     ("result",),
     registry=REGISTRY,
 )
@@ -39,8 +40,8 @@ CACHE_EVICTIONS = Counter(
 )
 SEARCH_SECONDS = Histogram(
     "chatbot_memory_search_seconds",
-    "How long each part of a search took: embed (the query, and waiting for the user's newest messages), index "
-    "(bringing it up to date), rank, fetch (the messages found).",
+    "How long each part of a search took: embed (the query); beside that, settle (waiting for the user's newest "
+    "messages to be embedded) and index (bringing it up to date); then rank, fetch (the messages found).",
     ("part",),
     buckets=SECONDS_BUCKETS,
     registry=REGISTRY,

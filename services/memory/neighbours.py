@@ -35,12 +35,16 @@ class Neighbours:
 
     def sum(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns, for each message, what its neighbours have together; one without any has 0."""
-        padded = np.append(values, np.float32(0))
-        total: NDArray[np.float32] = padded[self.before] + padded[self.after]
+        padded = np.empty(len(values) + 1, dtype=np.float32)
+        padded[:-1], padded[-1] = values, 0
+        total: NDArray[np.float32] = padded.take(self.before)
+        total += padded.take(self.after)
         return total
 
     def of(self, place: int, how_many: int) -> tuple[list[int], list[int]]:
         """Returns the places of up to so many messages before and after one, oldest first."""
+        if not how_many:
+            return [], []
         return self._walk(self.before, place, how_many)[::-1], self._walk(self.after, place, how_many)
 
     @staticmethod

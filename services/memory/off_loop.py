@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,7 +21,7 @@ async def off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     return await seen_through(asyncio.to_thread(function, *args, **kwargs))
 
 
-async def seen_through(call: Coroutine[Any, Any, T]) -> T:
+async def seen_through(call: Awaitable[T]) -> T:
     """Awaits a call, and has returned only when it has ended, also where the caller is cancelled."""
     work = asyncio.ensure_future(call)
     try:

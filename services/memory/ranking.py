@@ -66,10 +66,11 @@ def parts(
     dense_weight: float,
     match: Match,
     named: NDArray[np.bool_],
-    lengths: NDArray[np.float32],
+    fullness: NDArray[np.float32],
     times: NDArray[np.int64],
     neighbours: Neighbours,
     recency: Recency | None,
+    spread: tuple[float, float] | None,
 ) -> Parts:
     """Weighs every message of a user.
 
@@ -79,20 +80,23 @@ def parts(
         dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
         match: What has the query's terms.
         named: Whose author the query names.
-        lengths: Words of each message.
+        fullness: Of each message, as `fullness` gives it.
         times: When each was said, in nanoseconds since 1970.
         neighbours: Of the same messages.
         recency: None: age does not count.
+        spread: Mean and deviation of the similarities of all that have a vector, neighbours' included, where not all
+            are known; None: all are.
     """
     known = similarities
     if not embedded.all():
-        mean = similarities[embedded].mean(dtype=np.float64) if embedded.any() else 0.0
+        among = similarities[embedded]
+        mean = spread[0] if spread is not None else among.mean(dtype=np.float64) if len(among) else 0.0
         known = np.where(embedded, similarities, np.float32(mean))
     smoothed = known + np.float32(NEIGHBOUR_WEIGHT) * neighbours.sum(known)
     smoothed /= 1 + np.float32(NEIGHBOUR_WEIGHT) * neighbours.count
     dense = np.zeros_like(smoothed)
-    dense[embedded] = standardised(smoothed[embedded])
-    prior = np.float32(LENGTH_WEIGHT) * standardised(np.log1p(np.minimum(lengths, np.float32(LONG_ENOUGH))))
+    dense[embedded] = standardised(smoothed[embedded], spread)
+    prior = np.float32(LENGTH_WEIGHT) * fullness
     if recency is not None:
         age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
         prior += np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
@@ -100,13 +104,27 @@ def parts(
     return Parts(np.float32(dense_weight) * dense, lexical, prior)
 
 
-def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns how many standard deviations each value is above the mean: 0 where all are equal."""
-    deviation = values.std(dtype=np.float64) if len(values) else 0.0
+def fullness(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns how much longer than the others each message is, by its words, up to what is long enough."""
+    return standardised(np.log1p(np.minimum(lengths, np.float32(LONG_ENOUGH))))
+
+
+def standardised(values: NDArray[np.float32], spread: tuple[float, float] | None = None) -> NDArray[np.float32]:
+    """Returns how many standard deviations each value is above the mean: 0 where all are equal.
+
+    Args:
+        values: Any number of them.
+        spread: Mean and deviation; None: those of the values.
+    """
+    if not len(values):
+        return values
+    mean = float(values.mean(dtype=np.float64)) if spread is None else spread[0]
+    above: NDArray[np.float32] = values - np.float32(mean)
+    deviation = float(np.sqrt(np.dot(above, above) / len(values))) if spread is None else spread[1]
     if deviation < _LEAST_DEVIATION:
         return np.zeros_like(values)
-    z: NDArray[np.float32] = ((values - values.mean(dtype=np.float64)) / deviation).astype(np.float32)
-    return z
+    above /= np.float32(deviation)
+    return above
 
 
 def best(scores: NDArray[np.float64], passes: NDArray[np.bool_], ids: NDArray[np.int64], limit: int) -> Sequence[int]:
@@ -119,6 +137,11 @@ def best(scores: NDArray[np.float64], passes: NDArray[np.bool_], ids: NDArray[np
         limit: Most places.
     """
     places = np.flatnonzero(passes)
+    if len(places) > limit:
+        among = scores[places]
+        # Of so many stretches each has one that is at least the least of their best ones.
+        stretches = among[: len(among) // limit * limit].reshape(limit, -1)
+        places = places[among >= stretches.max(axis=1).min()]
     if len(places) > limit:
         among = scores[places]
         least = np.partition(among, len(among) - limit)[len(among) - limit]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from services.memory.index import Scored, UserIndex
     from services.memory.index_cache import IndexCache
     from services.memory.store import Store
+    from services.memory.vector import UserLog
 
 _log = structlog.get_logger()
 
@@ -113,11 +114,7 @@ class Searcher:
         if query.conversation_id is not None:
             await self._store.get_conversation(user_id, query.conversation_id)
         wait = self._wait_seconds if time_left is None else min(self._wait_seconds, time_left / 2)
-        with measures.timed("embed"):
-            vector, settled = await asyncio.gather(self._embedded(query.text, wait), self._queue.settle(user_id, wait))
-        if not settled:
-            measures.SEARCHES_WITHOUT.labels("newest").inc()
-            _log.warning("search without messages that are not embedded yet")
+        vector, log = await asyncio.gather(self._embedded(query.text, wait), self._loaded(user_id, wait))
         trusted = vector is not None and self._embedder.trusts(query.text)
         recency = None if query.half_life_ns is None else Recency(time.time_ns(), query.half_life_ns)
         dense_weight = 0.0 if vector is None else 1.0 if trusted else UNTRUSTED_DENSE_WEIGHT
@@ -132,9 +129,7 @@ class Searcher:
             recency,
             dense_weight,
         )
-        asked = time.monotonic()
-        async with self._indexes.up_to_date(user_id) as index:
-            measures.SEARCH_SECONDS.labels("index").observe(time.monotonic() - asked)
+        async with self._indexes.up_to_date(user_id, log) as index:
             if index is None or len(index) == 0:
                 return []
             with measures.timed("rank"):
@@ -151,11 +146,22 @@ class Searcher:
     async def _embedded(self, text: str, wait: float) -> NDArray[np.float32] | None:
         """Returns the query's vector; None where the embedder is away, or takes longer than `wait` seconds."""
         try:
-            return await asyncio.wait_for(self._embedder.embed_query(text), wait)
+            with measures.timed("embed"):
+                return await asyncio.wait_for(self._embedder.embed_query(text), wait)
         except (EmbedderAway, TimeoutError) as failure:
             measures.SEARCHES_WITHOUT.labels("meaning").inc()
             _log.warning("search by words alone", why=str(failure) or "the embedder took too long")
             return None
+
+    async def _loaded(self, user_id: str, wait: float) -> UserLog | None:
+        """Loads, while the query is embedded, what the user was acknowledged, and returns how far their index is."""
+        with measures.timed("settle"):
+            settled = await self._queue.settle(user_id, wait)
+        if not settled:
+            measures.SEARCHES_WITHOUT.labels("newest").inc()
+            _log.warning("search without messages that are not embedded yet")
+        with measures.timed("index"):
+            return await self._indexes.refresh(user_id)
 
 
 async def _find(index: UserIndex, wanted: IndexQuery) -> list[Scored]:

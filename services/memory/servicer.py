@@ -110,7 +110,7 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         write = validation.write_request(request)
         conversation_id = parse_conversation("conversation", request.conversation)
         await rooms.store.delete_conversation(conversation_id, write)
-        rooms.indexes.forget(write.user_id)
+        await rooms.indexes.follow_deletion(write.user_id)
         return pb.DeleteConversationResponse()
 
     @override
@@ -190,7 +190,7 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         rooms = self._opened()
         write = validation.write_request(request)
         counts = await rooms.store.delete_user(write)
-        rooms.indexes.forget(write.user_id)
+        await rooms.indexes.follow_deletion(write.user_id)
         return pb.DeleteUserDataResponse(conversation_count=counts.conversations, message_count=counts.messages)
 
     @override

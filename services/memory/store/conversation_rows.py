@@ -18,13 +18,16 @@ from services.memory.conversation import (
     TitleSource,
 )
 from services.memory.store import expiry_rows, requests, vector_rows
+from services.memory.store.hot_statement import HotStatement
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations
 from services.rpc.errors import ConversationChanged, ConversationNotFound, invalid_field
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
 
     from services.memory.conversation import (
         ConversationChange,
@@ -50,12 +53,12 @@ _COLUMNS = (
     _c.title_source,
 )
 
-# Statements of every append are made once: to make one takes longer than to run it.
-_OWNED = select(*_COLUMNS).where(
+_OWNED_NOW = select(*_COLUMNS).where(
     _c.id == bindparam("wanted_id"), _c.user_id == bindparam("wanted_user"), expiry_rows.LIVE
 )
-_OWNED_LOCKED = _OWNED.with_for_update()
-_GROW = (
+_OWNED = HotStatement(_OWNED_NOW)
+_OWNED_LOCKED = HotStatement(_OWNED_NOW.with_for_update())
+_GROW = HotStatement(
     update(conversations)
     .where(_c.id == bindparam("grown_id"))
     .values(
@@ -78,12 +81,11 @@ def owned(connection: Connection, user_id: str, conversation_id: str, *, lock: b
     Raises:
         ConversationNotFound: There is none, it has expired, or it is another user's.
     """
-    row = connection.execute(
-        _OWNED_LOCKED if lock else _OWNED, {"wanted_id": conversation_id, "wanted_user": user_id}
-    ).one_or_none()
-    if row is None:
+    statement = _OWNED_LOCKED if lock else _OWNED
+    rows = statement.rows(connection, {"wanted_id": conversation_id, "wanted_user": user_id})
+    if not rows:
         raise ConversationNotFound("There is no such conversation.")
-    return _conversation(row)
+    return _conversation(rows[0])
 
 
 def page(connection: Connection, user_id: str, limit: int, after: ConversationCursor | None) -> ConversationPage:
@@ -219,8 +221,8 @@ def forget_summary(connection: Connection, conversation: Conversation) -> None:
 
 def grow(connection: Connection, conversation: Conversation, appended: int, superseded: int) -> None:
     """Notes how many messages were appended, and how many earlier ones that superseded."""
-    connection.execute(
-        _GROW,
+    _GROW.run(
+        connection,
         {
             "grown_id": conversation.id,
             "new_last_sequence": conversation.last_sequence + appended,
@@ -302,17 +304,8 @@ def _later(than_ns: int) -> int:
     return max(time.time_ns(), than_ns + 1)
 
 
-def _conversation(row: Row[*tuple[Any, ...]]) -> Conversation:
+def _conversation(row: Sequence[Any]) -> Conversation:
+    *plain, summary, summary_through_sequence, title_source = row
     return Conversation(
-        row.id,
-        row.title,
-        row.system_prompt,
-        row.create_ns,
-        row.update_ns,
-        row.last_sequence,
-        row.message_count,
-        row.window_start_sequence,
-        row.expire_ns,
-        Summary(row.summary, row.summary_through_sequence),
-        TitleSource(row.title_source),
+        *plain, summary=Summary(summary, summary_through_sequence), title_source=TitleSource(title_source)
     )

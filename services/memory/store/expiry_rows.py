@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, or_, select
 
 from services.memory.store import vector_rows
+from services.memory.store.hot_statement import HotStatement
 from services.memory.store.tables import conversations
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ def _now_ns() -> int:
 LIVE: ColumnElement[bool] = or_(_c.expire_ns.is_(None), _c.expire_ns > bindparam("now_ns", callable_=_now_ns))
 """The condition that a conversation has not expired, at the moment it is asked."""
 
+_OF_USER = HotStatement(
+    select(_c.id).where(_c.user_id == bindparam("wanted_user"), _c.expire_ns <= bindparam("past_ns")).order_by(_c.id)
+)
+
 
 def of_user(connection: Connection, user_id: str) -> list[str]:
     """Returns a user's conversations that are past their `expire_ns`."""
-    return list(
-        connection.execute(
-            select(_c.id).where(_c.user_id == user_id, _c.expire_ns <= time.time_ns()).order_by(_c.id)
-        ).scalars()
-    )
+    return [i for (i,) in _OF_USER.rows(connection, {"wanted_user": user_id, "past_ns": _now_ns()})]
 
 
 def find(connection: Connection, unwritten_since_ns: int | None, limit: int) -> list[tuple[str, str]]:

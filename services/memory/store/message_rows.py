@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from services.memory.conversation import Counts
 from services.memory.message import Appended, FinishReason, Message, MessagePage, Role, Usage
 from services.memory.store import conversation_rows, expiry_rows, requests, vector_rows
+from services.memory.store.hot_statement import HotStatement
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations, messages, unembedded, vectors
@@ -21,7 +22,7 @@ from services.rpc.errors import MessageNotFound, SequenceMismatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import BindParameter, ColumnElement, Connection, Row
 
     from services.memory.conversation import Conversation, ImportedConversation
     from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery
@@ -44,9 +45,21 @@ _COLUMNS = (
     _m.request_id,
 )
 
-# Statements of every append are made once: to make one takes longer than to run it.
 _INSERT = insert(messages).returning(_m.id, sort_by_parameter_order=True)
+_INSERT_ONE = HotStatement(
+    insert(messages).values({c.name: bindparam(c.name) for c in _m if c is not _m.id}).returning(_m.id)
+)
 _QUEUE = insert(unembedded)
+_QUEUE_ONE = HotStatement(_QUEUE.values({c.name: bindparam(c.name) for c in unembedded.c}))
+_IDS: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
+_SIZES_OF_MINE = select(_m.id, _m.size).where(
+    _m.id.in_(_IDS),
+    ~_m.superseded,
+    _m.conversation_id.in_(
+        select(conversations.c.id).where(conversations.c.user_id == bindparam("wanted_user"), expiry_rows.LIVE)
+    ),
+)
+_BY_IDS = select(*_COLUMNS).where(_m.id.in_(_IDS))
 
 
 def append(connection: Connection, wanted: Append, request: WriteRequest, replica: str | None) -> Appended:
@@ -156,15 +169,11 @@ def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int
 
     In the order of `ids`, as many as fit one answer.
     """
-    mine = (
-        _m.id.in_(ids),
-        ~_m.superseded,
-        _m.conversation_id.in_(select(conversations.c.id).where(conversations.c.user_id == user_id, expiry_rows.LIVE)),
-    )
-    size_of = {row.id: row.size for row in connection.execute(select(_m.id, _m.size).where(*mine))}
+    mine = connection.execute(_SIZES_OF_MINE, {"ids": ids, "wanted_user": user_id})
+    size_of = {row.id: row.size for row in mine}
     live = [i for i in ids if i in size_of]
     taken = live[: within_bytes([size_of[i] for i in live])]
-    rows = connection.execute(select(*_COLUMNS).where(_m.id.in_(taken)))
+    rows = connection.execute(_BY_IDS, {"ids": taken})
     message_of = {row.id: _message(row) for row in rows}
     return {i: message_of[i] for i in taken}
 
@@ -228,14 +237,20 @@ def _take_in(
 def _insert(connection: Connection, user_id: str, stored: Sequence[Message], replica: str | None) -> None:
     if not stored:
         return
-    ids = connection.execute(_INSERT, [_values(message) for message in stored]).scalars()
+    values = [_values(message) for message in stored]
+    if len(values) == 1:
+        ids = [_INSERT_ONE.rows(connection, values[0])[0][0]]
+    else:
+        ids = list(connection.execute(_INSERT, values).scalars())
     # An empty reply has no meaning to find, and a superseded message must not be found.
     waiting = [
         {"message_id": i, "user_id": user_id, "awaited": True, "replica": replica}
         for i, message in zip(ids, stored, strict=True)
         if message.content and not message.superseded
     ]
-    if waiting:
+    if len(waiting) == 1:
+        _QUEUE_ONE.run(connection, waiting[0])
+    elif waiting:
         connection.execute(_QUEUE, waiting)
 
 

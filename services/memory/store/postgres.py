@@ -25,6 +25,7 @@ from services.memory.store.heartbeat import Heartbeat
 from services.memory.store.locks import MIGRATING, lock_work
 from services.memory.store.migrate import migrate, needed, newest_revision
 from services.memory.store.postgres_address import VARIABLE, PostgresAddress, parse_address
+from services.memory.store.reader import AsyncReader
 from services.memory.store.sql_store import SqlStore
 from services.memory.store.writer import passes
 from services.rpc.settings import StartupError
@@ -101,7 +102,7 @@ async def open_postgres_store(url: SecretStr, connections: int, wait_seconds: fl
         write_engine.dispose()
         raise
     # Nothing is scrubbed: the server has no call that overwrites what was deleted (see docs/operations.md).
-    return SqlStore(read_engine, write_engine, writers=writers, heartbeat=heartbeat)
+    return SqlStore(AsyncReader(read_engine), write_engine, writers=writers, heartbeat=heartbeat)
 
 
 def _set_up(engine: Engine) -> None:

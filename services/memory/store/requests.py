@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, insert, select
 
 from services.memory.store import tables
+from services.memory.store.hot_statement import HotStatement
 from services.rpc.errors import FieldViolation, RequestIdReused
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 _r = tables.requests.c
 
-# Statements of every append are made once: to make one takes longer than to run it.
-_FIND = select(_r.digest, _r.conversation_id, _r.first_sequence, _r.conversation_count, _r.message_count).where(
-    _r.key == bindparam("wanted_key")
+_FIND = HotStatement(
+    select(_r.digest, _r.conversation_id, _r.first_sequence, _r.conversation_count, _r.message_count).where(
+        _r.key == bindparam("wanted_key")
+    )
 )
-_REMEMBER = insert(tables.requests)
+_REMEMBER = HotStatement(insert(tables.requests).values({column.name: bindparam(column.name) for column in _r}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,20 @@ def find(connection: Connection, request: WriteRequest) -> Outcome | None:
     Raises:
         RequestIdReused: The `request_id` was used for something else.
     """
-    row = connection.execute(_FIND, {"wanted_key": request.key}).one_or_none()
-    if row is None:
+    rows = _FIND.rows(connection, {"wanted_key": request.key})
+    if not rows:
         return None
-    if row.digest != request.digest:
+    ((digest, *done),) = rows
+    if digest != request.digest:
         wrong = "was used before for another request; a new request needs a new UUID"
         raise RequestIdReused(f"request_id {wrong}.", violations=[FieldViolation("request_id", wrong)])
-    return Outcome(row.conversation_id, row.first_sequence, row.conversation_count, row.message_count)
+    return Outcome(*done)
 
 
 def remember(connection: Connection, request: WriteRequest, outcome: Outcome) -> None:
     """Stores what the request did."""
-    connection.execute(
-        _REMEMBER,
+    _REMEMBER.run(
+        connection,
         {
             "key": request.key,
             "digest": request.digest,

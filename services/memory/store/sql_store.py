@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from typing_extensions import override
 
-from services.memory.off_loop import seen_through
 from services.memory.store import conversation_rows, expiry_rows, message_rows, replica_rows, turn_rows, vector_rows
 from services.memory.store.operator_calls import OperatorCalls
 from services.memory.store.tables import service_keys
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from services.memory.conversation import (
         Conversation,
@@ -37,8 +35,9 @@ if TYPE_CHECKING:
     )
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.heartbeat import Heartbeat
+    from services.memory.store.reader import Reader
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import LogPlaces, NewVector, StoredVector, UnembeddedMessage, UserLog
 
 _log = structlog.get_logger()
 
@@ -53,7 +52,7 @@ class SqlStore(OperatorCalls):
     """A `Store` on SQLAlchemy. What differs between databases is in how it is opened.
 
     Args:
-        read_engine: Whose transactions only read.
+        reader: Runs what only reads.
         write_engine: Whose transactions may write. Used on the writers' threads.
         scrub: Removes deleted text from the database's files, where that can be done.
         on_close: Gives back what opening took, once both engines are disposed of.
@@ -63,7 +62,7 @@ class SqlStore(OperatorCalls):
 
     def __init__(
         self,
-        read_engine: AsyncEngine,
+        reader: Reader,
         write_engine: Engine,
         *,
         scrub: Callable[[], None] | None = None,
@@ -71,7 +70,7 @@ class SqlStore(OperatorCalls):
         writers: int = 1,
         heartbeat: Heartbeat | None = None,
     ) -> None:
-        self._read_engine = read_engine
+        self._reader = reader
         self._write_engine = write_engine
         self._writers = tuple(Writer(write_engine, scrub) for _ in range(writers))
         self._on_close = on_close
@@ -178,6 +177,10 @@ class SqlStore(OperatorCalls):
         )
 
     @override
+    async def log_places(self, user_id: str) -> LogPlaces:
+        return await self._read(partial(vector_rows.places, user_id=user_id))
+
+    @override
     async def last_awaited(self, user_id: str) -> int | None:
         return await self._read(partial(vector_rows.last_awaited, user_id=user_id))
 
@@ -242,7 +245,7 @@ class SqlStore(OperatorCalls):
             await self._heartbeat.close()
         for writer in self._writers:
             await writer.close()
-        await self._read_engine.dispose()
+        await self._reader.close()
         self._write_engine.dispose()
         if self._on_close is not None:
             self._on_close()
@@ -274,8 +277,7 @@ class SqlStore(OperatorCalls):
         self._check_revision()
         for attempt in (1, 2):
             try:
-                # A read that is cancelled half-way would leave its transaction open, and the log never be truncated.
-                return await seen_through(self._read_whole(operation))
+                return await self._reader.run(operation)
             except NoConnectionFree:
                 raise Overloaded("Too many reads are waiting.", retry_after=1.0) from None
             except DBAPIError as failure:
@@ -285,10 +287,6 @@ class SqlStore(OperatorCalls):
                 _log.error("read failed", failure=where(failure))
                 break
         raise Unavailable("The database cannot be read now.", retry_after=1.0)
-
-    async def _read_whole(self, operation: Callable[[Connection], T]) -> T:
-        async with self._read_engine.begin() as connection:
-            return await connection.run_sync(operation)
 
     def _check_revision(self) -> None:
         if self._heartbeat is not None and self._heartbeat.outdated:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.memory.off_loop import off_loop
 from services.memory.store.migrate import migrate
 from services.memory.store.process_lock import ProcessLock
+from services.memory.store.reader import ThreadReader
 from services.memory.store.sql_store import SqlStore
 from services.rpc.settings import StartupError, variable_name
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from services.memory.store.store import Store
 
 _BUSY_TIMEOUT_MS = 5_000
-_READ_CONNECTIONS = 4
+_READERS = 4
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -62,18 +62,8 @@ async def open_sqlite_store(path: Path) -> Store:
         ) from None
     except OSError as failure:
         raise _unusable(path, failure.strerror or "the file system refuses") from None
-    write_engine = create_engine(
-        URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=0, hide_parameters=True
-    )
-    read_engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        pool_size=_READ_CONNECTIONS,
-        max_overflow=0,
-        # Parameters are what people wrote; they must never reach a log through an exception.
-        hide_parameters=True,
-    )
-    _set_up(write_engine, "BEGIN IMMEDIATE")
-    _set_up(read_engine.sync_engine, "BEGIN")
+    write_engine = _engine(path, 1, "BEGIN IMMEDIATE")
+    read_engine = _engine(path, _READERS, "BEGIN")
     try:
         # What people wrote is not for other users of the machine; the log files take the database's mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -86,7 +76,12 @@ async def open_sqlite_store(path: Path) -> Store:
         if isinstance(failure, OSError):
             raise _unusable(path, failure.strerror or "the file system refuses") from None
         raise
-    return SqlStore(read_engine, write_engine, scrub=partial(_truncate_log, write_engine), on_close=lock.release)
+    return SqlStore(
+        ThreadReader(read_engine, _READERS),
+        write_engine,
+        scrub=partial(_truncate_log, write_engine),
+        on_close=lock.release,
+    )
 
 
 def _unusable(path: Path, why: str) -> StartupError:
@@ -96,7 +91,15 @@ def _unusable(path: Path, why: str) -> StartupError:
     )
 
 
-def _set_up(engine: Engine, begin: str) -> None:
+def _engine(path: Path, connections: int, begin: str) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        pool_size=connections,
+        max_overflow=0,
+        # Parameters are what people wrote; they must never reach a log through an exception.
+        hide_parameters=True,
+    )
+
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         # The driver's own transaction control begins too late for reads and writes to be one transaction.
@@ -109,6 +112,8 @@ def _set_up(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+    return engine
 
 
 def _prepare(engine: Engine, database: str) -> None:

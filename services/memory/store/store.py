@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.memory.inspection import Fault, Statistics
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import LogPlaces, NewVector, StoredVector, UnembeddedMessage, UserLog
 
 
 class Store(Protocol):
@@ -104,6 +104,9 @@ class Store(Protocol):
         Among them are messages that have another embedder's vector and wait for this one's: with their words alone,
         so that they are found by those meanwhile.
         """
+
+    async def log_places(self, user_id: str) -> LogPlaces:
+        """Returns which places of the user's log are taken, whichever embedder's vectors are there."""
 
     async def last_awaited(self, user_id: str) -> int | None:
         """Returns the id of the user's newest message without any vector; None where all have one."""

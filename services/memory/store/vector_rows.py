@@ -9,12 +9,14 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from sqlalchemy import case, delete, func, insert, or_, select, update
+import numpy as np
+from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
 
+from services.memory.store.hot_statement import HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
 from services.memory.terms import RECIPE
-from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+from services.memory.vector import LogPlaces, StoredVector, UnembeddedMessage, UserLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +27,18 @@ if TYPE_CHECKING:
 
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
+_USER_LOG = HotStatement(select(_u.last_position, _u.deletion_counter).where(_u.user_id == bindparam("wanted_user")))
+# The index by position holds what is asked for: no vector is read.
+_PLACES = HotStatement(
+    select(_v.position, _v.message_id).where(_v.user_id == bindparam("wanted_user")).order_by(_v.position)
+)
+_LAST_AWAITED = HotStatement(select(func.max(_q.message_id)).where(_q.user_id == bindparam("wanted_user"), _q.awaited))
+
 
 def user_log(connection: Connection, user_id: str) -> UserLog | None:
     """Returns where the user's log stands; None where the user never had a vector."""
-    row = connection.execute(select(_u.last_position, _u.deletion_counter).where(_u.user_id == user_id)).one_or_none()
-    return None if row is None else UserLog(row.last_position, row.deletion_counter)
+    rows = _USER_LOG.rows(connection, {"wanted_user": user_id})
+    return UserLog(*rows[0]) if rows else None
 
 
 def after(connection: Connection, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
@@ -61,11 +70,16 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
     return [StoredVector(*row) for row in rows]
 
 
+def places(connection: Connection, user_id: str) -> LogPlaces:
+    """Returns which places of the user's log are taken."""
+    taken = np.array(_PLACES.rows(connection, {"wanted_user": user_id}), dtype=np.int64).reshape(-1, 2)
+    return LogPlaces(taken[:, 0], taken[:, 1])
+
+
 def last_awaited(connection: Connection, user_id: str) -> int | None:
     """Returns the id of the user's newest message that waits for its first vector; None where none does."""
-    newest: int | None = connection.execute(
-        select(func.max(_q.message_id)).where(_q.user_id == user_id, _q.awaited)
-    ).scalar_one()
+    newest: int | None
+    ((newest,),) = _LAST_AWAITED.rows(connection, {"wanted_user": user_id})
     return newest
 
 
@@ -176,7 +190,7 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
 
 
 def count_deletion(connection: Connection, user_id: str) -> None:
-    """Notes that vectors of the user's are gone, so that every index in memory is rebuilt."""
+    """Notes that vectors of the user's are gone, so that every index in memory takes them out."""
     connection.execute(update(users).where(_u.user_id == user_id).values(deletion_counter=_u.deletion_counter + 1))
 
 

@@ -132,7 +132,7 @@ async def test_a_search_is_counted_part_by_part_and_what_it_went_without(serve):
         def embed_queries(self, texts):
             raise EmbedderAway("It is away.")
 
-    parts = ("embed", "index", "rank", "fetch")
+    parts = ("embed", "settle", "index", "rank", "fetch")
     async with serve(embedder=QueriesFail()) as client:
         await client.append((await client.create()).name, *WORDS)
         before = {part: sample("chatbot_memory_search_seconds_count", part=part) for part in parts}

@@ -108,6 +108,23 @@ async def test_who_searches_comes_before_the_backlog_of_others(desk):
         assert [text.split()[0] for text in embedder.batches[1]] == ["ann"]
 
 
+async def test_messages_that_come_one_by_one_are_embedded_together_unless_somebody_searches(desk, monkeypatch):
+    monkeypatch.setattr("services.memory.embedding_queue._GATHER_SECONDS", 3600)
+    talk = await desk.conversation()
+    embedder = FakeEmbedder()
+    async with working(desk.store, embedder) as queue:
+        await desk.say(talk.id, "0")
+        queue.wake()
+        async with asyncio.timeout(30):
+            while not queue._wanted._waiters:
+                await asyncio.sleep(0)
+        for number in range(1, 6):
+            await desk.say(talk.id, str(number))
+            queue.wake()
+        assert await queue.settle("ann", 30)
+    assert [len(batch) for batch in embedder.batches] == [1, 5]
+
+
 async def test_a_failure_is_tried_again(desk, monkeypatch):
     monkeypatch.setattr("services.memory.embedding_queue._RETRY_SECONDS", 0)
     talk = await desk.conversation()

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from services.memory.index import IndexQuery, UserIndex
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange, Role
+from services.memory.moments import Moments
+from services.memory.neighbours import Neighbours
 from services.memory.ranking import Recency
 from services.memory.terms import pack_terms, query_terms, words
-from services.memory.vector import StoredVector
+from services.memory.vector import LogPlaces, StoredVector
 
 DIMENSION = 8
 AUTHORS = (None, "Иван", "Ann")
@@ -203,6 +205,104 @@ def test_the_order_in_which_messages_were_embedded_changes_nothing(items, shuffl
             assert (hit.dense, hit.lexical, hit.prior) == pytest.approx(expected[hit.message_id], abs=1e-3)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(stored, st.booleans()), min_size=1, max_size=40), queries)
+def test_an_index_that_something_was_taken_out_of_is_as_if_that_had_never_been_in_it(items, query):
+    rows = rows_of([item for item, _ in items])
+    left = [row for row, (_, stays) in zip(rows, items, strict=True) if stays]
+    never, shrunk = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
+    shrunk.add(rows)
+    shrunk.search(query)
+    shrunk.keep(
+        LogPlaces(
+            np.array([row.position for row in left], dtype=np.int64),
+            np.array([row.message_id for row in left], dtype=np.int64),
+        )
+    )
+    never.add(left)
+    assert shrunk.search(query) == never.search(query)
+    assert (len(shrunk), shrunk.last_position, shrunk.size) == (len(never), never.last_position, never.size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(stored, st.booleans()), min_size=4, max_size=40), st.integers(2, 40), queries)
+def test_inverted_lists_find_among_what_passes_a_filter_what_the_flat_index_finds(items, cut, query):
+    rows = rows_of([item for item, _ in items])
+    left = [row for row, (_, stays) in zip(rows, items, strict=True) if stays]
+    kept = LogPlaces(
+        np.array([row.position for row in left], dtype=np.int64),
+        np.array([row.message_id for row in left], dtype=np.int64),
+    )
+    flat, listed = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
+    flat.add(rows)
+    listed.add(rows[:cut])
+    listed.add(rows[cut:])
+    listed.refit()
+    flat.keep(kept)
+    listed.keep(kept)
+    if not left:
+        assert listed.search(query) == []
+        return
+    listed.refit()
+    if query.conversation_id is None and query.narrowing == NO_FILTER:
+        return
+    expected, found = flat.search(query), listed.search(query)
+    # Vectors are half floats there, so that whose scores are nearly equal may change places.
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dense + one.lexical + one.prior == pytest.approx(other.dense + other.lexical + other.prior, abs=2e-2)
+
+
+def test_inverted_lists_find_nearly_all_that_the_flat_index_finds_and_take_half_the_memory():
+    numbers = np.random.default_rng(3)
+    dimension, count = 32, 4_000
+    centres = unit(numbers.standard_normal((60, dimension)))
+    vectors = unit(centres[numbers.integers(60, size=count)] + 0.1 * numbers.standard_normal((count, dimension)))
+    rows = [
+        StoredVector(i, i, f"c{i % 50}", i, 2, None, 0, vectors[i].astype("<f2").tobytes(), b"")
+        for i in range(1, count)
+    ]
+    flat, listed = UserIndex(dimension, 0), UserIndex(dimension, 0)
+    flat.add(rows)
+    listed.add(rows[:2_000])
+    listed.refit()
+    listed.add(rows[2_000:])
+    assert flat.size - listed.size > 0.4 * count * dimension * 4
+    shares = []
+    for centre in centres[:20]:
+        wanted = IndexQuery(centre, (), 10)
+        expected = {one.message_id for one in flat.search(wanted)}
+        shares.append(len(expected & {one.message_id for one in listed.search(wanted)}) / 10)
+    assert np.mean(shares) >= 0.95
+
+
+def test_an_index_asks_for_another_form_when_it_has_grown_enough(monkeypatch):
+    monkeypatch.setattr("services.memory.index.LISTED_FROM", 10)
+    index = UserIndex(DIMENSION, 0)
+    rows = rows_of([(i % 6, "a", Role.USER, None, 0, "") for i in range(100)])
+    index.add(rows[:10])
+    assert not index.unfit
+    index.add(rows[10:20])
+    assert index.unfit
+    index.refit()
+    index.add(rows[20:80])
+    assert not index.unfit
+    index.add(rows[80:])
+    assert index.unfit
+    index.refit()
+    assert not index.unfit
+    assert len(index.search(IndexQuery(DIRECTIONS[0], (), 100, narrowing=MessageFilter(end_ns=1)))) > 0
+
+
+def test_a_place_that_is_another_messages_now_is_not_taken_for_the_same():
+    index = UserIndex(DIMENSION, 0)
+    rows = rows_of([(0, "a", Role.USER, None, 0, "boat")] * 3)
+    index.add(rows)
+    index.keep(LogPlaces(np.array([1, 2, 3, 4]), np.array([rows[0].message_id, 500, rows[2].message_id, 501])))
+    found = index.search(IndexQuery(DIRECTIONS[0], (), 10))
+    assert {one.message_id for one in found} == {rows[0].message_id, rows[2].message_id}
+
+
 def test_of_equal_scores_the_newest_are_kept_whatever_the_limit():
     index = UserIndex(DIMENSION, 0)
     # One message a conversation: none has neighbours.
@@ -259,3 +359,46 @@ def test_its_size_grows_with_vectors_and_with_words():
         sizes.append(index.size)
     assert sizes[0] >= 100 * DIMENSION * 4
     assert sizes[1] - sizes[0] == 100 * 3 * 8
+
+
+def test_moments_are_those_of_the_messages_that_have_a_vector_as_ranking_smooths_them():
+    numbers = np.random.default_rng(5)
+    count, query = 400, DIRECTIONS[0]
+    halves = unit(numbers.standard_normal((count, DIMENSION))).astype("<f2")
+    embedded = numbers.random(count) < 0.7
+    neighbours = Neighbours(numbers.integers(20, size=count).astype(np.int32), np.arange(count, dtype=np.int64))
+    weight = 0.5
+    cosines = halves.astype(np.float64) @ query
+    cosines[~embedded] = cosines[embedded].mean()
+    padded = np.append(cosines, 0)
+    smoothed = cosines + weight * (padded[neighbours.before] + padded[neighbours.after])
+    among = (smoothed / (1 + weight * neighbours.count))[embedded]
+    mean, deviation = Moments.of(halves[embedded], embedded, neighbours, weight).along(query)
+    assert (mean, deviation) == pytest.approx((among.mean(), among.std()), abs=1e-4)
+
+
+def test_lists_are_made_when_enough_messages_have_a_vector_and_hold_no_other(monkeypatch):
+    monkeypatch.setattr("services.memory.index.LISTED_FROM", 10)
+    index = UserIndex(DIMENSION, 0)
+    rows = rows_of([(i % 6 if i % 2 else None, "a", Role.USER, None, 0, f"boat{i}") for i in range(24)])
+    index.add(rows[:20])
+    assert not index.unfit
+    index.add(rows[20:])
+    assert index.unfit
+    index.refit()
+    # Among what was taken out, and what has come since, are messages with a vector and without.
+    index.keep(LogPlaces(np.array([row.position for row in rows[3:]]), np.array([row.message_id for row in rows[3:]])))
+    late = rows_of([(i % 6 if i % 2 else None, "a", Role.USER, None, 0, f"boat{i}") for i in range(26)])[24:]
+    index.add(late)
+    everything = IndexQuery(DIRECTIONS[1], query_terms("boat4"), 100, narrowing=MessageFilter(start_ns=0))
+    found = {one.message_id: one for one in index.search(everything)}
+    left = [*rows[3:], *late]
+    assert found.keys() == {row.message_id for row in left}
+    for row in left:
+        one = found[row.message_id]
+        if row.vector:
+            half = np.frombuffer(row.vector, "<f2").astype(np.float64)
+            assert one.similarity == pytest.approx(half @ DIRECTIONS[1] / np.linalg.norm(half), abs=2e-3)
+        else:
+            assert (one.similarity, one.dense) == (0, 0)
+    assert found[rows[4].message_id].word_share == 1

@@ -9,6 +9,9 @@ import pytest
 from services.memory.embedder import FakeEmbedder
 from services.memory.index import IndexQuery
 from services.memory.index_cache import IndexCache
+from services.memory.message import MessageFilter
+from services.memory.terms import RECIPE
+from services.rpc.errors import Unavailable
 
 EMBEDDER = FakeEmbedder(dimension=16)
 
@@ -22,6 +25,9 @@ class CountingStore:
 
     async def user_log(self, user_id):
         return await self.store.user_log(user_id)
+
+    async def log_places(self, user_id):
+        return await self.store.log_places(user_id)
 
     async def vectors_after(self, *args):
         rows = await self.store.vectors_after(*args)
@@ -70,6 +76,112 @@ async def test_a_deletion_is_seen_by_every_cache_from_the_next_search_on(desk, c
     assert [await found(cache, "ann", "one") for cache in caches] == [None, None]
     await fill(desk, "ann", "four", "five", "six")
     assert [await found(cache, "ann", "one") for cache in caches] == [3, 3]
+
+
+async def test_after_a_deletion_nothing_that_stays_is_loaded_again(desk, cache_of, new_write):
+    cache = cache_of()
+    gone = await fill(desk, "ann", "one", "two")
+    stays = await fill(desk, "ann", "three", "four", "five")
+    assert await found(cache, "ann", "one") == 5
+    before = cache.size
+    await desk.store.delete_conversation(gone.id, new_write())
+    await cache.follow_deletion("ann")
+    assert cache.size < before
+    assert await found(cache, "ann", "one") == 3
+    await desk.say(stays.id, "six")
+    await desk.embed_all(EMBEDDER)
+    assert await found(cache, "ann", "one") == 4
+    assert cache._store.loaded == 6
+
+
+async def test_a_user_who_was_deleted_and_came_back_has_nothing_of_before(desk, cache_of, new_write):
+    cache = cache_of()
+    await fill(desk, "ann", "one", "two", "three")
+    assert await found(cache, "ann", "one") == 3
+    await desk.store.delete_user(new_write())
+    await fill(desk, "ann", "four", "five")
+    assert await found(cache, "ann", "one") == 2
+    await desk.store.delete_user(new_write())
+    await cache.follow_deletion("ann")
+    assert (cache.users(), cache.size) == ([], 0)
+
+
+async def test_an_index_that_cannot_follow_a_deletion_is_dropped(desk, cache_of, new_write, monkeypatch):
+    cache = cache_of()
+    gone = await fill(desk, "ann", "one")
+    await fill(desk, "ann", "two")
+    assert await found(cache, "ann", "one") == 2
+    await desk.store.delete_conversation(gone.id, new_write())
+
+    async def refuse(user_id):
+        raise Unavailable("The database cannot be read now.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(cache._store, "user_log", refuse)
+        await cache.follow_deletion("ann")
+    assert (cache.users(), cache.size) == ([], 0)
+    assert await found(cache, "ann", "one") == 1
+
+
+async def test_a_known_place_of_the_log_spares_asking_for_it_only_where_the_index_is_there(desk, cache_of, new_write):
+    cache = cache_of()
+    talk = await fill(desk, "ann", "one")
+    known = await cache.refresh("ann")
+    await desk.say(talk.id, "two")
+    await desk.embed_all(EMBEDDER)
+    async with cache.up_to_date("ann", known) as index:
+        assert len(index) == 1
+    newer = await cache.refresh("ann")
+    async with cache.up_to_date("ann", newer) as index:
+        assert len(index) == 2
+    await desk.store.delete_conversation(talk.id, new_write())
+    await cache.follow_deletion("ann")
+    async with cache.up_to_date("ann", newer) as index:
+        assert len(index) == 0
+
+
+async def test_a_very_large_index_is_held_in_lists_and_follows_what_comes_and_goes(
+    desk, cache_of, new_write, monkeypatch
+):
+    monkeypatch.setattr("services.memory.index.LISTED_FROM", 8)
+    cache = cache_of()
+    gone = await fill(desk, "ann", *["word"] * 4)
+    stays = await fill(desk, "ann", *["word"] * 8)
+    everything = MessageFilter(start_ns=0)
+    async with cache.up_to_date("ann") as index:
+        assert not index.unfit
+    await desk.store.delete_conversation(gone.id, new_write())
+    await desk.say(stays.id, "word")
+    await desk.embed_all(EMBEDDER)
+    vector = EMBEDDER.embed_queries(["word"])[0]
+    async with cache.up_to_date("ann") as index:
+        assert len(index.search(IndexQuery(vector, (), 100, narrowing=everything))) == 9
+
+
+async def test_what_is_embedded_anew_gets_its_vector_in_place_and_nothing_else_is_loaded_again(
+    desk, cache_of, new_write, monkeypatch
+):
+    monkeypatch.setattr("services.memory.index.LISTED_FROM", 2)
+    cache = cache_of()
+    talk = await desk.conversation("ann")
+    await desk.say(talk.id, "one", "two")
+    await desk.embed_all(FakeEmbedder(dimension=16, id=f"other/{RECIPE}"))
+    gone = await fill(desk, "ann", "three")
+    await fill(desk, "ann", "four")
+
+    async def similar() -> list[bool]:
+        query = IndexQuery(EMBEDDER.embed_queries(["one"])[0], (), 100, narrowing=MessageFilter(start_ns=0))
+        async with cache.up_to_date("ann") as index:
+            return [one.similarity != 0 for one in sorted(index.search(query), key=lambda one: one.message_id)]
+
+    assert await similar() == [False, False, True, True]
+    await desk.store.delete_conversation(gone.id, new_write())
+    await cache.follow_deletion("ann")
+    assert await similar() == [False, False, True]
+    await desk.store.queue_other_embedders(EMBEDDER.id)
+    await desk.embed_all(EMBEDDER)
+    assert await similar() == [True, True, True]
+    assert cache._store.loaded == 4 + 2
 
 
 async def test_the_least_recently_searched_are_dropped_to_stay_within_the_bytes(desk, cache_of):

@@ -1,0 +1,79 @@
+"""How reads reach the database: each whole, in a transaction of its own, without holding up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from typing_extensions import override
+
+from services.memory.off_loop import seen_through
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """Runs operations that only read, several at once, each seeing one moment of the database.
+
+    A read that has begun is seen through also where its caller is cancelled: half-way, it would leave its transaction
+    open.
+    """
+
+    async def run(self, operation: Callable[[Connection], T]) -> T:
+        """Returns what the operation does."""
+
+    async def close(self) -> None:
+        """Gives the connections back. No read is under way."""
+
+
+class ThreadReader(Reader):
+    """Reads on threads, one switch of threads a read rather than one a statement: for a database in a file.
+
+    Args:
+        engine: With as many connections as threads.
+        threads: How many read at once; other reads wait.
+    """
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="memory-reader")
+
+    @override
+    async def run(self, operation: Callable[[Connection], T]) -> T:
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, operation)
+        return await seen_through(reading)
+
+    @override
+    async def close(self) -> None:
+        self._threads.shutdown()
+        self._engine.dispose()
+
+    def _read(self, operation: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return operation(connection)
+
+
+class AsyncReader(Reader):
+    """Reads through the driver's own asyncio face: for a database at the other end of a socket."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @override
+    async def run(self, operation: Callable[[Connection], T]) -> T:
+        return await seen_through(self._read(operation))
+
+    @override
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def _read(self, operation: Callable[[Connection], T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(operation)
