@@ -55,7 +55,8 @@ def make_locks(console: Console) -> None:
 
         console.say("Resolving cuda.txt.")
         runtime = LOCKS / "runtime.in"
-        cuda = _compile(uv, scratch, [runtime], index)
+        unused = f"--override={LOCKS / 'overrides.txt'}"
+        cuda = _compile(uv, scratch, [runtime], [*index, unused])
         torch = cuda.pin("torch")
         held = scratch / "held.txt"
         held.write_text("".join(f"{p.requirement}\n" for p in cuda.pins if p is not torch), encoding="utf-8")
@@ -63,7 +64,7 @@ def make_locks(console: Console) -> None:
         console.say("Resolving cpu.txt.")
         cpu_torch = scratch / "torch.in"
         cpu_torch.write_text(f"torch=={torch.version}+cpu\n", encoding="utf-8")
-        cpu = _compile(uv, scratch, [runtime, cpu_torch], [*index, *elsewhere, f"--constraints={held}"])
+        cpu = _compile(uv, scratch, [runtime, cpu_torch], [*index, *elsewhere, unused, f"--constraints={held}"])
         # An extra index may hold fewer files of a version than the main one: the files of both are right.
         files = {p.requirement: p.hashes for p in cuda.pins}
         cpu = replace(cpu, pins=tuple(_with_hashes(p, files.get(p.requirement, ())) for p in cpu.pins))
@@ -103,7 +104,7 @@ def download_size(packages: Iterable[dict[str, Any]]) -> int:
 
 def _compile(uv: Sequence[str], scratch: Path, sources: Sequence[Path], options: Sequence[str]) -> Lock:
     command = [*uv, "pip", "compile", "--quiet", "--no-header", "--python-version=3.11", *options]
-    command += [f"--override={LOCKS / 'overrides.txt'}", *map(str, sources)]
+    command += map(str, sources)
     output = scratch / "lock.txt"
     output.unlink(missing_ok=True)
     hide = ["--no-emit-index-url", "--no-emit-find-links"]

@@ -53,7 +53,7 @@ class History:
         """Starts the conversation that a turn opens with a text."""
         create = memory_pb.CreateConversationRequest(
             user_id=caller.user_id,
-            conversation=memory_pb.Conversation(title=_title_of(text)),
+            conversation=memory_pb.Conversation(title=title_of(text)),
             request_id=_derived(request_id, "conversation"),
         )
         response = await self._memory.call(self._memory.stub.CreateConversation, create, caller.time_left())
@@ -209,7 +209,7 @@ def _derived(request_id: str, what: str) -> str:
     return str(uuid.uuid5(uuid.UUID(request_id), what))
 
 
-def _title_of(text: str) -> str:
+def title_of(text: str) -> str:
     """Returns what a conversation that opens with a text is listed as: its beginning, on one line."""
     # Control characters would act on whatever terminal lists it.
     words = " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())

@@ -86,12 +86,18 @@ class InferencePeer:
     ) -> inference_pb.CountTokensResponse:
         """Counts the tokens of a conversation as `generate` would render it."""
         request = inference_pb.CountTokensRequest(messages=inference_pb.ChatMessages(messages=messages))
+        return await self.count(request, time_left)
+
+    async def count(
+        self, request: inference_pb.CountTokensRequest, time_left: float | None
+    ) -> inference_pb.CountTokensResponse:
+        """Counts the tokens of a prompt, and tells how many the context holds."""
         return await self._call(self._stub.CountTokens, request, time_left)
 
     async def count_text(self, text: str, time_left: float | None) -> int:
         """Counts the tokens of a text."""
         request = inference_pb.CountTokensRequest(text=text)
-        return (await self._call(self._stub.CountTokens, request, time_left)).total_tokens
+        return (await self.count(request, time_left)).total_tokens
 
     async def generate(
         self, request: inference_pb.GenerateRequest, user_id: str, conversation: str, time_left: float | None

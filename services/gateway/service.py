@@ -12,7 +12,7 @@ from services.gateway.history import History
 from services.gateway.http import AppParts, Callers, HttpServer, Metrics, build_app
 from services.gateway.http.probes import probe_routes
 from services.gateway.identity import TrustedIdentity
-from services.gateway.openai_api import openai_routes
+from services.gateway.openai_api import OpenAiApi
 from services.gateway.peers import Peers
 from services.gateway.servicer import ChatServicer
 from services.gateway.settings import entries
@@ -40,12 +40,13 @@ class GatewayService:
         self._calls = ChatCalls(self._peers, self._turns)
         metrics = Metrics()
         callers = Callers(self._identity)
+        self._openai = OpenAiApi(self._peers, self._history, self._calls, callers, metrics)
         self.http = HttpServer(
             build_app(
                 AppParts(
                     routes=[
                         *probe_routes(self._peers, metrics),
-                        *openai_routes(self._peers, self._calls, callers, metrics),
+                        *self._openai.routes,
                         *web_routes(self._calls, callers),
                     ],
                     hosts=frozenset(entries(settings.gateway_http_hosts)),
@@ -76,6 +77,7 @@ class GatewayService:
 
     async def stop(self) -> None:
         """Stores what replies are left to store, then closes the channels."""
+        await self._openai.finish()
         await self._history.finish_appends()
         await self._turns.finish()
         await self._peers.close()

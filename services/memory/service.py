@@ -75,6 +75,7 @@ class MemoryService:
             Searcher(store, embedder, queue, indexes, settings.search_wait_seconds),
             PageTokens(await store.page_token_key()),
             settings.import_max_mb * _MIB,
+            embedder,
         )
 
     async def stop(self) -> None:

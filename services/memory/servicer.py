@@ -23,6 +23,7 @@ from services.rpc.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from services.memory.embedder import EmbedderThread
     from services.memory.embedding_queue import EmbeddingQueue
     from services.memory.index_cache import IndexCache
     from services.memory.page_token import PageTokens
@@ -41,6 +42,7 @@ class Rooms:
     searcher: Searcher
     page_tokens: PageTokens
     import_max_bytes: int
+    embedder: EmbedderThread
 
 
 class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
@@ -211,6 +213,14 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
             check.request_id("turn_id", request.turn_id),
         )
         return pb.EndTurnResponse()
+
+    @override
+    async def EmbedTexts(self, request: pb.EmbedTextsRequest, context: Context) -> pb.EmbedTextsResponse:
+        rooms = self._opened()
+        rows = await rooms.embedder.embed_messages(validation.texts_to_embed(request))
+        return pb.EmbedTextsResponse(
+            model=rooms.embedder.model, embeddings=[pb.Embedding(values=row.tolist()) for row in rows]
+        )
 
     def _opened(self) -> Rooms:
         if self.rooms is None:

@@ -15,11 +15,13 @@ from services.memory.resource_name import parse_conversation, parse_message
 from services.memory.search import SearchQuery
 from services.memory.store import WriteRequest
 from services.rpc.errors import invalid_field
+from services.rpc.request_rules import check_text
 
 _MAX_MESSAGES = 1000
 _MAX_APPEND_BYTES = 8_000_000
 _MAX_FILTER_ENTRIES = 100
 _MAX_NEIGHBOURS = 10
+_MAX_TEXTS = 64
 _UPDATABLE = ("title", "system_prompt", "window_start_sequence", "expire_time", "ttl")
 
 
@@ -184,3 +186,12 @@ def _usage(field: str, given: chat_message_pb2.Usage) -> Usage:
         check.not_negative(f"{field}.cached_tokens", given.cached_tokens),
         check.not_negative(f"{field}.completion_tokens", given.completion_tokens),
     )
+
+
+def texts_to_embed(request: memory_service_pb2.EmbedTextsRequest) -> list[str]:
+    """Returns the texts of a request to embed some."""
+    if not 1 <= len(request.texts) <= _MAX_TEXTS:
+        raise invalid_field("texts", f"must have 1 to {_MAX_TEXTS} texts")
+    for place, text in enumerate(request.texts):
+        check_text(text, f"texts[{place}]")
+    return list(request.texts)

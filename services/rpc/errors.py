@@ -4,10 +4,16 @@
     ├── InvalidArgument          INVALID_ARGUMENT     400
     │   ├── ContextTooLong       CONTEXT_LENGTH_EXCEEDED, metadata n_prompt, n_context
     │   ├── InvalidPageToken
-    │   └── RequestIdReused
+    │   ├── RequestIdReused
+    │   ├── BodyTooLarge                              413, HTTP only
+    │   ├── UnsupportedMediaType                      415, HTTP only
+    │   ├── OriginNotAllowed                          403, HTTP only
+    │   └── HostNotAllowed                            421, HTTP only
     ├── NotFound                 NOT_FOUND            404
     │   ├── ConversationNotFound
-    │   └── MessageNotFound
+    │   ├── MessageNotFound
+    │   ├── ModelNotFound                             HTTP only
+    │   └── ResponseNotFound                          HTTP only
     ├── FailedPrecondition       FAILED_PRECONDITION  400
     │   └── NothingToRegenerate
     ├── ConversationBusy         ABORTED              409, retry
@@ -125,6 +131,34 @@ class RequestIdReused(InvalidArgument):
     reason = "REQUEST_ID_REUSED"
 
 
+class BodyTooLarge(InvalidArgument):
+    """The body of an HTTP request has more bytes than any request needs."""
+
+    reason = "REQUEST_TOO_LARGE"
+    http_status = 413
+
+
+class UnsupportedMediaType(InvalidArgument):
+    """The body of an HTTP request is declared as something else than JSON."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    http_status = 415
+
+
+class OriginNotAllowed(InvalidArgument):
+    """An HTTP request comes from a page that may not send it."""
+
+    reason = "ORIGIN_NOT_ALLOWED"
+    http_status = 403
+
+
+class HostNotAllowed(InvalidArgument):
+    """An HTTP request is addressed to a name that is not this server's."""
+
+    reason = "HOST_NOT_ALLOWED"
+    http_status = 421
+
+
 class NotFound(ChatbotError):
     """It does not exist, or is not the caller's: the answer is the same."""
 
@@ -143,6 +177,18 @@ class MessageNotFound(NotFound):
     """There is no such message of the caller's."""
 
     reason = "MESSAGE_NOT_FOUND"
+
+
+class ModelNotFound(NotFound):
+    """No model of this id is served."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class ResponseNotFound(NotFound):
+    """There is no such response of the caller's to go on from."""
+
+    reason = "PREVIOUS_RESPONSE_NOT_FOUND"
 
 
 class FailedPrecondition(ChatbotError):

@@ -104,6 +104,11 @@ class MemoryServiceStub:
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.SerializeToString,
                 response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.FromString,
                 _registered_method=True)
+        self.EmbedTexts = channel.unary_unary(
+                '/chatbot.v1.MemoryService/EmbedTexts',
+                request_serializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsResponse.FromString,
+                _registered_method=True)
 
 
 class MemoryServiceServicer:
@@ -211,6 +216,14 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedTexts(self, request, context):
+        """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+        has been stored meanwhile is not kept waiting longer than one call takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -278,6 +291,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.EndTurn,
                     request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.FromString,
                     response_serializer=chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.SerializeToString,
+            ),
+            'EmbedTexts': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedTexts,
+                    request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -636,6 +654,33 @@ class MemoryService:
             '/chatbot.v1.MemoryService/EndTurn',
             chatbot_dot_v1_dot_memory__service__pb2.EndTurnRequest.SerializeToString,
             chatbot_dot_v1_dot_memory__service__pb2.EndTurnResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedTexts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.MemoryService/EmbedTexts',
+            chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsRequest.SerializeToString,
+            chatbot_dot_v1_dot_memory__service__pb2.EmbedTextsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,10 @@ class MemoryServiceStub:
     """
     EndTurn: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]
     """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
+    EmbedTexts: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.EmbedTextsRequest, _memory_service_pb2.EmbedTextsResponse]
+    """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+    has been stored meanwhile is not kept waiting longer than one call takes.
+    """
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
@@ -117,6 +121,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """
     EndTurn: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.EndTurnRequest, _memory_service_pb2.EndTurnResponse]  # type: ignore[assignment]
     """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
+    EmbedTexts: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.EmbedTextsRequest, _memory_service_pb2.EmbedTextsResponse]  # type: ignore[assignment]
+    """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+    has been stored meanwhile is not kept waiting longer than one call takes.
+    """
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns every message and the search over them.
@@ -237,5 +245,15 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.EndTurnResponse, _abc.Awaitable[_memory_service_pb2.EndTurnResponse]]:
         """Ends a turn. Nothing is changed where the turn does not have the conversation (any more)."""
+
+    @_abc_1.abstractmethod
+    def EmbedTexts(
+        self,
+        request: _memory_service_pb2.EmbedTextsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.EmbedTextsResponse, _abc.Awaitable[_memory_service_pb2.EmbedTextsResponse]]:
+        """Embeds texts with the model that messages are searched with. Stores nothing; names no user. What is searched for or
+        has been stored meanwhile is not kept waiting longer than one call takes.
+        """
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from services.gateway.http.client_gone import ClientGone, answer_gone
 from services.gateway.http.failures import answer_error, answer_http_exception
 from services.gateway.http.front import Front
 from services.gateway.http.outcomes import Outcomes
@@ -53,5 +54,9 @@ def build_app(parts: AppParts) -> Starlette:
                 expose_headers=_EXPOSED_HEADERS,
             ),
         ],
-        exception_handlers={ChatbotError: answer_error, HTTPException: answer_http_exception},
+        exception_handlers={
+            ChatbotError: answer_error,
+            HTTPException: answer_http_exception,
+            ClientGone: answer_gone,
+        },
     )

@@ -32,8 +32,8 @@ _TYPES = {
 _CONTEXT_TYPE = "exceed_context_size_error"
 """What llama.cpp's clients know an overflow by; OpenAI's know it by its code."""
 
-_PROTO_PREFIXES = ("sampling.", "messages.messages", "response_format.json_schema")
-"""Paths of the services' protos, as far as they say where in an OpenAI request the fault is."""
+_PROTO_PREFIXES = {"sampling.": "", "messages.messages": "messages"}
+"""Paths of the services' protos, and what an OpenAI request has there."""
 
 
 class ErrorFacts(TypedDict):
@@ -77,6 +77,11 @@ def error_body(error: errors.ChatbotError) -> ErrorBody:
         facts["param"] = facts["param"] or "messages"
         facts["n_prompt_tokens"] = int(error.metadata["n_prompt"])
         facts["n_ctx"] = int(error.metadata["n_context"])
+        # In OpenAI's words, which clients look for.
+        facts["message"] = (
+            f"This model's maximum context length is {facts['n_ctx']} tokens. "
+            f"The prompt has {facts['n_prompt_tokens']}, and the reply needs one."
+        )
     return {"error": facts}
 
 
@@ -118,8 +123,7 @@ def _type_of(status: int) -> str:
 
 
 def _param(path: str) -> str:
-    for prefix in _PROTO_PREFIXES:
+    for prefix, ours in _PROTO_PREFIXES.items():
         if path.startswith(prefix):
-            rest = path.removeprefix(prefix)
-            return {"messages.messages": f"messages{rest}", "sampling.": rest}.get(prefix, "response_format")
+            return ours + path.removeprefix(prefix)
     return path

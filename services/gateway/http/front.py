@@ -18,24 +18,12 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from services.gateway.http.failures import error_response, note_outcome
-from services.rpc.errors import ChatbotError, InvalidArgument
+from services.rpc.errors import HostNotAllowed, OriginNotAllowed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-
-class _ForbiddenOrigin(InvalidArgument):
-    """The request comes from a page that may not send it."""
-
-    reason = "ORIGIN_NOT_ALLOWED"
-    http_status = 403
-
-
-class _UnknownHost(InvalidArgument):
-    """The request is addressed to a name that is not this server's."""
-
-    reason = "HOST_NOT_ALLOWED"
-    http_status = 421
+    from services.rpc.errors import ChatbotError
 
 
 class Front:
@@ -65,7 +53,7 @@ class Front:
     def _refusal(self, headers: Headers) -> ChatbotError | None:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
-            return _UnknownHost(
+            return HostNotAllowed(
                 "The request is addressed to a name that this server does not go by; whoever runs it can allow it with "
                 "CHATBOT_GATEWAY_HTTP_HOSTS."
             )
@@ -74,7 +62,7 @@ class Front:
             return None
         if urlsplit(origin).netloc.lower() == hosts[0].lower():
             return None
-        return _ForbiddenOrigin(
+        return OriginNotAllowed(
             "Pages of this origin may not call this server; whoever runs it can allow it with "
             "CHATBOT_GATEWAY_HTTP_ORIGINS."
         )

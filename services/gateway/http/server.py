@@ -90,7 +90,8 @@ class HttpServer:
         """Takes no new requests, gives those under way `grace` seconds, then ends them."""
         if self._serving is None:
             return
-        self._config.timeout_graceful_shutdown = math.ceil(grace)
+        # In whole seconds; with none at all it would report a fault even where there is nothing to end.
+        self._config.timeout_graceful_shutdown = max(1, math.ceil(grace))
         self._server.should_exit = True
         await self._serving
         # Those that were ended have still to store what they had.

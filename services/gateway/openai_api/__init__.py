@@ -4,6 +4,6 @@ Stateless as OpenAI's is: a request carries the whole conversation and goes to t
 conversation of this backend is a turn of it, as `ChatService.Chat` takes it.
 """
 
-from services.gateway.openai_api.routes import openai_routes
+from services.gateway.openai_api.routes import OpenAiApi
 
-__all__ = ["openai_routes"]
+__all__ = ["OpenAiApi"]

@@ -5,25 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 from typing_extensions import TypedDict
 
-from services.rpc.errors import NotFound
+from services.rpc.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import BaseRoute
 
     from chatbot.v1 import inference_service_pb2 as inference_pb
     from services.gateway.http.callers import Callers
-    from services.gateway.peers import Peers
-
-
-class ModelNotFound(NotFound):
-    """No model of this id is served."""
-
-    reason = "MODEL_NOT_FOUND"
+    from services.gateway.peers import InferencePeer
 
 
 class ModelObject(TypedDict):
@@ -45,25 +37,30 @@ class ModelList(TypedDict):
     data: list[ModelObject]
 
 
-def model_routes(peers: Peers, callers: Callers) -> list[BaseRoute]:
-    """Returns the routes that describe models."""
+class Models:
+    """The endpoints."""
 
-    async def list_models(request: Request) -> Response:
-        caller = await callers.of(request)
-        model = await peers.inference.model(caller.time_left())
+    def __init__(self, inference: InferencePeer, callers: Callers) -> None:
+        self._inference = inference
+        self._callers = callers
+
+    async def list(self, request: Request) -> Response:
+        """Lists all models."""
+        caller = await self._callers.of(request)
+        model = await self._inference.model(caller.time_left())
         return JSONResponse(ModelList(object="list", data=[_described(model)]))
 
-    async def get_model(request: Request) -> Response:
-        caller = await callers.of(request)
-        model = await peers.inference.model(caller.time_left())
+    async def get(self, request: Request) -> Response:
+        """Describes one model.
+
+        Raises:
+            ModelNotFound: It is not served.
+        """
+        caller = await self._callers.of(request)
+        model = await self._inference.model(caller.time_left())
         if request.path_params["model"] != model.id:
             raise ModelNotFound(f"Of this id there is no model; the one that is served is {model.id}.")
         return JSONResponse(_described(model))
-
-    return [
-        Route("/v1/models", list_models, methods=["GET"]),
-        Route("/v1/models/{model:path}", get_model, methods=["GET"]),
-    ]
 
 
 def _described(model: inference_pb.Model) -> ModelObject:

@@ -52,6 +52,11 @@ class EmbedderThread:
         return made_by(self._embedder)
 
     @property
+    def model(self) -> str:
+        """Id of the embedder itself."""
+        return self._embedder.id
+
+    @property
     def dimension(self) -> int:
         """Length of a vector."""
         return self._embedder.dimension

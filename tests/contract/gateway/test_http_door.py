@@ -50,18 +50,16 @@ async def test_metrics_count_requests_by_route_and_never_by_path(http: httpx.Asy
     assert "secret" not in text
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "a.localhost:8080", "127.0.0.1:1", "[::1]:80", "192.168.1.4", "LOCALHOST."]
-)
-async def test_plain_addresses_and_localhost_are_this_servers_names(http: httpx.AsyncClient, host: str):
-    assert (await http.get("/health/live", headers={"host": host})).status_code == 200
+async def test_plain_addresses_and_localhost_are_this_servers_names(http: httpx.AsyncClient):
+    for host in ["localhost", "a.localhost:8080", "127.0.0.1:1", "[::1]:80", "192.168.1.4", "LOCALHOST."]:
+        assert (await http.get("/health/live", headers={"host": host})).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8080", "", "[::1", "localhost.evil.example"])
-async def test_a_request_addressed_to_another_name_is_refused(http: httpx.AsyncClient, host: str):
-    answer = await http.get("/health/live", headers={"host": host})
-    assert answer.status_code == 421
-    assert answer.json()["error"]["code"] == "host_not_allowed"
+async def test_a_request_addressed_to_another_name_is_refused(http: httpx.AsyncClient):
+    for host in ["evil.example", "127.0.0.1.evil.example:8080", "", "[::1", "localhost.evil.example"]:
+        answer = await http.get("/health/live", headers={"host": host})
+        assert answer.status_code == 421
+        assert answer.json()["error"]["code"] == "host_not_allowed"
 
 
 async def test_a_page_of_another_origin_is_refused(http: httpx.AsyncClient):

@@ -43,7 +43,9 @@ def test_both_readmes_have_the_same_sections_and_code():
     assert python.findall(english) == python.findall(russian)
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.ru.md", "docs/decisions/README.md", "docs/clients/langchain.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "README.ru.md", "docs/decisions/README.md", "docs/clients/langchain.md", "docs/openai-api.md"]
+)
 def test_no_link_leads_nowhere(page: str):
     folder = (ROOT / page).parent
     targets = [target for target in LINK.findall(readme(page)) if "://" not in target]

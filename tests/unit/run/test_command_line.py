@@ -79,16 +79,17 @@ def test_help_goes_to_standard_output():
     assert "python run.py lock" in done.stdout
 
 
-def test_a_taken_port_is_told_in_one_sentence(tmp_path):
+@pytest.mark.parametrize("variable", ["CHATBOT_MEMORY_GRPC_PORT", "CHATBOT_GATEWAY_HTTP_PORT"])
+def test_a_taken_port_is_told_in_one_sentence(tmp_path, variable):
+    doors = ("GATEWAY_GRPC", "GATEWAY_HTTP", "INFERENCE_GRPC", "MEMORY_GRPC")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        env = {**os.environ, "CHATBOT_MEMORY_GRPC_PORT": str(port), "CHATBOT_DATA_DIR": str(tmp_path)}
-        env |= {f"CHATBOT_{door}_PORT": "0" for door in ("GATEWAY_GRPC", "GATEWAY_HTTP", "INFERENCE_GRPC")}
+        env = {**os.environ, **{f"CHATBOT_{door}_PORT": "0" for door in doors}}
+        env |= {variable: str(port), "CHATBOT_DATA_DIR": str(tmp_path)}
         done = subprocess.run([sys.executable, RUN_PY], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: 127.0.0.1:{port} cannot be listened on: the port is taken; "
-        "set CHATBOT_MEMORY_GRPC_PORT to a free one.\n"
+        f"error: 127.0.0.1:{port} cannot be listened on: the port is taken; set {variable} to a free one.\n"
     )
 
 

@@ -1,0 +1,209 @@
+"""Responses in the history: a response's id is the place, in a conversation of its user's, of what it responds to.
+
+So nothing is stored about a response but what was said: its input, and the reply to it. Going on from a response is
+going on with its conversation, where nothing has been said in it since; else with a copy of it up to there, so that
+each of several continuations has a conversation of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from chatbot.v1 import memory_service_pb2 as memory_pb
+from chatbot.v1.chat_message_pb2 import (
+    FINISH_REASON_CANCELLED,
+    FINISH_REASON_ENGINE_LOST,
+    FINISH_REASON_EOS,
+    FINISH_REASON_MAX_TOKENS,
+    ROLE_ASSISTANT,
+    ROLE_USER,
+    ChatMessage,
+    Usage,
+)
+from services.gateway.busy import busy_error
+from services.gateway.history import title_of
+from services.gateway.openai_api.reply import Ended, Piece, ReplyEvent, Started
+from services.rpc import errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from services.gateway.history import History
+    from services.gateway.identity import Caller
+    from services.gateway.peers import MemoryPeer
+
+_ID = re.compile(r"resp_([A-Za-z0-9_-]{1,64})_([1-9][0-9]{0,17})\Z")
+_PAGE_SIZE = 1000
+_MOST_AT_ONCE = 1000
+"""Messages of one append."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was said up to a response."""
+
+    conversation: memory_pb.Conversation
+    messages: tuple[ChatMessage, ...]
+    is_last: bool
+    """Whether nothing has been said since."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a response is kept."""
+
+    response_id: str
+    conversation: str
+    """Resource name."""
+    message: str
+    """Resource name of the input's last message, which it responds to."""
+    request_id: str
+
+
+class StoredResponses:
+    """Reads and writes them."""
+
+    def __init__(self, memory: MemoryPeer, history: History) -> None:
+        self._memory = memory
+        self._history = history
+
+    async def past(self, caller: Caller, response_id: str) -> Past:
+        """Returns what was said up to a response.
+
+        Raises:
+            ResponseNotFound: It is none of the caller's, or was not stored, or never got its text.
+        """
+        found = _ID.match(response_id)
+        if found is None:
+            raise _not_found()
+        conversation = f"conversations/{found[1]}"
+        message = f"{conversation}/messages/{found[2]}"
+        try:
+            stored = await self._history.conversation(caller, conversation)
+            messages = await self._messages(caller, conversation)
+        except (errors.NotFound, errors.InvalidArgument):
+            raise _not_found() from None
+        for place, candidate in enumerate(messages):
+            if candidate.role == ROLE_ASSISTANT and candidate.reply_to == message:
+                return Past(stored, tuple(messages[: place + 1]), is_last=place + 1 == len(messages))
+        raise _not_found()
+
+    async def kept(
+        self,
+        caller: Caller,
+        past: Past | None,
+        said: Sequence[ChatMessage],
+        instructions: str,
+        stream: AsyncGenerator[ReplyEvent, None],
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        """Yields a reply's events, and stores what it replies to before its beginning is told, it before its end is.
+
+        The reply is stored however it ends. Nothing is stored where the model does not take the request up, so that
+        it can simply be made again.
+
+        Raises:
+            ConversationBusy: Something has been said meanwhile where the past ends.
+        """
+        text: list[str] = []
+        usage = Usage()
+        # What holds where nothing else comes to be known: the caller has gone.
+        reason = FINISH_REASON_CANCELLED
+        place: _Place | None = None
+        end: Ended | None = None
+        try:
+            async with aclosing(stream):
+                async for event in stream:
+                    match event:
+                        case Started():
+                            usage.prompt_tokens, usage.cached_tokens = event.prompt_tokens, event.cached_tokens
+                            place = await self._keep_input(caller, past, said, instructions)
+                            yield replace(event, response_id=place.response_id)
+                        case Piece():
+                            text.append(event.text)
+                            usage.completion_tokens += event.token_count
+                            yield event
+                        case Ended():
+                            end = event
+                            usage.completion_tokens = event.completion_tokens
+                            reason = FINISH_REASON_EOS if event.reason == "stop" else FINISH_REASON_MAX_TOKENS
+        except errors.Unavailable:
+            reason = FINISH_REASON_ENGINE_LOST
+            raise
+        finally:
+            if place is not None and (text or end is not None):
+                reply = ChatMessage(
+                    role=ROLE_ASSISTANT,
+                    content="".join(text),
+                    finish_reason=reason,
+                    usage=usage,
+                    reply_to=place.message,
+                )
+                await self._history.append_reply(caller.user_id, place.request_id, place.conversation, reply, None)
+        if end is not None:
+            yield end
+
+    async def _keep_input(
+        self, caller: Caller, past: Past | None, said: Sequence[ChatMessage], instructions: str
+    ) -> _Place:
+        """Stores what is responded to."""
+        request_id = str(uuid.uuid4())
+        if past is not None and past.is_last:
+            conversation, messages = past.conversation, list(said)
+        else:
+            messages = [*(past.messages if past is not None else ()), *said]
+            first = next((m.content for m in messages if m.role == ROLE_USER), "")
+            create = memory_pb.CreateConversationRequest(
+                user_id=caller.user_id,
+                conversation=memory_pb.Conversation(title=title_of(first), system_prompt=instructions),
+                request_id=str(uuid.uuid4()),
+            )
+            created = await self._memory.call(self._memory.stub.CreateConversation, create, caller.time_left())
+            conversation = created.conversation
+        last = ""
+        expected = conversation.last_sequence
+        for start in range(0, len(messages), _MOST_AT_ONCE):
+            append = memory_pb.AppendMessagesRequest(
+                user_id=caller.user_id,
+                conversation=conversation.name,
+                messages=[_plain(message) for message in messages[start : start + _MOST_AT_ONCE]],
+                request_id=str(uuid.uuid4()),
+                expected_last_sequence=expected,
+            )
+            try:
+                appended = await self._memory.call(self._memory.stub.AppendMessages, append, caller.time_left())
+            except errors.SequenceMismatch:
+                raise busy_error() from None
+            last, expected = appended.messages[-1].name, appended.messages[-1].sequence
+        conversation_id, message_id = conversation.name.split("/")[1], last.split("/")[3]
+        return _Place(f"resp_{conversation_id}_{message_id}", conversation.name, last, request_id)
+
+    async def _messages(self, caller: Caller, conversation: str) -> list[ChatMessage]:
+        messages: list[ChatMessage] = []
+        request = memory_pb.ListMessagesRequest(user_id=caller.user_id, conversation=conversation, page_size=_PAGE_SIZE)
+        while True:
+            page = await self._memory.call(self._memory.stub.ListMessages, request, caller.time_left())
+            messages += page.messages
+            if not page.next_page_token:
+                return messages
+            request.page_token = page.next_page_token
+
+
+def _plain(message: ChatMessage) -> ChatMessage:
+    """Returns what of a message is taken along into another conversation."""
+    copy = ChatMessage(role=message.role, content=message.content, finish_reason=message.finish_reason)
+    if message.HasField("create_time"):
+        copy.create_time.CopyFrom(message.create_time)
+    if message.HasField("usage"):
+        copy.usage.CopyFrom(message.usage)
+    return copy
+
+
+def _not_found() -> errors.ResponseNotFound:
+    return errors.ResponseNotFound(
+        "There is no such response; only those that were stored can be gone on from.",
+        violations=[errors.FieldViolation("previous_response_id", "must be the id of a stored response")],
+    )
