@@ -53,6 +53,9 @@ _COLUMNS = (
     _c.title_source,
 )
 
+_PLAIN = tuple(column.name for column in _COLUMNS[:-3])
+"""Those of the columns that are a conversation's fields as they are."""
+
 _OWNED_NOW = select(*_COLUMNS).where(
     _c.id == bindparam("wanted_id"), _c.user_id == bindparam("wanted_user"), expiry_rows.LIVE
 )
@@ -305,7 +308,8 @@ def _later(than_ns: int) -> int:
 
 
 def _conversation(row: Sequence[Any]) -> Conversation:
-    *plain, summary, summary_through_sequence, title_source = row
+    plain = dict(zip(_PLAIN, row, strict=False))
+    summary, summary_through_sequence, title_source = row[len(_PLAIN) :]
     return Conversation(
-        *plain, summary=Summary(summary, summary_through_sequence), title_source=TitleSource(title_source)
+        **plain, summary=Summary(summary, summary_through_sequence), title_source=TitleSource(title_source)
     )
