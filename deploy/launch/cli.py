@@ -181,15 +181,15 @@ def _run(command: Command, console: Console) -> int:
     with backend.up():
         http = f"http://{_with_port(hosts['gateway'], http_port)}"
         if command.name == "chat":
-            console.say(f"The OpenAI-compatible API is at {http}/v1.")
+            console.say(f"In a browser: {http}/ · OpenAI-compatible API: {http}/v1")
             front = [str(python), "-m", "client", *command.passed_on]
             return backend.run_in_front(front, callers_environment(env))
         if command.name == "ask":
             front = [str(python), "-m", "client", "ask", *command.passed_on]
             return backend.run_in_front(front, callers_environment(env))
         console.say(
-            f"The gateway serves on {hosts['gateway']}:{ports['gateway']} (gRPC) and {http} (the OpenAI-compatible API "
-            f"is at {http}/v1); Ctrl-C stops it. Logs are in {logs}."
+            f"The gateway serves on {hosts['gateway']}:{ports['gateway']} (gRPC) and {http}/ (a page for browsers; the "
+            f"OpenAI-compatible API is at {http}/v1); Ctrl-C stops it. Logs are in {logs}."
         )
         try:
             backend.run_until_signal()
