@@ -16,7 +16,8 @@ from services.memory.backoff import Backoff
 from services.memory.embedder import load_embedder
 
 PROGRAM = Path(__file__).parents[2] / "support" / "llama_cpp_embedder.py"
-SECONDS = 60
+SECONDS = 20
+TRIES = 4
 
 
 @pytest.fixture
@@ -54,9 +55,22 @@ def start() -> Iterator[Callable[[], tuple[str, Callable[[], None]]]]:
             process.stdout.close()
 
         stops.append(stop)
-        return lines.get(timeout=SECONDS).split()[-1], stop
+        try:
+            return lines.get(timeout=SECONDS).split()[-1], stop
+        except queue.Empty:
+            stop()
+            raise
 
-    yield started
+    def tried() -> tuple[str, Callable[[], None]]:
+        # Now and then llama.cpp's server begins and never listens.
+        for _ in range(TRIES - 1):
+            try:
+                return started()
+            except queue.Empty:
+                continue
+        return started()
+
+    yield tried
     for stop in stops:
         stop()
 
