@@ -1,7 +1,7 @@
 # The commands of whoever works on this project. `python run.py` is all that a user needs.
 PYTHON := .venv/bin/python
 
-.PHONY: protos docs lint types format test test-clients locks bench-engine bench-memory bench-context bench-quantization check
+.PHONY: protos docs lint types format test test-browser test-clients locks bench-engine bench-memory bench-context bench-quantization check
 
 protos:  ## regenerate gen/ from protos/
 	$(PYTHON) -m deploy.protos
@@ -22,6 +22,10 @@ format:  ## rewrite in the project's style
 
 test:  ## set up and run all tests
 	python3 run.py test
+
+test-browser:  ## try the page in Chromium (Debian: apt-get install chromium), with axe-core of .ci
+	(cd .ci && npm ci --no-audit --no-fund --loglevel=error)
+	python3 run.py test tests/browser -m browser
 
 test-clients:  ## build and run the client programs of docs/clients; tests/clients/install_toolchains.sh gets what they need
 	python3 run.py test tests/clients -m clients
