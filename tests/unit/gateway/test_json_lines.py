@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 
@@ -75,6 +76,8 @@ async def test_the_call_is_closed_when_the_reader_goes_away():
 
     async def send(message: dict) -> None:
         sent.append(message)
+        # As a socket does: others get their turn.
+        await asyncio.sleep(0)
 
     await JsonLines(endless())({"type": "http"}, receive, send)
     assert closed == [True]
