@@ -74,6 +74,7 @@ def built_from(sizes: Sequence[int], said: int, context_tokens: int, start: int,
         last_sequence=len(messages),
         window_start_sequence=min(start, len(messages) + 1),
         summary="note " * summary,
+        summary_through_sequence=min(start, len(messages) + 1) - 1 if summary else 0,
     )
     peers = SimpleNamespace(memory=Memory(messages), inference=Inference(context_tokens))
     builder = PromptBuilder(peers, SETTINGS)
