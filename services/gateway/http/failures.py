@@ -85,14 +85,22 @@ def error_body(error: errors.ChatbotError) -> ErrorBody:
     return {"error": facts}
 
 
-def error_response(error: errors.ChatbotError) -> JSONResponse:
-    """Returns the whole answer, `Retry-After` (whole seconds, at least one) included where trying again makes sense."""
+def error_headers(error: errors.ChatbotError) -> dict[str, str]:
+    """Returns the headers that go with an error, in whatever form its body is.
+
+    `Retry-After`, in whole seconds and at least one, where trying again makes sense.
+    """
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_body(error), error.http_status, headers)
+    return headers
+
+
+def error_response(error: errors.ChatbotError) -> JSONResponse:
+    """Returns the whole answer."""
+    return JSONResponse(error_body(error), error.http_status, error_headers(error))
 
 
 async def answer_error(request: Request, failure: Exception) -> JSONResponse:

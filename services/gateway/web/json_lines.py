@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import structlog
 from google.protobuf.json_format import MessageToJson
 from starlette.responses import JSONResponse, Response
 
-from services.gateway.http.failures import note_outcome
+from services.gateway.http.failures import error_headers, note_outcome
 from services.rpc.errors import ChatbotError, InternalError
 from services.rpc.log import where
 
@@ -105,12 +104,7 @@ def error_body(error: ChatbotError) -> Mapping[str, object]:
 
 def error_response(error: ChatbotError) -> Response:
     """Returns the answer that tells an error."""
-    headers = dict(_HEADERS)
-    if error.http_status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return JSONResponse(error_body(error), error.http_status, headers)
+    return JSONResponse(error_body(error), error.http_status, {**_HEADERS, **error_headers(error)})
 
 
 async def _send_line(send: Send, line: str) -> None:

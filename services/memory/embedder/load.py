@@ -15,6 +15,7 @@ import structlog
 from services.memory.embedder.away import EmbedderAway
 from services.memory.embedder.pieces import RECIPE
 from services.memory.embedder.prompts import E5, Prompts, prompts_of, prompts_of_folder
+from services.rpc.server_address import parse_server_address
 from services.rpc.settings import StartupError, variable_name
 
 if TYPE_CHECKING:
@@ -142,10 +143,12 @@ def _multilingual(threads: int, prompts: Prompts | None) -> Embedder:
 
 
 def _from_server(name: str, options: EmbedderOptions) -> Embedder:
-    from services.memory.embedder.openai_client import OpenAIClient, parse_address  # noqa: PLC0415 - only where asked
+    from services.memory.embedder.openai_client import OpenAIClient  # noqa: PLC0415 - only where asked
     from services.memory.embedder.server import ServerEmbedder  # noqa: PLC0415
 
-    client = OpenAIClient(parse_address(name), options.server_key, options.server_seconds)
+    client = OpenAIClient(
+        parse_server_address(name, "embedder", "embedder_api_key").base, options.server_key, options.server_seconds
+    )
     try:
         return ServerEmbedder(client, options.server_model, options.prompts)
     except BaseException:

@@ -10,7 +10,6 @@ import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 import numpy as np
@@ -46,33 +45,11 @@ class Refused(Exception):
         self.status = status
 
 
-def parse_address(setting: str) -> str:
-    """Reads the base of a server's API from the setting `embedder`; without a path it is that of `/v1`.
-
-    Raises:
-        StartupError: It is none. The message does not repeat one that has credentials in it.
-    """
-    variable = variable_name("embedder")
-    try:
-        parts = urlsplit(setting)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise StartupError(f"{variable}: its host or port is wrong; it must look like http://host:8000/v1.") from None
-    if parts.username is not None or parts.password is not None:
-        raise StartupError(
-            f"{variable}: the address must have no user and password in it; set the server's key in "
-            f"{variable_name('embedder_api_key')}."
-        )
-    if not host or port == 0 or parts.query or parts.fragment:
-        raise StartupError(f"{variable}={setting}: it must look like http://host:8000/v1.")
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))
-
-
 class OpenAIClient:
     """Asks one server. Its calls block, and are made from one thread at a time.
 
     Args:
-        base: As `parse_address` returns it.
+        base: Of its API: `http://host:8000/v1`.
         api_key: Sent as a bearer token.
         timeout_seconds: Longest wait for the server's next byte.
     """

@@ -130,8 +130,11 @@ def _make(folder: Path, name: str, bits: Bits) -> Made:
     )
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    for parameter in model.parameters():
+    for parameter_name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, std=0.3)
+        if "layernorm" in parameter_name:
+            # One number stands out, as in trained models: its group has two integers for each input, the others one.
+            parameter.data[5] = 30.0
     head = quantized(model.lm_head.weight.data, 8).dequantized()
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.endswith("_proj.weight"):

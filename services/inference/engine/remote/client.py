@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from services.inference.engine.remote.address import Address
+    from services.rpc.server_address import ServerAddress
 
 _ANSWER_SECONDS = 30.0
 """Longest wait for an answer that takes no model."""
@@ -34,7 +34,7 @@ class RemoteClient:
     """
 
     def __init__(
-        self, address: Address, api_key: SecretStr | None, *, connect_seconds: float, silence_seconds: float
+        self, address: ServerAddress, api_key: SecretStr | None, *, connect_seconds: float, silence_seconds: float
     ) -> None:
         self.address = address
         self._answer = httpx2.Timeout(_ANSWER_SECONDS, connect=connect_seconds, pool=None)

@@ -20,7 +20,6 @@ from services.inference.engine.protocol import (
     UntokenizedPrompt,
 )
 from services.inference.engine.remote import failures
-from services.inference.engine.remote.address import parse_address
 from services.inference.engine.remote.body import ask
 from services.inference.engine.remote.chunk import Chunk, read_chunk
 from services.inference.engine.remote.client import RemoteClient
@@ -30,6 +29,7 @@ from services.inference.engine.remote.prompts import EstimatedPrompts, Prompts, 
 from services.inference.engine.remote.reply import RemoteReply
 from services.inference.engine.throughput import Throughput
 from services.rpc.errors import EngineLost, Overloaded, Unavailable, invalid_field
+from services.rpc.server_address import parse_server_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -71,7 +71,7 @@ def load_remote_engine(settings: InferenceSettings, progress: Progress) -> Remot
 
 def _client(settings: InferenceSettings) -> RemoteClient:
     return RemoteClient(
-        parse_address(settings.model),
+        parse_server_address(settings.model, "model", "remote_api_key"),
         settings.remote_api_key,
         connect_seconds=settings.remote_connect_seconds,
         silence_seconds=settings.remote_silence_seconds,

@@ -21,7 +21,7 @@ from services.rpc.errors import ChatbotError, ContextTooLong, EngineLost, Invali
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from services.inference.engine.remote.address import Address
+    from services.rpc.server_address import ServerAddress
 
 _RETRY_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 60.0
@@ -55,19 +55,19 @@ class Refusal(Exception):
         )
 
 
-def unreachable(address: Address) -> ChatbotError:
+def unreachable(address: ServerAddress) -> ChatbotError:
     """Returns the error for a server that cannot be reached."""
     return Unavailable(f"The model's server at {address.base} cannot be reached.", retry_after=_RETRY_SECONDS)
 
 
-def broken_off(address: Address) -> ChatbotError:
+def broken_off(address: ServerAddress) -> ChatbotError:
     """Returns the error for a server that was reached and did not keep its word."""
     return EngineLost(
         f"The model's server at {address.base} broke off before the reply was complete.", retry_after=_RETRY_SECONDS
     )
 
 
-def refused(address: Address, refusal: Refusal) -> ChatbotError:
+def refused(address: ServerAddress, refusal: Refusal) -> ChatbotError:
     """Returns the error for a status of the server."""
     server, status = f"The model's server at {address.base}", refusal.status
     if refusal.about_context:

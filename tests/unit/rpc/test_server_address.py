@@ -1,11 +1,15 @@
-"""Where a model's server is."""
+"""Where a server that speaks OpenAI's API is."""
 
 from __future__ import annotations
 
 import pytest
 
-from services.inference.engine.remote.address import parse_address
+from services.rpc.server_address import ServerAddress, parse_server_address
 from services.rpc.settings import StartupError
+
+
+def parse(value: str) -> ServerAddress:
+    return parse_server_address(value, "model", "remote_api_key")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +24,7 @@ from services.rpc.settings import StartupError
     ],
 )
 def test_an_address_is_that_of_the_api_and_of_the_server(model: str, base: str, root: str):
-    address = parse_address(model)
+    address = parse(model)
     assert (address.base, address.root) == (base, root)
 
 
@@ -29,10 +33,10 @@ def test_an_address_is_that_of_the_api_and_of_the_server(model: str, base: str, 
 )
 def test_what_is_no_address_is_refused(model: str):
     with pytest.raises(StartupError, match="must look like http://host:8000/v1"):
-        parse_address(model)
+        parse(model)
 
 
 def test_credentials_in_an_address_are_refused_and_not_repeated():
     with pytest.raises(StartupError, match="CHATBOT_REMOTE_API_KEY") as refused:
-        parse_address("http://user:sesame@host:8000/v1")
+        parse("http://user:sesame@host:8000/v1")
     assert "sesame" not in str(refused.value)
