@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 REFUSED_TEXT = "refuse me"
 """A prompt that holds this is one that the chat template cannot take; a schema, one that no reply can be held to."""
 
+_UNTIL_READ_SECONDS = 0.1
+"""Between the last token of an engine that dies and its death: gRPC drops what a client has not read by then."""
+
 _WORD = re.compile(r"\s*\S+|\s+$")
 
 
@@ -42,7 +45,7 @@ class FakeEngine:
         reply: The tokens of every reply, or what makes them of the prompt's text.
         context_tokens: Most tokens that prompt and reply can have together.
         pause_after: Where set, every reply waits after so many tokens until `resume` is set.
-        die_after: Where set, the engine dies after so many tokens.
+        die_after: Where set, the engine dies a moment after so many tokens.
         languages: What the model is declared for.
     """
 
@@ -126,6 +129,7 @@ class FakeEngine:
             yield Started(0, queued)
             for piece in self._pieces(request):
                 if generated == self._die_after:
+                    await asyncio.sleep(_UNTIL_READ_SECONDS)
                     self._death.set()
                     raise EngineDied
                 if generated == self._pause_after and not await self._resumed(request.deadline):
