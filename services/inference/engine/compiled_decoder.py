@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from services.inference.engine.kernels.attention_kernel import KEY_BLOCK, AttentionShape
+from services.inference.engine.kernels.attention_shape import KEY_BLOCK, AttentionShape
 from services.inference.engine.kernels.barrier import BARRIER_BYTES
 from services.inference.engine.kernels.compiler import CompiledStep
 from services.inference.engine.kernels.crew_kernel import LINE_BYTES
@@ -278,7 +278,7 @@ class CompiledDecoder:
             WorkspaceField.SUMS: MOST_ROWS * widest // 8,
             WorkspaceField.OFFSETS: MOST_ROWS * widest // 8,
             WorkspaceField.FINE: MOST_ROWS * widest // (ROWS_AT_ONCE * GROUP),
-            WorkspaceField.QUERIES: 4 * queries * shape.attention.head_size,
+            WorkspaceField.QUERIES: 2 * queries * shape.attention.head_size,
             WorkspaceField.SCORES: 4 * queries * (context_tokens + 2 * KEY_BLOCK),
         }
         return torch.tensor([[self._room(sizes[field]) for field in WorkspaceField] for _ in range(threads)])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from llvmlite import binding
-from torch.nn import functional
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from services.inference.engine.block_model import BlockModel
@@ -64,7 +64,7 @@ class Made:
 
 @dataclass(slots=True)
 class PlainAttention:
-    """Attention of one sequence, a token at a time, as a textbook has it; keys and values rounded to bf16."""
+    """Attention of one sequence, a token at a time, as a textbook has it; all that is multiplied rounded to bf16."""
 
     config: DecoderConfig
     kept: dict[int, list[torch.Tensor]] = field(default_factory=dict)
@@ -77,10 +77,14 @@ class PlainAttention:
         keys, values = torch.stack(seen, dim=1).split(config.kv_heads)
         shared = config.heads // config.kv_heads
         keys, values = keys.repeat_interleave(shared, dim=0), values.repeat_interleave(shared, dim=0)
-        scores = torch.einsum("hd,hld->hl", qkv[0, : config.heads], keys) * config.attention_scale
+        # Softmax is by powers of two: what makes them of it is in the queries, unless the scores are capped first.
+        base = config.attention_scale * (1 if config.attention_cap is not None else math.log2(math.e))
+        queries = (qkv[0, : config.heads] * base).to(torch.bfloat16).float()
+        scores = torch.einsum("hd,hld->hl", queries, keys)
         if config.attention_cap is not None:
-            scores = torch.tanh(scores / config.attention_cap) * config.attention_cap
-        return torch.einsum("hl,hld->hd", functional.softmax(scores, dim=-1), values).reshape(1, -1)
+            scores = torch.tanh(scores / config.attention_cap) * config.attention_cap * math.log2(math.e)
+        powers = torch.exp2(scores - scores.amax(dim=-1, keepdim=True)).to(torch.bfloat16).float()
+        return (torch.einsum("hl,hld->hd", powers, values) / powers.sum(dim=-1, keepdim=True)).reshape(1, -1)
 
 
 ALL = [(name, bits) for name in FAMILIES for bits in (4, 8)]

@@ -17,9 +17,24 @@ Value = Any
 """A value of the function that is being written. The library declares no types."""
 
 LANES = 16
+
+
+class _BFloat(ir.Type):
+    """LLVM's `bfloat`, which the library does not name."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
 VOID = ir.VoidType()
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-F16, F32 = ir.HalfType(), ir.FloatType()
+F16, BF16, F32 = ir.HalfType(), _BFloat(), ir.FloatType()
 ADDRESS = I8.as_pointer()
 
 _CONTRACT = ("contract",)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from services.inference.engine.kernels.attention_kernel import AttendedRows, AttentionKernel, AttentionShape
+from services.inference.engine.kernels.attention_kernel import AttentionKernel
+from services.inference.engine.kernels.attention_reading import AttendedRows
 from services.inference.engine.kernels.barrier import WORK, write_barrier
 from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, float32, int64
 from services.inference.engine.kernels.linear_kernel import (
@@ -28,6 +29,7 @@ from services.inference.engine.kernels.step_tables import LayerField, StepField,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from services.inference.engine.kernels.attention_shape import AttentionShape
     from services.inference.engine.kernels.emitter import Value
     from services.inference.engine.kernels.processor import Processor
 
@@ -82,7 +84,7 @@ class _StepWriter:
         self._quantize = write_quantize(module)
         self._gate = write_gate(module, shape.activation)
         self._barrier = write_barrier(module, x86=processor.x86)
-        self._attention = AttentionKernel(module, shape.attention, self._norm)
+        self._attention = AttentionKernel(module, shape.attention, self._norm, processor)
         self._emitter = Emitter(module, "step", [ADDRESS, I64])
         self._table, self._thread = self._emitter.arguments
 

@@ -45,7 +45,7 @@ class StepField(_Place):
     """Of each token in its sequence: 64-bit integers."""
     CACHES = auto()
     """For each layer the address of each row's keys and values, bf16, heads of keys, then of values: of keys, shape
-    `(capacity / 16, D, 16)`, of values `(capacity, D)`."""
+    `(capacity / 16, D / 2, 16, 2)`, of values `(capacity / 2, D, 2)`."""
     CACHE_HEAD_BYTES = auto()
     """For each row the bytes from one head of its cache to the next: 64-bit integers."""
     RUNS = auto()
@@ -121,6 +121,6 @@ class WorkspaceField(_Place):
     OFFSETS = auto()
     FINE = auto()
     QUERIES = auto()
-    """Floats, the query heads that share a head of keys, for as many rows as are computed together."""
+    """bf16, the query heads that share a head of keys, for as many rows as are computed together."""
     SCORES = auto()
     """Floats, for each of these as many as the longest context, made a multiple of 16, and 16 more."""
