@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from services.inference.engine.compiled_decoder import CompiledDecoder
     from services.inference.engine.scheduler import Work
     from services.inference.engine.sequence import Sequence
-    from services.inference.engine.sequence_cache import SequenceCache
+    from services.inference.engine.sequence_buffers import SequenceBuffers
 
 
 class CompiledRunner:
@@ -20,21 +20,21 @@ class CompiledRunner:
 
     Args:
         decoder: The model.
-        cache: Its keys and values, in bf16 on the CPU.
+        buffers: Its keys and values, in bf16 on the CPU.
     """
 
-    def __init__(self, decoder: CompiledDecoder, cache: SequenceCache) -> None:
+    def __init__(self, decoder: CompiledDecoder, buffers: SequenceBuffers) -> None:
         self._decoder = decoder
-        self._cache = cache
+        self._buffers = buffers
         self.device = torch.device("cpu")
 
     def open(self, sequence: Sequence) -> int | None:
         """As `Runner.open`."""
-        return self._cache.open(sequence)
+        return self._buffers.open(sequence)
 
     def close(self, sequence: Sequence) -> None:
         """As `Runner.close`."""
-        self._cache.close(sequence)
+        self._buffers.close(sequence)
 
     def shut_down(self) -> None:
         """As `Runner.shut_down`."""
@@ -59,8 +59,6 @@ class CompiledRunner:
                     group, left = [], MOST_ROWS
         if group:
             parts.append(self._forward(group))
-        for work in works:
-            self._cache.note_length(work.sequence, work.end)
         if not parts:
             return torch.empty(0)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -70,9 +68,8 @@ class CompiledRunner:
         spans: list[Span] = []
         wanted: list[int] = []
         for work, begin, end in pieces:
-            lane, row = self._cache.place(work.sequence)
-            spans.append(Span(lane.addresses(row), lane.head_bytes, begin, end))
-            lane.written(row, end)
+            buffer = self._buffers.buffer(work.sequence)
+            spans.append(Span(buffer.layers, buffer.head_bytes, begin, end))
             tokens += work.sequence.tokens[begin:end]
             if work.completes and end == work.end:
                 wanted.append(len(tokens) - 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.inference.engine.kv_lane import KVShape, Lane, whole_blocks
+from services.inference.engine.kv_lane import KVShape, Lane
 
 if TYPE_CHECKING:
     import torch
@@ -91,17 +91,15 @@ class KVCache:
         self._lengths[sequence] = length
 
     def copy_out(self, sequence: int, length: int) -> list[torch.Tensor]:
-        """Returns each layer's first keys and values of a sequence, shape `(2 KV, length in whole blocks, D)`."""
+        """Returns each layer's first keys and values of a sequence, shape `(2 KV, length, D)`."""
         lane, row = self.place(sequence)
-        copied = whole_blocks(length)
-        return [lane.layer(n)[row, :, :copied].clone() for n in range(self._shape.layers)]
+        return [lane.layer(n)[row, :, :length].clone() for n in range(self._shape.layers)]
 
     def copy_in(self, sequence: int, kept: list[torch.Tensor], length: int) -> None:
         """Fills the beginning of a sequence with the first tokens of what `copy_out` returned."""
         lane, row = self.place(sequence)
-        copied = whole_blocks(length)
         for number, layer in enumerate(kept):
-            lane.layer(number)[row, :, :copied] = layer[:, :copied]
+            lane.layer(number)[row, :, :length] = layer[:, :length]
         lane.written(row, length)
         self._lengths[sequence] = length
 

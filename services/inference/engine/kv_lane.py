@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-TOKEN_BLOCK = 16
-"""Tokens. Memory is copied in whole blocks: whoever computes with it may lay those out as it likes."""
 _FINITE_STEP = 128
 """Tokens. New room is made readable so much at a time."""
 
@@ -44,7 +37,6 @@ class Lane:
         self._layers = [self._empty(0) for _ in range(shape.layers)]
         self._rows: list[int] = []
         self._finite: list[int] = []
-        self._addresses = np.zeros(shape.layers, dtype=np.int64)
 
     @property
     def rows(self) -> int:
@@ -57,17 +49,8 @@ class Lane:
         return len(self._rows)
 
     def layer(self, number: int) -> torch.Tensor:
-        """Returns a layer's keys, then its values: shape `(rows, 2 KV, capacity in whole blocks, D)`."""
+        """Returns a layer's keys, then its values: shape `(rows, 2 KV, capacity, D)`."""
         return self._layers[number]
-
-    @property
-    def head_bytes(self) -> int:
-        """From the keys or values of one head to those of the next."""
-        return whole_blocks(self.capacity) * self._shape.head_size * self.dtype.itemsize
-
-    def addresses(self, row: int) -> npt.NDArray[np.int64]:
-        """Returns where in memory each layer's keys and values of a row begin, until the next `resize`."""
-        return self._addresses + row * self._shape.heads * self.head_bytes
 
     def row_of(self, sequence: int) -> int:
         """Returns the row of a sequence; another after any other sequence was dropped."""
@@ -81,9 +64,8 @@ class Lane:
         """Takes a sequence's row away; the last row, so many tokens long, moves to its place."""
         row, last = self.row_of(sequence), self.used - 1
         if row != last:
-            copied = whole_blocks(length_of_last)
             for layer in self._layers:
-                layer[row, :, :copied] = layer[last, :, :copied]
+                layer[row, :, :length_of_last] = layer[last, :, :length_of_last]
             self._finite[row] = max(self._finite[row], length_of_last)
             self._rows[row] = self._rows[last]
         self._rows.pop()
@@ -98,11 +80,10 @@ class Lane:
         for number, layer in enumerate(self._layers):
             resized = self._empty(rows)
             for row in range(self.used):
-                copied = whole_blocks(self._finite[row])
+                copied = self._finite[row]
                 resized[row, :, :copied] = layer[row, :, :copied]
             # One layer at a time: never twice the memory of all.
             self._layers[number] = resized
-            self._addresses[number] = resized.data_ptr()
         self._finite = self._finite[: self.used] + [0] * (rows - self.used)
 
     def make_finite(self, rows: int, length: int) -> None:
@@ -121,11 +102,5 @@ class Lane:
 
     def _empty(self, rows: int) -> torch.Tensor:
         shape = self._shape
-        return torch.empty(
-            (rows, shape.heads, whole_blocks(self.capacity), shape.head_size), dtype=self.dtype, device=self.device
-        )
-
-
-def whole_blocks(tokens: int) -> int:
-    """Returns how many tokens the blocks hold that so many need."""
-    return -(-tokens // TOKEN_BLOCK) * TOKEN_BLOCK
+        size = (rows, shape.heads, self.capacity, shape.head_size)
+        return torch.empty(size, dtype=self.dtype, device=self.device)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.inference.engine.protocol import EngineRequest
 
 Kept = TypeVar("Kept")
 Key = tuple[Literal["conversation", "system"], str]
@@ -24,22 +29,24 @@ class Prefix(Generic[Kept]):
 class _Entry(Generic[Kept]):
     tokens: tuple[int, ...]
     cache: Kept
+    room: int
 
 
 class PrefixCache(Generic[Kept]):
     """Keys and values by their cache key, the latest of each, the least recently used dropped first.
 
     Args:
-        capacity: Most tokens to keep, over all keys; 0 keeps none.
+        capacity: Most tokens that there is room for, over all keys; 0 keeps none.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._kept: OrderedDict[Key, _Entry[Kept]] = OrderedDict()
-        self._size = 0
+        self.used = 0
+        """Tokens that what is kept takes room for."""
 
     def takes(self, key: Key, length: int) -> bool:
-        """Whether `keep` would keep so many tokens."""
+        """Whether `keep` would keep what has room for so many tokens."""
         return bool(key[1]) and 0 < length <= self._capacity
 
     def find(self, key: Key, prompt: tuple[int, ...]) -> Prefix[Kept] | None:
@@ -71,22 +78,27 @@ class PrefixCache(Generic[Kept]):
             self._drop(key)
         return prefix
 
-    def keep(self, key: Key, tokens: tuple[int, ...], cache: Kept) -> None:
-        """Keeps what holds exactly `tokens`, where there is room for it."""
-        if not self.takes(key, len(tokens)):
+    def keep(self, key: Key, tokens: tuple[int, ...], cache: Kept, room: int) -> None:
+        """Keeps what holds exactly `tokens` and has room for so many, where that fits."""
+        if not self.takes(key, room):
             return
         self._drop(key)
-        self._kept[key] = _Entry(tokens, cache)
-        self._size += len(tokens)
-        while self._size > self._capacity:
+        self._kept[key] = _Entry(tokens, cache, room)
+        self.used += room
+        while self.used > self._capacity:
             self._drop(next(iter(self._kept)))
 
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._size -= len(kept.tokens)
+            self.used -= kept.room
 
 
-def common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+def keys_of(request: EngineRequest) -> tuple[Key, Key]:
+    """Returns the keys that a request's conversation and its system message are kept under."""
+    return ("conversation", request.cache_key), ("system", request.system_key)
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     """Returns how many of their first tokens two prompts have in common."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

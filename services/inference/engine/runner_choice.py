@@ -15,6 +15,7 @@ from services.inference.engine.compiled_runner import CompiledRunner
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.kv_cache import kv_shape
 from services.inference.engine.memory import free_bytes
+from services.inference.engine.sequence_buffers import SequenceBuffers
 from services.inference.engine.sequence_cache import SequenceCache
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ def make_runner(
         most = int(free_bytes() * _SHARE_OF_FREE_MEMORY) // shape.bytes_per_token
         kv_cache_tokens = min(max_running * context, most)
     limits = Limits(min(context, kv_cache_tokens), kv_cache_tokens)
+    if isinstance(model, BlockModel):
+        buffers = SequenceBuffers(
+            shape,
+            context_tokens=limits.context_tokens,
+            kv_cache_tokens=limits.kv_cache_tokens,
+            prefix_cache_tokens=prefix_cache_tokens,
+        )
+        return CompiledRunner(_compiled(model, loaded, limits), buffers), limits
     cache = SequenceCache(
         shape,
         max_running=max_running,
@@ -65,9 +74,7 @@ def make_runner(
         kv_cache_tokens=limits.kv_cache_tokens,
         prefix_cache_tokens=prefix_cache_tokens,
     )
-    if isinstance(model, Decoder):
-        return BatchedRunner(model, cache), limits
-    return CompiledRunner(_compiled(model, loaded, limits), cache), limits
+    return BatchedRunner(model, cache), limits
 
 
 def _compiled(model: BlockModel, loaded: LoadedModel, limits: Limits) -> CompiledDecoder:

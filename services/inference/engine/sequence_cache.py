@@ -1,18 +1,17 @@
-"""Keys and values from when a sequence begins until its prefix is forgotten."""
+"""Keys and values that the slim decoder works on, from when a sequence begins until its prefix is forgotten."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from services.inference.engine.kv_cache import KVCache
-from services.inference.engine.prefix_cache import PrefixCache
+from services.inference.engine.prefix_cache import PrefixCache, keys_of
 
 if TYPE_CHECKING:
     import torch
 
     from services.inference.engine.kv_lane import KVShape, Lane
     from services.inference.engine.prefix_cache import Key
-    from services.inference.engine.protocol import EngineRequest
     from services.inference.engine.sequence import Sequence
 
 
@@ -48,7 +47,7 @@ class SequenceCache:
         most = min(len(request.prompt) + request.sampling.max_tokens, self._context)
         if not self._running.reserve(sequence.number, most):
             return None
-        found = [self._prefixes.find(key, request.prompt) for key in _keys(request)]
+        found = [self._prefixes.find(key, request.prompt) for key in keys_of(request)]
         prefix = max((p for p in found if p is not None), key=lambda p: p.length, default=None)
         if prefix is None:
             return 0
@@ -58,7 +57,7 @@ class SequenceCache:
     def close(self, sequence: Sequence) -> None:
         """As `Runner.close`."""
         if self._running.holds(sequence.number):
-            conversation, system = _keys(sequence.request)
+            conversation, system = keys_of(sequence.request)
             self._keep(conversation, sequence, sequence.computed)
             self._keep(system, sequence, min(sequence.request.system_tokens, sequence.computed))
         self._running.release(sequence.number)
@@ -74,8 +73,4 @@ class SequenceCache:
     def _keep(self, key: Key, sequence: Sequence, length: int) -> None:
         tokens = tuple(sequence.tokens[:length])
         if self._prefixes.takes(key, length) and not self._prefixes.holds(key, tokens):
-            self._prefixes.keep(key, tokens, self._running.copy_out(sequence.number, length))
-
-
-def _keys(request: EngineRequest) -> tuple[Key, Key]:
-    return ("conversation", request.cache_key), ("system", request.system_key)
+            self._prefixes.keep(key, tokens, self._running.copy_out(sequence.number, length), room=length)

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from services.inference.engine.prefix_cache import PrefixCache
+from services.inference.engine.prefix_cache import PrefixCache, keys_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,7 +32,8 @@ class TransformersRunner:
 
     def open(self, sequence: Sequence) -> int | None:
         """As `Runner.open`; there is always room."""
-        kept = self._prefixes.take(("conversation", sequence.request.cache_key), sequence.request.prompt)
+        conversation, _ = keys_of(sequence.request)
+        kept = self._prefixes.take(conversation, sequence.request.prompt)
         if kept is None:
             self._caches[sequence.number] = DynamicCache(config=self._model.config)
             return 0
@@ -45,9 +46,9 @@ class TransformersRunner:
         """As `Runner.close`."""
         cache = self._caches.pop(sequence.number, None)
         if cache is not None and _croppable(cache):
-            self._prefixes.keep(
-                ("conversation", sequence.request.cache_key), tuple(sequence.tokens[: sequence.computed]), cache
-            )
+            conversation, _ = keys_of(sequence.request)
+            tokens = tuple(sequence.tokens[: sequence.computed])
+            self._prefixes.keep(conversation, tokens, cache, room=len(tokens))
 
     def shut_down(self) -> None:
         """As `Runner.shut_down`: there is nothing to give back."""

@@ -24,8 +24,8 @@ from services.inference.engine.decoder_weights import (
 )
 from services.inference.engine.kernels.linear_kernel import GROUP, PART_BITS
 from services.inference.engine.kernels.row_kernels import OUTLYING
+from services.inference.engine.kv_buffer import KVBuffer
 from services.inference.engine.kv_cache import kv_shape
-from services.inference.engine.kv_lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,22 +155,20 @@ def _make(folder: Path, name: str, bits: Bits) -> Made:
 
 @dataclass(slots=True)
 class Sequences:
-    """Sequences under way in a lane."""
+    """Sequences under way."""
 
     config: DecoderConfig
     count: int
-    lane: Lane = field(init=False)
+    buffers: list[KVBuffer] = field(init=False)
     lengths: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lane = Lane(kv_shape(self.config, torch.bfloat16, torch.device("cpu")), CONTEXT)
-        self.lane.resize(self.count)
-        for number in range(self.count):
-            self.lane.add(number)
+        shape = kv_shape(self.config, torch.bfloat16, torch.device("cpu"))
+        self.buffers = [KVBuffer(shape, CONTEXT) for _ in range(self.count)]
         self.lengths = [0] * self.count
 
     def span(self, number: int, begin: int, end: int) -> Span:
-        return Span(self.lane.addresses(number), self.lane.head_bytes, begin, end)
+        return Span(self.buffers[number].layers, self.buffers[number].head_bytes, begin, end)
 
     def feed(self, decoder: CompiledDecoder, tokens: dict[int, int]) -> dict[int, torch.Tensor]:
         spans = [self.span(n, self.lengths[n], self.lengths[n] + 1) for n in tokens]

@@ -124,7 +124,7 @@ class _AttendWriter:
         scale = constant(F32, shape.scale if shape.cap is not None else shape.scale * math.log2(math.e))
         rotation = HeadRotation(shape, self._norm, given.query_norm)
         head_bytes = 4 * shape.head_size
-        queries = []
+        queries: list[Value] = []
         for row in range(self._rows):
             of_row = emitter.at(given.queries, emitter.build.mul(given.query_bytes, int64(row)))
             turn = [emitter.at(table, head_bytes * row) for table in (given.cosines, given.sines)]

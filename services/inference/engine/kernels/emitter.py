@@ -19,7 +19,7 @@ Value = Any
 LANES = 16
 
 
-class _BFloat(ir.Type):
+class _BFloat(ir.Type):  # type: ignore[misc]  # the library declares no types
     """LLVM's `bfloat`, which the library does not name."""
 
     def _to_string(self) -> str:

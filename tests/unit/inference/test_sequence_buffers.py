@@ -1,0 +1,211 @@
+"""Where the compiled step has its sequences' keys and values, and what of them the next ones begin with."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
+from services.inference.engine.kv_lane import KVShape
+from services.inference.engine.mailbox import Mailbox
+from services.inference.engine.sequence import Sequence
+from services.inference.engine.sequence_buffers import SequenceBuffers
+from services.inference.engine.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.inference.engine.protocol import EngineRequest
+
+    Ask = Callable[..., EngineRequest]
+
+SHAPE = KVShape(2, 2, 4, torch.float32, torch.device("cpu"))
+VOCABULARY = Vocabulary(Tokenizer(models.WordLevel({"a": 0})))
+CONTEXT = 1000
+MOST_RUNNING, MOST_KEPT = 2500, 1500
+
+
+@dataclass
+class Runner:
+    """Computes a token's number as its keys and values, and checks that those of all before it are there."""
+
+    buffers: SequenceBuffers = field(
+        default_factory=lambda: SequenceBuffers(
+            SHAPE, context_tokens=CONTEXT, kv_cache_tokens=MOST_RUNNING, prefix_cache_tokens=MOST_KEPT
+        )
+    )
+
+    def begin(self, request: EngineRequest) -> Sequence | None:
+        sequence = Sequence(request, Mailbox(), VOCABULARY)
+        cached = self.buffers.open(sequence)
+        assert self.buffers.reserved <= MOST_RUNNING
+        if cached is None:
+            return None
+        assert cached < len(request.prompt)
+        sequence.computed = sequence.cached = cached
+        self.check(sequence)
+        return sequence
+
+    def compute(self, sequence: Sequence) -> None:
+        data = self.buffers.buffer(sequence).data
+        for place in range(sequence.computed, len(sequence.tokens)):
+            data[:, :, place] = sequence.tokens[place]
+        sequence.computed = len(sequence.tokens)
+
+    def end(self, sequence: Sequence) -> None:
+        self.check(sequence)
+        self.buffers.close(sequence)
+        assert self.buffers.kept <= MOST_KEPT
+
+    def check(self, sequence: Sequence) -> None:
+        data = self.buffers.buffer(sequence).data
+        wanted = torch.tensor(sequence.tokens[: sequence.computed], dtype=torch.float32)
+        assert bool((data[:, :, : sequence.computed] == wanted[:, None]).all())
+
+    def turn(self, request: EngineRequest) -> Sequence:
+        """Begins a request, computes it and ends it."""
+        sequence = self.begin(request)
+        assert sequence is not None
+        self.compute(sequence)
+        self.end(sequence)
+        return sequence
+
+
+@pytest.fixture
+def ask(ask: Ask) -> Ask:
+    return lambda prompt, **more: ask(tuple(prompt), **more)
+
+
+ANNA = {"cache_key": "anna"}
+
+
+async def test_the_next_turn_writes_on_in_the_memory_of_the_last(ask: Ask):
+    runner = Runner()
+    first = runner.begin(ask(range(200), max_tokens=50, **ANNA))
+    runner.compute(first)
+    place = runner.buffers.buffer(first).data.data_ptr()
+    runner.end(first)
+    assert (runner.buffers.reserved, runner.buffers.kept) == (0, 256)
+    second = runner.begin(ask(range(220), max_tokens=30, **ANNA))
+    assert second.cached == 200
+    assert runner.buffers.buffer(second).data.data_ptr() == place
+    assert (runner.buffers.reserved, runner.buffers.kept) == (256, 0)
+
+
+async def test_a_conversation_that_outgrows_its_room_takes_what_it_has_along(ask: Ask):
+    runner = Runner()
+    runner.turn(ask(range(200), max_tokens=50, **ANNA))
+    second = runner.begin(ask(range(220), max_tokens=100, **ANNA))
+    assert second.cached == 200
+    assert runner.buffers.reserved == 512
+
+
+async def test_a_reply_made_anew_begins_where_the_other_did(ask: Ask):
+    runner = Runner()
+    first = runner.begin(ask(range(200), max_tokens=50, **ANNA))
+    runner.compute(first)
+    first.tokens += range(500, 540)
+    runner.compute(first)
+    runner.end(first)
+    assert runner.begin(ask(range(200), max_tokens=50, **ANNA)).cached == 199
+
+
+async def test_what_merely_begins_alike_leaves_the_rest_to_others(ask: Ask):
+    runner = Runner()
+    runner.turn(ask(range(250), max_tokens=6, **ANNA))
+    other = runner.begin(ask([*range(40), 7, 7, 7], max_tokens=6, **ANNA))
+    assert other.cached == 40
+    runner.compute(other)
+    assert runner.begin(ask(range(255), max_tokens=1, **ANNA)).cached == 250
+
+
+async def test_what_a_running_reply_has_computed_is_shared_with_its_own_kind_alone(ask: Ask):
+    runner = Runner()
+    with_system = {"system_key": "s", "system_tokens": 30}
+    running = runner.begin(ask(range(100), **ANNA, **with_system))
+    runner.compute(running)
+    assert runner.begin(ask(range(90), **ANNA)).cached == 89
+    assert runner.begin(ask(range(90), cache_key="boris", **with_system)).cached == 30
+    assert runner.begin(ask(range(90), cache_key="clara")).cached == 0
+    assert runner.begin(ask(range(90))).cached == 0
+
+
+async def test_a_room_that_is_mostly_empty_is_not_kept_whole(ask: Ask):
+    runner = Runner()
+    runner.turn(ask(range(100), max_tokens=800, **ANNA))
+    assert runner.buffers.kept == 100
+    assert runner.begin(ask(range(120), **ANNA)).cached == 100
+
+
+async def test_a_sequence_without_room_waits_until_others_end(ask: Ask):
+    runner = Runner()
+    running = [runner.begin(ask(range(10), max_tokens=900)) for _ in range(2)]
+    assert runner.begin(ask(range(10), max_tokens=900)) is None
+    assert runner.begin(ask(range(10), max_tokens=200)) is not None
+    runner.compute(running[0])
+    runner.end(running[0])
+    assert runner.begin(ask(range(10), max_tokens=900)) is not None
+
+
+@dataclass(frozen=True)
+class Turn:
+    key: int
+    system: int
+    shared: int
+    prompt: int
+    reply: int
+    ends_at_once: bool
+
+
+TURNS = st.builds(
+    Turn,
+    key=st.integers(0, 2),
+    system=st.integers(0, 2),
+    shared=st.integers(0, 60),
+    prompt=st.integers(1, 500),
+    reply=st.integers(1, 400),
+    ends_at_once=st.booleans(),
+)
+
+
+def test_whatever_comes_and_goes_finds_the_tokens_it_is_told_of(ask: Ask):
+    async def play(turns: list[Turn]) -> None:
+        runner = Runner()
+        under_way: list[Sequence] = []
+        for number, turn in enumerate(turns):
+            shared = min(turn.shared, turn.prompt)
+            sequence = runner.begin(
+                ask(
+                    [turn.system] * shared + [number % 3] * (turn.prompt - shared),
+                    max_tokens=turn.reply,
+                    cache_key=str(turn.key or ""),
+                    system_key=str(turn.system or ""),
+                    system_tokens=shared,
+                )
+            )
+            if sequence is None:
+                continue
+            runner.compute(sequence)
+            under_way.append(sequence)
+            for running in under_way:
+                if running.generated < running.request.sampling.max_tokens:
+                    running.tokens.append(9)
+                    runner.compute(running)
+                runner.check(running)
+            if turn.ends_at_once:
+                runner.end(under_way.pop(0))
+        for running in under_way:
+            runner.end(running)
+        assert runner.buffers.reserved == 0
+
+    @given(st.lists(TURNS, max_size=20))
+    def holds(turns: list[Turn]) -> None:
+        asyncio.run(play(turns))
+
+    holds()
