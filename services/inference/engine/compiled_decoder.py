@@ -217,8 +217,8 @@ class CompiledDecoder:
             StepField.CACHE_HEAD_BYTES: self._head_bytes.data_ptr(),
             StepField.RUNS: self._runs.data_ptr(),
             StepField.HIDDEN: self._hidden.data_ptr(),
-            StepField.QKV: self._room(4 * MOST_ROWS * shape.qkv),
-            StepField.ATTENDED: self._room(4 * MOST_ROWS * shape.attended),
+            StepField.QKV: self._room(4 * MOST_ROWS * shape.attention.outputs),
+            StepField.ATTENDED: self._room(4 * MOST_ROWS * shape.attention.attended),
             StepField.ATTENTION_OUT: self._room(4 * MOST_ROWS * shape.hidden),
             StepField.PAIRS: self._room(8 * MOST_ROWS * intermediate),
             StepField.ACTIVE: self._room(4 * MOST_ROWS * intermediate),
@@ -268,7 +268,7 @@ class CompiledDecoder:
 
     def _workspaces(self, threads: int, context_tokens: int) -> torch.Tensor:
         shape = self._shape
-        widest = max(shape.hidden, shape.attended, shape.intermediate)
+        widest = max(shape.hidden, shape.attention.attended, shape.intermediate)
         queries = shape.attention.shared_by * shape.attention.rows_at_once
         sizes = {
             WorkspaceField.HIDDEN: 4 * MOST_ROWS * shape.hidden,

@@ -241,9 +241,9 @@ def test_however_many_threads_share_the_work_it_is_the_same(
     made: Made, compiled: Callable[..., CompiledDecoder], threads: int
 ):
     two, other = compiled(), compiled(threads=threads)
-    one, another = Sequences(made.config, 3), Sequences(made.config, 3)
-    for token in TOKENS[:4]:
-        tokens = {0: token, 1: 7, 2: 9}
+    one, another = Sequences(made.config, 30), Sequences(made.config, 30)
+    for count, token in zip((3, 30, 9, 8), TOKENS, strict=False):
+        tokens = {n: (token + n) % VOCABULARY for n in range(count)}
         wanted, got = one.feed(two, tokens), another.feed(other, tokens)
         assert all(torch.equal(got[n], wanted[n]) for n in tokens)
 

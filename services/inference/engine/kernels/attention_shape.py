@@ -34,6 +34,16 @@ class AttentionShape:
         return self.heads // self.kv_heads
 
     @property
+    def outputs(self) -> int:
+        """Queries, keys and values of one token: numbers."""
+        return (self.heads + 2 * self.kv_heads) * self.head_size
+
+    @property
+    def attended(self) -> int:
+        """What attention gives for one token: numbers."""
+        return self.heads * self.head_size
+
+    @property
     def parts(self) -> int:
         """Vectors to a head."""
         return self.head_size // LANES

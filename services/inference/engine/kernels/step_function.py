@@ -1,0 +1,124 @@
+"""What all parts of the step's function have in common: the table it is called with, its rows, its fellow threads."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from services.inference.engine.kernels.barrier import WORK, write_barrier
+from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, int64
+from services.inference.engine.kernels.linear_kernel import ROWS_AT_ONCE
+from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from services.inference.engine.kernels.emitter import Value
+    from services.inference.engine.kernels.processor import Processor
+
+PARTS = 4
+"""How many parts of a linear a thread takes on where all are equally fast: one that is held up takes fewer."""
+_FEW_ROWS = ROWS_AT_ONCE
+"""So many rows are cheaper to norm and to round in every thread than to wait for."""
+QUANTIZED = (
+    WorkspaceField.VALUES,
+    WorkspaceField.SCALES,
+    WorkspaceField.SUMS,
+    WorkspaceField.OFFSETS,
+    WorkspaceField.FINE,
+)
+"""Where `QuantizedRows` are, in their order."""
+
+
+class StepFunction:
+    """The function `step` while it is written.
+
+    Args:
+        module: What it becomes a part of.
+        processor: What it is written for.
+        hidden_size: Numbers that stand for a token between layers.
+    """
+
+    def __init__(self, module: Any, processor: Processor, hidden_size: int) -> None:
+        self._barrier = write_barrier(module, x86=processor.x86)
+        self.emitter = emitter = Emitter(module, "step", [ADDRESS, I64])
+        build = emitter.build
+        self._table, thread = emitter.arguments
+        self._threads = self.number(StepField.THREADS)
+        self.rows = self.number(StepField.ROWS)
+        """Number of tokens."""
+        self._is_shared = build.icmp_signed(">", self.rows, int64(_FEW_ROWS))
+        workspaces = self.address(StepField.WORKSPACES)
+        own = emitter.at(workspaces, build.mul(thread, int64(8 * len(WorkspaceField))))
+        self.own = {field: emitter.load_address(own, 8 * field) for field in WorkspaceField}
+        """Addresses of what this thread writes, `QUANTIZED` those of the first where all write to the same."""
+        for field in QUANTIZED:
+            of_first = emitter.load_address(workspaces, 8 * field)
+            self.own[field] = build.select(self._is_shared, of_first, self.own[field])
+        given = self.address(StepField.HIDDEN)
+        with emitter.when(build.not_(self._is_shared)):
+            size = build.mul(self.rows, int64(4 * hidden_size))
+            self._copy(given, self.own[WorkspaceField.HIDDEN], size)
+        self.hidden = build.select(self._is_shared, given, self.own[WorkspaceField.HIDDEN])
+        """Address of the tokens as they are between layers."""
+
+    def finish(self) -> Any:
+        """Ends the function and returns it."""
+        return self.emitter.finish()
+
+    def number(self, field: StepField) -> Value:
+        """Returns a number of the table."""
+        return self.emitter.load(I64, self._table, 8 * field)
+
+    def address(self, field: StepField) -> Value:
+        """Returns an address of the table."""
+        return self.emitter.load_address(self._table, 8 * field)
+
+    def layer_number(self, fields: Value, field: LayerField) -> Value:
+        """Returns a number of a layer's table."""
+        return self.emitter.load(I64, fields, 8 * field)
+
+    def layer_address(self, fields: Value, field: LayerField) -> Value:
+        """Returns an address of a layer's table."""
+        return self.emitter.load_address(fields, 8 * field)
+
+    def row_of(self, rows: Value, size: int, number: Value) -> Value:
+        """Returns the address of a row of so many floats."""
+        return self.emitter.at(rows, self.emitter.build.mul(number, int64(4 * size)))
+
+    def each_row(self, count: Value, write: Callable[[Value], None]) -> None:
+        """Writes what is done with each row: by every thread, or by one of them, for which all wait."""
+        emitter = self.emitter
+        build = emitter.build
+        with build.if_else(self._is_shared) as (shared, by_all):
+            with shared:
+                # Whole blocks: their rows are rounded in order.
+                blocks = build.sdiv(build.add(count, int64(ROWS_AT_ONCE - 1)), int64(ROWS_AT_ONCE))
+                with self.share(blocks) as part:
+                    first, end = (build.mul(block, int64(ROWS_AT_ONCE)) for block in part)
+                    end = build.select(build.icmp_signed("<", end, count), end, count)
+                    with emitter.loop(first, end) as row:
+                        write(row.index)
+                self.wait()
+            with by_all, emitter.loop(int64(0), count) as row:
+                write(row.index)
+
+    @contextmanager
+    def share(self, count: Value, parts: int = PARTS) -> Iterator[tuple[Value, Value]]:
+        """Writes a loop over this thread's share of `count` things: the first of a part, and the one after the last."""
+        build = self.emitter.build
+        size = build.sdiv(count, build.mul(self._threads, int64(parts)))
+        least = build.select(build.icmp_signed(">", size, int64(1)), size, int64(1))
+        taken = self.emitter.at(self.address(StepField.BARRIER), int64(WORK))
+        with self.emitter.share(taken, count, least) as part:
+            yield part
+
+    def wait(self) -> None:
+        """Writes where all threads wait for each other."""
+        arguments = [self.address(StepField.BARRIER), self._threads, self.address(StepField.YIELD)]
+        self.emitter.build.call(self._barrier, arguments)
+
+    def _copy(self, source: Value, target: Value, size: Value) -> None:
+        emitter = self.emitter
+        with emitter.loop(int64(0), size, step=8) as part:
+            emitter.store(emitter.load(I64, source, part.index), target, part.index)
