@@ -10,7 +10,8 @@ What holds, whatever happens on the way:
   far as it got where the caller stopped it or went away, its deadline passed, or the engine was lost.
 - A repeated `request_id` never generates twice: it replays what was stored. Where nothing was (the gateway
   itself went down between message and reply), the turn is taken up again.
-- Two turns of one conversation never interleave; the second is told CONVERSATION_BUSY.
+- Two turns of one conversation never interleave; the second is told CONVERSATION_BUSY. Who reads that the first has
+  finished is never told so: the conversation is let go before.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from chatbot.v1.chat_message_pb2 import (
 from services.gateway.busy import BusyConversations
 from services.gateway.history import conversation_of
 from services.gateway.prompt_builder import BuiltPrompt, PromptBuilder, RecallLimits
+from services.gateway.turn_event import replay
 from services.rpc import errors
 
 if TYPE_CHECKING:
@@ -45,9 +47,8 @@ if TYPE_CHECKING:
     from services.gateway.identity import Caller
     from services.gateway.peers import Peers
     from services.gateway.settings import GatewaySettings
+    from services.gateway.turn_event import TurnEvent
     from services.gateway.upkeep import Upkeep
-
-TurnEvent = chat_pb.ReplyStarted | chat_pb.ReplyDelta | chat_pb.ReplyFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +119,15 @@ class ChatTurns:
             if replayed:
                 outcome = await self._history.stored_reply(caller, message, request.request_id)
                 if outcome is not None:
-                    for event in _replay(message, outcome):
+                    await claims.aclose()
+                    for event in replay(message, outcome):
                         yield event
                     return
                 built = await self._resumed(caller, message, recall)
             elif built.window_moved:
                 await self._history.move_window(caller, conversation, built.prompt.window_start)
             turn = Turn(caller.user_id, request.request_id, conversation, message, built, request.sampling, None)
-            async with aclosing(self._generate(caller, turn)) as events:
+            async with aclosing(self._generate(caller, turn, claims)) as events:
                 async for event in events:
                     yield event
 
@@ -143,7 +145,8 @@ class ChatTurns:
             message = await self._history.last_user_message(caller, conversation.name)
             outcome = await self._history.stored_reply(caller, message, request.request_id)
             if outcome is not None:
-                for event in _replay(message, outcome):
+                await claims.aclose()
+                for event in replay(message, outcome):
                     yield event
                 return
             built = await self._prompts.build(
@@ -163,7 +166,7 @@ class ChatTurns:
                 request.sampling,
                 replaces_from=message.sequence + 1,
             )
-            async with aclosing(self._generate(caller, turn)) as events:
+            async with aclosing(self._generate(caller, turn, claims)) as events:
                 async for event in events:
                     yield event
 
@@ -211,8 +214,8 @@ class ChatTurns:
             time_left=caller.time_left(),
         )
 
-    async def _generate(self, caller: Caller, turn: Turn) -> AsyncGenerator[TurnEvent, None]:
-        """Streams the reply and stores it, however it ends."""
+    async def _generate(self, caller: Caller, turn: Turn, claims: AsyncExitStack) -> AsyncGenerator[TurnEvent, None]:
+        """Streams the reply and stores it, however it ends. Gives the claims up once it is stored."""
         request = inference_pb.GenerateRequest(
             messages=inference_pb.ChatMessages(messages=turn.built.prompt.messages()),
             sampling=turn.sampling,
@@ -266,6 +269,7 @@ class ChatTurns:
                 )
                 self._upkeep.after_turn(turn.user_id, turn.state, turn.built, turn.message, stored)
         if stored is not None:
+            await claims.aclose()
             yield chat_pb.ReplyFinished(message=stored, timings=timings)
 
 
@@ -288,13 +292,3 @@ def _started(turn: Turn, started: inference_pb.GenerateResponse.Started) -> chat
         cached_tokens=started.cached_tokens,
         recalled=[recalled.hit for recalled in turn.built.prompt.recalled],
     )
-
-
-def _replay(message: ChatMessage, reply: ChatMessage) -> list[TurnEvent]:
-    events: list[TurnEvent] = [
-        chat_pb.ReplyStarted(conversation=conversation_of(message), message=message, replayed=True)
-    ]
-    if reply.content:
-        events.append(chat_pb.ReplyDelta(text=reply.content, token_count=max(reply.usage.completion_tokens, 1)))
-    events.append(chat_pb.ReplyFinished(message=reply))
-    return events
