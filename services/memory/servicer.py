@@ -124,6 +124,14 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         )
 
     @override
+    async def DeleteMessages(self, request: pb.DeleteMessagesRequest, context: Context) -> pb.DeleteMessagesResponse:
+        rooms = self._opened()
+        write = validation.write_request(request)
+        count = await rooms.store.delete_messages(validation.deleted_range(request), write)
+        await rooms.indexes.follow_deletion(write.user_id)
+        return pb.DeleteMessagesResponse(message_count=count)
+
+    @override
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         rooms = self._opened()
         user_id = check.user("user_id", request.user_id)
