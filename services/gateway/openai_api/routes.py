@@ -14,6 +14,7 @@ from services.gateway.openai_api.generation import Generation
 from services.gateway.openai_api.models import Models
 from services.gateway.openai_api.openapi import read_document
 from services.gateway.openai_api.replies import ReplyTasks
+from services.gateway.openai_api.response_by_id import ResponseById
 from services.gateway.openai_api.responses import Responses
 from services.gateway.openai_api.stored_responses import StoredResponses
 
@@ -54,7 +55,9 @@ class OpenAiApi:
         chat = ChatCompletions(generation, parts.calls, callers, parts.metrics, self._tasks)
         completions = Completions(generation, callers, self._tasks)
         embeddings = Embeddings(peers.memory, callers, parts.limits)
-        responses = Responses(generation, StoredResponses(peers.memory, parts.history), callers, self._tasks)
+        stored = StoredResponses(peers.memory, parts.history)
+        responses = Responses(generation, stored, callers, self._tasks)
+        one = ResponseById(stored, peers.inference, callers, parts.limits)
         self.routes: list[BaseRoute] = [
             Route("/openapi.json", read_document, methods=["GET"]),
             *(
@@ -67,6 +70,9 @@ class OpenAiApi:
                     Route(f"{prefix}/completions", completions.create, methods=["POST"]),
                     Route(f"{prefix}/embeddings", embeddings.create, methods=["POST"]),
                     Route(f"{prefix}/responses", responses.create, methods=["POST"]),
+                    Route(f"{prefix}/responses/{{response_id}}", one.get, methods=["GET"]),
+                    Route(f"{prefix}/responses/{{response_id}}", one.delete, methods=["DELETE"]),
+                    Route(f"{prefix}/responses/{{response_id}}/input_items", one.input_items, methods=["GET"]),
                 )
             ),
         ]
