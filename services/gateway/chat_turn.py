@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import chat_service_pb2 as chat_pb
@@ -36,7 +36,8 @@ from chatbot.v1.chat_message_pb2 import (
 )
 from services.gateway.busy import BusyConversations
 from services.gateway.history import conversation_of
-from services.gateway.prompt_builder import BuiltPrompt, PromptBuilder, RecallLimits
+from services.gateway.prompt_builder import PromptBuilder, RecallLimits
+from services.gateway.turn import Turn
 from services.gateway.turn_event import replay
 from services.rpc import errors
 
@@ -46,29 +47,10 @@ if TYPE_CHECKING:
     from services.gateway.history import History
     from services.gateway.identity import Caller
     from services.gateway.peers import Peers
+    from services.gateway.prompt_builder import BuiltPrompt
     from services.gateway.settings import GatewaySettings
     from services.gateway.turn_event import TurnEvent
     from services.gateway.upkeep import Upkeep
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A turn that is about to be generated: everything about it is known and its message is stored."""
-
-    user_id: str
-    request_id: str
-    state: memory_pb.Conversation
-    """The conversation as it was before the message."""
-    message: ChatMessage
-    built: BuiltPrompt
-    sampling: inference_pb.SamplingConfig
-    replaces_from: int | None
-    """Sequence from which earlier replies are superseded; None: nothing is."""
-
-    @property
-    def conversation(self) -> str:
-        """Resource name of the conversation."""
-        return self.state.name
 
 
 class ChatTurns:
@@ -105,6 +87,7 @@ class ChatTurns:
                 request.text,
                 recall,
                 before_sequence=supersede_from,
+                form=request.response_format,
                 time_left=caller.time_left(),
             )
             if not conversation.name:
@@ -126,7 +109,16 @@ class ChatTurns:
                 built = await self._resumed(caller, message, recall)
             elif built.window_moved:
                 await self._history.move_window(caller, conversation, built.prompt.window_start)
-            turn = Turn(caller.user_id, request.request_id, conversation, message, built, request.sampling, None)
+            turn = Turn(
+                caller.user_id,
+                request.request_id,
+                conversation,
+                message,
+                built,
+                request.sampling,
+                request.response_format,
+                replaces_from=None,
+            )
             async with aclosing(self._generate(caller, turn, claims)) as events:
                 async for event in events:
                     yield event
@@ -155,6 +147,7 @@ class ChatTurns:
                 message.content,
                 recall,
                 before_sequence=message.sequence,
+                form=request.response_format,
                 time_left=caller.time_left(),
             )
             turn = Turn(
@@ -164,6 +157,7 @@ class ChatTurns:
                 message,
                 built,
                 request.sampling,
+                request.response_format,
                 replaces_from=message.sequence + 1,
             )
             async with aclosing(self._generate(caller, turn, claims)) as events:
@@ -219,6 +213,7 @@ class ChatTurns:
         request = inference_pb.GenerateRequest(
             messages=inference_pb.ChatMessages(messages=turn.built.prompt.messages()),
             sampling=turn.sampling,
+            response_format=turn.form,
             # A prompt's beginning is found again by its own conversation and by no one else.
             cache_key=hashlib.sha256(f"{turn.user_id}\0{turn.conversation}".encode()).hexdigest(),
             system_cache_key=turn.built.system_cache_key,
@@ -241,7 +236,10 @@ class ChatTurns:
                         # Kept before it is passed on: the caller may be gone.
                         text.append(event.delta.text)
                         usage.completion_tokens += event.delta.token_count
-                        yield chat_pb.ReplyDelta(text=event.delta.text, token_count=event.delta.token_count)
+                        delta = event.delta
+                        yield chat_pb.ReplyDelta(
+                            text=delta.text, token_count=delta.token_count, logprobs=delta.logprobs
+                        )
                     else:
                         ended, usage = event.finished.finish_reason, event.finished.usage
                         timings = event.finished.timings
