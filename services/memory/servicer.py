@@ -231,9 +231,11 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
     @override
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, context: Context) -> pb.EmbedTextsResponse:
         rooms = self._opened()
-        rows = await rooms.embedder.embed_messages(validation.texts_to_embed(request))
+        embedded = await rooms.embedder.embed_counted(validation.texts_to_embed(request))
         return pb.EmbedTextsResponse(
-            model=rooms.embedder.model, embeddings=[pb.Embedding(values=row.tolist()) for row in rows]
+            model=rooms.embedder.model,
+            embeddings=[pb.Embedding(values=row.tolist()) for row in embedded.rows],
+            token_count=embedded.tokens,
         )
 
     def _opened(self) -> Rooms:
