@@ -34,7 +34,6 @@ from chatbot.v1.chat_message_pb2 import (
     GenerationTimings,
     Usage,
 )
-from services.gateway.busy import BusyConversations
 from services.gateway.history import conversation_of
 from services.gateway.prompt_builder import PromptBuilder, RecallLimits
 from services.gateway.turn import Turn
@@ -44,6 +43,7 @@ from services.rpc import errors
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from services.gateway.busy import BusyConversations
     from services.gateway.history import History
     from services.gateway.identity import Caller
     from services.gateway.peers import Peers
@@ -56,13 +56,15 @@ if TYPE_CHECKING:
 class ChatTurns:
     """Takes turns."""
 
-    def __init__(self, peers: Peers, history: History, upkeep: Upkeep, settings: GatewaySettings) -> None:
+    def __init__(
+        self, peers: Peers, history: History, busy: BusyConversations, upkeep: Upkeep, settings: GatewaySettings
+    ) -> None:
         self._inference = peers.inference
         self._prompts = PromptBuilder(peers, settings)
         self._settings = settings
         self._history = history
         self._upkeep = upkeep
-        self._busy = BusyConversations(peers.memory)
+        self._busy = busy
 
     async def chat(self, caller: Caller, request: chat_pb.ChatRequest) -> AsyncGenerator[TurnEvent, None]:
         """Says `request.text` and streams the reply.
@@ -175,10 +177,6 @@ class ChatTurns:
         with self._busy.claim(caller.user_id, request.conversation):
             async with self._busy.hold(caller, request.conversation):
                 return await self._history.append_all(caller, request)
-
-    async def finish(self) -> None:
-        """Waits until every turn that has ended is so for the other gateways, too."""
-        await self._busy.finish()
 
     async def context(self, caller: Caller, request: chat_pb.GetContextRequest) -> BuiltPrompt:
         """Returns the prompt that `chat` would build. Stores nothing."""

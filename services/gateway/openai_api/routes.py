@@ -21,6 +21,7 @@ from services.gateway.openai_api.stored_responses import StoredResponses
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
+    from services.gateway.busy import BusyConversations
     from services.gateway.chat_calls import ChatCalls
     from services.gateway.history import History
     from services.gateway.http.callers import Callers
@@ -38,6 +39,7 @@ class OpenAiParts:
 
     peers: Peers
     history: History
+    busy: BusyConversations
     calls: ChatCalls
     callers: Callers
     metrics: Metrics
@@ -55,7 +57,7 @@ class OpenAiApi:
         chat = ChatCompletions(generation, parts.calls, callers, parts.metrics, self._tasks)
         completions = Completions(generation, callers, self._tasks)
         embeddings = Embeddings(peers.memory, callers, parts.limits)
-        stored = StoredResponses(peers.memory, parts.history)
+        stored = StoredResponses(peers.memory, parts.history, parts.busy)
         responses = Responses(generation, stored, callers, self._tasks)
         one = ResponseById(stored, peers.inference, callers, parts.limits)
         self.routes: list[BaseRoute] = [

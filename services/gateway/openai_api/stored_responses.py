@@ -8,7 +8,7 @@ each of several continuations has a conversation of its own.
 from __future__ import annotations
 
 import uuid
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from services.rpc import errors
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from services.gateway.busy import BusyConversations
     from services.gateway.history import History
     from services.gateway.identity import Caller
     from services.gateway.peers import MemoryPeer
@@ -58,8 +59,9 @@ class _Place:
 class StoredResponses:
     """Reads and writes them."""
 
-    def __init__(self, memory: MemoryPeer, history: History) -> None:
+    def __init__(self, memory: MemoryPeer, history: History, busy: BusyConversations) -> None:
         self._memory = memory
+        self._busy = busy
         self._history = history
 
     async def find(self, caller: Caller, response_id: str) -> StoredResponse:
@@ -148,11 +150,11 @@ class StoredResponses:
     ) -> AsyncGenerator[ReplyEvent, None]:
         """Yields a reply's events, and stores what it replies to before its beginning is told, it before its end is.
 
-        The reply is stored however it ends. Nothing is stored where the model does not take the request up, so that
-        it can simply be made again.
+        The reply is stored however it ends; until it is, no turn can be taken in the conversation. Nothing is stored
+        where the model does not take the request up, so that it can simply be made again.
 
         Raises:
-            ConversationBusy: Something has been said meanwhile where the past ends.
+            ConversationBusy: Something has been said meanwhile where the past ends, or is being said.
         """
         text: list[str] = []
         usage = Usage()
@@ -160,13 +162,14 @@ class StoredResponses:
         reason = FINISH_REASON_CANCELLED
         place: _Place | None = None
         end: Ended | None = None
+        claims = AsyncExitStack()
         try:
             async with aclosing(stream):
                 async for event in stream:
                     match event:
                         case Started():
                             usage.prompt_tokens, usage.cached_tokens = event.prompt_tokens, event.cached_tokens
-                            place = await self._keep_input(caller, past, said, instructions)
+                            place = await self._keep_input(caller, past, said, instructions, claims)
                             yield replace(event, response_id=place.response_id)
                         case Piece():
                             text.append(event.text)
@@ -180,22 +183,28 @@ class StoredResponses:
             reason = FINISH_REASON_ENGINE_LOST
             raise
         finally:
-            if place is not None and (text or end is not None):
-                reply = ChatMessage(
-                    role=ROLE_ASSISTANT,
-                    content="".join(text),
-                    finish_reason=reason,
-                    usage=usage,
-                    reply_to=place.message,
-                )
-                await self._history.append_reply(caller.user_id, place.request_id, place.conversation, reply, None)
+            async with claims:
+                if place is not None and (text or end is not None):
+                    reply = ChatMessage(
+                        role=ROLE_ASSISTANT,
+                        content="".join(text),
+                        finish_reason=reason,
+                        usage=usage,
+                        reply_to=place.message,
+                    )
+                    await self._history.append_reply(caller.user_id, place.request_id, place.conversation, reply, None)
         if end is not None:
             yield end
 
     async def _keep_input(
-        self, caller: Caller, past: StoredResponse | None, said: Sequence[ChatMessage], instructions: str
+        self,
+        caller: Caller,
+        past: StoredResponse | None,
+        said: Sequence[ChatMessage],
+        instructions: str,
+        claims: AsyncExitStack,
     ) -> _Place:
-        """Stores what is responded to."""
+        """Stores what is responded to, and claims its conversation."""
         request_id = str(uuid.uuid4())
         if past is not None and past.is_last:
             conversation, messages = past.conversation, list(said)
@@ -213,6 +222,8 @@ class StoredResponses:
             )
             created = await self._memory.call(self._memory.stub.CreateConversation, create, caller.time_left())
             conversation = created.conversation
+        claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
+        await claims.enter_async_context(self._busy.hold(caller, conversation.name))
         last = ""
         expected = conversation.last_sequence
         for start in range(0, len(messages), _MOST_AT_ONCE):

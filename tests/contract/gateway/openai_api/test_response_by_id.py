@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -11,6 +12,7 @@ from chatbot.v1 import chat_message_pb2 as message_pb
 from chatbot.v1 import chat_service_pb2 as chat_pb
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from services.inference.engine.fake import FakeEngine
+from services.rpc import errors
 from tests.contract.gateway.house import USER, House
 
 PATH = "/v1/responses"
@@ -181,6 +183,23 @@ async def test_a_response_of_another_user_is_not_there_whatever_is_asked_of_it(h
 
 
 class TestAResponseUnderWay:
+    async def test_keeps_turns_of_its_conversation_out_until_it_has_ended(self, house: House, http: httpx.AsyncClient):
+        async with http.stream("POST", PATH, json={"input": "Hi", "stream": True}, headers=ANNA) as answer:
+            lines = answer.aiter_lines()  # kept: where it is collected, the stream is closed
+            async for line in lines:
+                if '"one"' in line:
+                    break
+            (conversation,) = await conversations(house)
+            with pytest.raises(grpc.aio.AioRpcError) as busy:
+                await house.say("And now?", conversation.name)
+            assert isinstance(errors.from_rpc_error(busy.value), errors.ConversationBusy)
+            house.engine.resume.set()
+            async for line in lines:
+                if "response.completed" in line:
+                    break
+            await house.say("And now?", conversation.name)
+        assert [m.content for m in await house.history(conversation.name)] == ["Hi", "one two", "And now?", "one two"]
+
     @pytest.fixture
     def engine(self) -> FakeEngine:
         return FakeEngine(["one", " two"], pause_after=1)
