@@ -7,7 +7,7 @@ and whether the user may have one more.
 from __future__ import annotations
 
 import uuid
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import chat_service_pb2 as chat_pb
@@ -18,9 +18,10 @@ from services.rpc.request_rules import check_request_id, check_sampling, check_t
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from services.gateway.chat_turn import ChatTurns, TurnEvent
+    from services.gateway.chat_turn import ChatTurns
     from services.gateway.identity import Caller
     from services.gateway.peers import Peers
+    from services.gateway.turn_event import TurnEvent
     from services.gateway.user_limits import UserLimits
 
 
@@ -245,7 +246,8 @@ class ChatCalls:
         self, turn: AsyncGenerator[TurnEvent, None], caller: Caller
     ) -> AsyncGenerator[TurnEvent, None]:
         """Passes a turn's events on, and counts what the model computes for it. A replay costs nothing."""
-        with self._limits.reply(caller) as count:
+        with ExitStack() as place:
+            count = place.enter_context(self._limits.reply(caller))
             replayed = False
             async with aclosing(turn) as events:
                 async for event in events:
@@ -255,6 +257,9 @@ class ChatCalls:
                             count(event.prompt_tokens - event.cached_tokens)
                         case chat_pb.ReplyDelta() if not replayed:
                             count(event.token_count)
+                        case chat_pb.ReplyFinished():
+                            # Who reads this may have another reply at once.
+                            place.close()
                     yield event
 
 

@@ -10,14 +10,15 @@ What holds, whatever happens on the way:
   far as it got where the caller stopped it or went away, its deadline passed, or the engine was lost.
 - A repeated `request_id` never generates twice: it replays what was stored. Where nothing was (the gateway
   itself went down between message and reply), the turn is taken up again.
-- Two turns of one conversation never interleave; the second is told CONVERSATION_BUSY.
+- Two turns of one conversation never interleave; the second is told CONVERSATION_BUSY. Who reads that the first has
+  finished is never told so: the conversation is let go before.
 """
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import chat_service_pb2 as chat_pb
@@ -33,53 +34,37 @@ from chatbot.v1.chat_message_pb2 import (
     GenerationTimings,
     Usage,
 )
-from services.gateway.busy import BusyConversations
 from services.gateway.history import conversation_of
-from services.gateway.prompt_builder import BuiltPrompt, PromptBuilder, RecallLimits
+from services.gateway.prompt_builder import PromptBuilder, RecallLimits
+from services.gateway.turn import Turn
+from services.gateway.turn_event import replay
 from services.rpc import errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from services.gateway.busy import BusyConversations
     from services.gateway.history import History
     from services.gateway.identity import Caller
     from services.gateway.peers import Peers
+    from services.gateway.prompt_builder import BuiltPrompt
     from services.gateway.settings import GatewaySettings
+    from services.gateway.turn_event import TurnEvent
     from services.gateway.upkeep import Upkeep
-
-TurnEvent = chat_pb.ReplyStarted | chat_pb.ReplyDelta | chat_pb.ReplyFinished
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A turn that is about to be generated: everything about it is known and its message is stored."""
-
-    user_id: str
-    request_id: str
-    state: memory_pb.Conversation
-    """The conversation as it was before the message."""
-    message: ChatMessage
-    built: BuiltPrompt
-    sampling: inference_pb.SamplingConfig
-    replaces_from: int | None
-    """Sequence from which earlier replies are superseded; None: nothing is."""
-
-    @property
-    def conversation(self) -> str:
-        """Resource name of the conversation."""
-        return self.state.name
 
 
 class ChatTurns:
     """Takes turns."""
 
-    def __init__(self, peers: Peers, history: History, upkeep: Upkeep, settings: GatewaySettings) -> None:
+    def __init__(
+        self, peers: Peers, history: History, busy: BusyConversations, upkeep: Upkeep, settings: GatewaySettings
+    ) -> None:
         self._inference = peers.inference
         self._prompts = PromptBuilder(peers, settings)
         self._settings = settings
         self._history = history
         self._upkeep = upkeep
-        self._busy = BusyConversations(peers.memory)
+        self._busy = busy
 
     async def chat(self, caller: Caller, request: chat_pb.ChatRequest) -> AsyncGenerator[TurnEvent, None]:
         """Says `request.text` and streams the reply.
@@ -104,6 +89,7 @@ class ChatTurns:
                 request.text,
                 recall,
                 before_sequence=supersede_from,
+                form=request.response_format,
                 time_left=caller.time_left(),
             )
             if not conversation.name:
@@ -118,14 +104,24 @@ class ChatTurns:
             if replayed:
                 outcome = await self._history.stored_reply(caller, message, request.request_id)
                 if outcome is not None:
-                    for event in _replay(message, outcome):
+                    await claims.aclose()
+                    for event in replay(message, outcome):
                         yield event
                     return
                 built = await self._resumed(caller, message, recall)
             elif built.window_moved:
                 await self._history.move_window(caller, conversation, built.prompt.window_start)
-            turn = Turn(caller.user_id, request.request_id, conversation, message, built, request.sampling, None)
-            async with aclosing(self._generate(caller, turn)) as events:
+            turn = Turn(
+                caller.user_id,
+                request.request_id,
+                conversation,
+                message,
+                built,
+                request.sampling,
+                request.response_format,
+                replaces_from=None,
+            )
+            async with aclosing(self._generate(caller, turn, claims)) as events:
                 async for event in events:
                     yield event
 
@@ -143,7 +139,8 @@ class ChatTurns:
             message = await self._history.last_user_message(caller, conversation.name)
             outcome = await self._history.stored_reply(caller, message, request.request_id)
             if outcome is not None:
-                for event in _replay(message, outcome):
+                await claims.aclose()
+                for event in replay(message, outcome):
                     yield event
                 return
             built = await self._prompts.build(
@@ -152,6 +149,7 @@ class ChatTurns:
                 message.content,
                 recall,
                 before_sequence=message.sequence,
+                form=request.response_format,
                 time_left=caller.time_left(),
             )
             turn = Turn(
@@ -161,9 +159,10 @@ class ChatTurns:
                 message,
                 built,
                 request.sampling,
+                request.response_format,
                 replaces_from=message.sequence + 1,
             )
-            async with aclosing(self._generate(caller, turn)) as events:
+            async with aclosing(self._generate(caller, turn, claims)) as events:
                 async for event in events:
                     yield event
 
@@ -178,10 +177,6 @@ class ChatTurns:
         with self._busy.claim(caller.user_id, request.conversation):
             async with self._busy.hold(caller, request.conversation):
                 return await self._history.append_all(caller, request)
-
-    async def finish(self) -> None:
-        """Waits until every turn that has ended is so for the other gateways, too."""
-        await self._busy.finish()
 
     async def context(self, caller: Caller, request: chat_pb.GetContextRequest) -> BuiltPrompt:
         """Returns the prompt that `chat` would build. Stores nothing."""
@@ -211,11 +206,12 @@ class ChatTurns:
             time_left=caller.time_left(),
         )
 
-    async def _generate(self, caller: Caller, turn: Turn) -> AsyncGenerator[TurnEvent, None]:
-        """Streams the reply and stores it, however it ends."""
+    async def _generate(self, caller: Caller, turn: Turn, claims: AsyncExitStack) -> AsyncGenerator[TurnEvent, None]:
+        """Streams the reply and stores it, however it ends. Gives the claims up once it is stored."""
         request = inference_pb.GenerateRequest(
             messages=inference_pb.ChatMessages(messages=turn.built.prompt.messages()),
             sampling=turn.sampling,
+            response_format=turn.form,
             # A prompt's beginning is found again by its own conversation and by no one else.
             cache_key=hashlib.sha256(f"{turn.user_id}\0{turn.conversation}".encode()).hexdigest(),
             system_cache_key=turn.built.system_cache_key,
@@ -238,7 +234,10 @@ class ChatTurns:
                         # Kept before it is passed on: the caller may be gone.
                         text.append(event.delta.text)
                         usage.completion_tokens += event.delta.token_count
-                        yield chat_pb.ReplyDelta(text=event.delta.text, token_count=event.delta.token_count)
+                        delta = event.delta
+                        yield chat_pb.ReplyDelta(
+                            text=delta.text, token_count=delta.token_count, logprobs=delta.logprobs
+                        )
                     else:
                         ended, usage = event.finished.finish_reason, event.finished.usage
                         timings = event.finished.timings
@@ -266,6 +265,7 @@ class ChatTurns:
                 )
                 self._upkeep.after_turn(turn.user_id, turn.state, turn.built, turn.message, stored)
         if stored is not None:
+            await claims.aclose()
             yield chat_pb.ReplyFinished(message=stored, timings=timings)
 
 
@@ -288,13 +288,3 @@ def _started(turn: Turn, started: inference_pb.GenerateResponse.Started) -> chat
         cached_tokens=started.cached_tokens,
         recalled=[recalled.hit for recalled in turn.built.prompt.recalled],
     )
-
-
-def _replay(message: ChatMessage, reply: ChatMessage) -> list[TurnEvent]:
-    events: list[TurnEvent] = [
-        chat_pb.ReplyStarted(conversation=conversation_of(message), message=message, replayed=True)
-    ]
-    if reply.content:
-        events.append(chat_pb.ReplyDelta(text=reply.content, token_count=max(reply.usage.completion_tokens, 1)))
-    events.append(chat_pb.ReplyFinished(message=reply))
-    return events

@@ -84,10 +84,15 @@ class InferencePeer:
         return (await self._call(self._stub.GetModel, inference_pb.GetModelRequest(), time_left)).model
 
     async def count_messages(
-        self, messages: Sequence[ChatMessage], time_left: float | None
+        self,
+        messages: Sequence[ChatMessage],
+        time_left: float | None,
+        form: inference_pb.ResponseFormat | None = None,
     ) -> inference_pb.CountTokensResponse:
-        """Counts the tokens of a conversation as `generate` would render it."""
-        request = inference_pb.CountTokensRequest(messages=inference_pb.ChatMessages(messages=messages))
+        """Counts the tokens of a conversation as `generate` would render it, and checks the form of the reply to it."""
+        request = inference_pb.CountTokensRequest(
+            messages=inference_pb.ChatMessages(messages=messages), response_format=form
+        )
         return await self.count(request, time_left)
 
     async def count(

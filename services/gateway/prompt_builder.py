@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chatbot.v1.chat_service_pb2 import RecallConfig
+    from chatbot.v1.inference_service_pb2 import ResponseFormat
     from services.gateway.peers import Peers
     from services.gateway.settings import GatewaySettings
 
@@ -100,6 +101,7 @@ class PromptBuilder:
         limits: RecallLimits,
         *,
         before_sequence: int | None = None,
+        form: ResponseFormat | None = None,
         time_left: float | None = None,
     ) -> BuiltPrompt:
         """Builds the prompt for a text said in a conversation.
@@ -110,10 +112,12 @@ class PromptBuilder:
             text: What is said.
             limits: How much is recalled.
             before_sequence: Only messages before this one count as said before; None: all of them.
+            form: What form the reply is to have; only checked.
             time_left: Seconds for each call to a service; None: no bound but their own.
 
         Raises:
             ContextTooLong: System prompt and text alone do not fit the model's context.
+            InvalidArgument: A reply cannot be held to the form.
             ChatbotError: What a service answered.
         """
         summarised = conversation.summary_through_sequence
@@ -136,7 +140,7 @@ class PromptBuilder:
         opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
         summary = context.summary_block(conversation.summary) if summarised else ""
         counts, summary_counts = await asyncio.gather(
-            self._peers.inference.count_messages([*opening, *window, said], time_left),
+            self._peers.inference.count_messages([*opening, *window, said], time_left, form),
             self._peers.inference.count_texts([f"{summary}\n\n"] if summary else [], time_left),
         )
         system_tokens = counts.message_tokens[0] if system else 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chatbot.v1.chat_service_pb2 import DESCRIPTOR
 from chatbot.v1.chat_service_pb2_grpc import add_ChatServiceServicer_to_server
 from services.gateway.background import BackgroundWork
+from services.gateway.busy import BusyConversations
 from services.gateway.chat_calls import ChatCalls
 from services.gateway.chat_turn import ChatTurns
 from services.gateway.history import History
@@ -48,12 +49,15 @@ class GatewayService:
         self._history = History(self._peers.memory)
         self._background = BackgroundWork()
         upkeep = Upkeep(self._peers, self._background, settings)
-        self._turns = ChatTurns(self._peers, self._history, upkeep, settings)
+        self._busy = BusyConversations(self._peers.memory)
+        turns = ChatTurns(self._peers, self._history, self._busy, upkeep, settings)
         limits = UserLimits(settings)
-        self._calls = ChatCalls(self._peers, self._turns, limits)
+        self._calls = ChatCalls(self._peers, turns, limits)
         metrics = Metrics()
         callers = Callers(self._identity)
-        self._openai = OpenAiApi(OpenAiParts(self._peers, self._history, self._calls, callers, metrics, limits))
+        self._openai = OpenAiApi(
+            OpenAiParts(self._peers, self._history, self._busy, self._calls, callers, metrics, limits)
+        )
         self.http = HttpServer(
             build_app(
                 AppParts(
@@ -96,6 +100,6 @@ class GatewayService:
         await self._background.stop()
         await self._openai.finish()
         await self._history.finish_appends()
-        await self._turns.finish()
+        await self._busy.finish()
         await self._peers.close()
         await self._identity.close()

@@ -77,15 +77,15 @@ def generate_prompt(request: inference_service_pb2.GenerateRequest, model: Model
     raise invalid_field("input", "must be set: messages, text or token_ids")
 
 
-def json_schema(request: inference_service_pb2.GenerateRequest) -> str | None:
+def json_schema(form: inference_service_pb2.ResponseFormat) -> str | None:
     """Returns the text of the JSON Schema that the reply must satisfy; None where it is free text.
 
     Raises:
         InvalidArgument: It is no JSON object, or too large.
     """
-    if request.response_format.WhichOneof("format") is None:
+    if form.WhichOneof("format") is None:
         return None
-    schema = request.response_format.json_schema
+    schema = form.json_schema
     if len(schema) > MAX_SCHEMA_CHARACTERS:
         raise invalid_field(SCHEMA_FIELD, f"must have at most {MAX_SCHEMA_CHARACTERS} characters")
     try:

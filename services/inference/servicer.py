@@ -52,7 +52,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         deadline = None if left is None else arrived + left
         check_sampling(request.sampling)
         asked = generate_prompt(request, engine.model)
-        schema = json_schema(request)
+        schema = json_schema(request.response_format)
         caller = caller_of(request, context)
         async with self._admission.enter(caller):
             if schema is not None:
@@ -102,6 +102,9 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                 total_tokens=sum(totals), message_tokens=totals, context_tokens=engine.model.context_tokens
             )
         prompt = count_prompt(request)
+        schema = json_schema(request.response_format)
+        if schema is not None:
+            await _check_schema(engine, schema)
         try:
             count = await engine.count(prompt)
         except PromptRefused as refusal:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chatbot.v1 import memory_service_pb2 as pb
 from services.memory import wire
-from services.memory.message import MessageQuery
+from services.memory.message import FinishReason, MessageQuery
 from services.rpc.errors import ConversationNotFound
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ async def _records(store: Store, user_id: str, conversation_id: str) -> AsyncGen
     while (query.after or 0) < conversation.last_sequence:
         page = await store.list_messages(user_id, query)
         for message in page.messages:
-            if message.sequence <= conversation.last_sequence:
+            # What was deleted has nothing that could be taken in; of a reply its end is left.
+            deleted = not message.content and message.finish_reason is FinishReason.UNSPECIFIED
+            if message.sequence <= conversation.last_sequence and not deleted:
                 yield pb.ExportRecord(message=wire.message(message))
         query = replace(query, after=page.messages[-1].sequence)

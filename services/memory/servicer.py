@@ -124,6 +124,14 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         )
 
     @override
+    async def DeleteMessages(self, request: pb.DeleteMessagesRequest, context: Context) -> pb.DeleteMessagesResponse:
+        rooms = self._opened()
+        write = validation.write_request(request)
+        count = await rooms.store.delete_messages(validation.deleted_range(request), write)
+        await rooms.indexes.follow_deletion(write.user_id)
+        return pb.DeleteMessagesResponse(message_count=count)
+
+    @override
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         rooms = self._opened()
         user_id = check.user("user_id", request.user_id)
@@ -223,9 +231,11 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
     @override
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, context: Context) -> pb.EmbedTextsResponse:
         rooms = self._opened()
-        rows = await rooms.embedder.embed_messages(validation.texts_to_embed(request))
+        embedded = await rooms.embedder.embed_counted(validation.texts_to_embed(request))
         return pb.EmbedTextsResponse(
-            model=rooms.embedder.model, embeddings=[pb.Embedding(values=row.tolist()) for row in rows]
+            model=rooms.embedder.model,
+            embeddings=[pb.Embedding(values=row.tolist()) for row in embedded.rows],
+            token_count=embedded.tokens,
         )
 
     def _opened(self) -> Rooms:

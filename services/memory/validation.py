@@ -49,6 +49,7 @@ _Write: TypeAlias = (
     | memory_service_pb2.UpdateConversationRequest
     | memory_service_pb2.DeleteConversationRequest
     | memory_service_pb2.AppendMessagesRequest
+    | memory_service_pb2.DeleteMessagesRequest
     | memory_service_pb2.DeleteUserDataRequest
 )
 
@@ -147,6 +148,16 @@ def append(request: memory_service_pb2.AppendMessagesRequest) -> Append:
     )
 
 
+def deleted_range(request: memory_service_pb2.DeleteMessagesRequest) -> MessageRange:
+    """Returns what is to be deleted."""
+    start = check.positive("start_sequence", request.start_sequence)
+    return MessageRange(
+        parse_conversation("conversation", request.conversation),
+        start,
+        _end("end_sequence", request.end_sequence, start),
+    )
+
+
 def message_draft(field: str, given: chat_message_pb2.ChatMessage) -> MessageDraft:
     """Returns a message that is to be stored."""
     role = _role(f"{field}.role", given.role)
@@ -235,10 +246,14 @@ def _expire_ns(field: str, given: memory_service_pb2.Conversation) -> int | None
 def _range(field: str, given: memory_service_pb2.MessageRange) -> MessageRange:
     conversation = parse_conversation(f"{field}.conversation", given.conversation)
     start = check.not_negative(f"{field}.start_sequence", given.start_sequence)
-    end = check.not_negative(f"{field}.end_sequence", given.end_sequence)
+    return MessageRange(conversation, start, _end(f"{field}.end_sequence", given.end_sequence, start))
+
+
+def _end(field: str, given: int, start: int) -> int | None:
+    end = check.not_negative(field, given)
     if end and end < start:
-        raise invalid_field(f"{field}.end_sequence", "must be 0 or not less than start_sequence")
-    return MessageRange(conversation, start, end or None)
+        raise invalid_field(field, "must be 0 or not less than start_sequence")
+    return end or None
 
 
 def _role(field: str, given: int) -> Role:

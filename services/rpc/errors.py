@@ -16,6 +16,7 @@
     │   ├── MessageNotFound
     │   ├── ModelNotFound                             HTTP only
     │   └── ResponseNotFound                          HTTP only
+    │       └── PreviousResponseNotFound
     ├── FailedPrecondition       FAILED_PRECONDITION  400
     │   └── NothingToRegenerate
     ├── ConversationBusy         ABORTED              409, retry
@@ -206,7 +207,13 @@ class ModelNotFound(NotFound):
 
 
 class ResponseNotFound(NotFound):
-    """There is no such response of the caller's to go on from."""
+    """There is no such response of the caller's."""
+
+    reason = "RESPONSE_NOT_FOUND"
+
+
+class PreviousResponseNotFound(ResponseNotFound):
+    """There is none of the caller's to go on from."""
 
     reason = "PREVIOUS_RESPONSE_NOT_FOUND"
 

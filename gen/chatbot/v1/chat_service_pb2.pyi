@@ -29,20 +29,22 @@ class RecallConfig(_message.Message):
     def __init__(self, enabled: _Optional[bool] = ..., limit: _Optional[int] = ..., max_tokens: _Optional[int] = ..., min_similarity: _Optional[float] = ..., min_word_share: _Optional[float] = ...) -> None: ...
 
 class ChatRequest(_message.Message):
-    __slots__ = ("conversation", "text", "request_id", "sampling", "recall", "supersede_from_sequence")
+    __slots__ = ("conversation", "text", "request_id", "sampling", "recall", "supersede_from_sequence", "response_format")
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     RECALL_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDE_FROM_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FORMAT_FIELD_NUMBER: _ClassVar[int]
     conversation: str
     text: str
     request_id: str
     sampling: _inference_service_pb2.SamplingConfig
     recall: RecallConfig
     supersede_from_sequence: int
-    def __init__(self, conversation: _Optional[str] = ..., text: _Optional[str] = ..., request_id: _Optional[str] = ..., sampling: _Optional[_Union[_inference_service_pb2.SamplingConfig, _Mapping]] = ..., recall: _Optional[_Union[RecallConfig, _Mapping]] = ..., supersede_from_sequence: _Optional[int] = ...) -> None: ...
+    response_format: _inference_service_pb2.ResponseFormat
+    def __init__(self, conversation: _Optional[str] = ..., text: _Optional[str] = ..., request_id: _Optional[str] = ..., sampling: _Optional[_Union[_inference_service_pb2.SamplingConfig, _Mapping]] = ..., recall: _Optional[_Union[RecallConfig, _Mapping]] = ..., supersede_from_sequence: _Optional[int] = ..., response_format: _Optional[_Union[_inference_service_pb2.ResponseFormat, _Mapping]] = ...) -> None: ...
 
 class ReplyStarted(_message.Message):
     __slots__ = ("conversation", "message", "model", "sampling", "prompt_tokens", "cached_tokens", "recalled", "replayed")
@@ -65,12 +67,14 @@ class ReplyStarted(_message.Message):
     def __init__(self, conversation: _Optional[str] = ..., message: _Optional[_Union[_chat_message_pb2.ChatMessage, _Mapping]] = ..., model: _Optional[str] = ..., sampling: _Optional[_Union[_inference_service_pb2.SamplingConfig, _Mapping]] = ..., prompt_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., recalled: _Optional[_Iterable[_Union[_memory_service_pb2.SearchHit, _Mapping]]] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class ReplyDelta(_message.Message):
-    __slots__ = ("text", "token_count")
+    __slots__ = ("text", "token_count", "logprobs")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     text: str
     token_count: int
-    def __init__(self, text: _Optional[str] = ..., token_count: _Optional[int] = ...) -> None: ...
+    logprobs: _containers.RepeatedCompositeFieldContainer[_inference_service_pb2.TokenLogprob]
+    def __init__(self, text: _Optional[str] = ..., token_count: _Optional[int] = ..., logprobs: _Optional[_Iterable[_Union[_inference_service_pb2.TokenLogprob, _Mapping]]] = ...) -> None: ...
 
 class ReplyFinished(_message.Message):
     __slots__ = ("message", "timings")
@@ -91,16 +95,18 @@ class ChatResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[ReplyStarted, _Mapping]] = ..., delta: _Optional[_Union[ReplyDelta, _Mapping]] = ..., finished: _Optional[_Union[ReplyFinished, _Mapping]] = ...) -> None: ...
 
 class RegenerateRequest(_message.Message):
-    __slots__ = ("conversation", "request_id", "sampling", "recall")
+    __slots__ = ("conversation", "request_id", "sampling", "recall", "response_format")
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     RECALL_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FORMAT_FIELD_NUMBER: _ClassVar[int]
     conversation: str
     request_id: str
     sampling: _inference_service_pb2.SamplingConfig
     recall: RecallConfig
-    def __init__(self, conversation: _Optional[str] = ..., request_id: _Optional[str] = ..., sampling: _Optional[_Union[_inference_service_pb2.SamplingConfig, _Mapping]] = ..., recall: _Optional[_Union[RecallConfig, _Mapping]] = ...) -> None: ...
+    response_format: _inference_service_pb2.ResponseFormat
+    def __init__(self, conversation: _Optional[str] = ..., request_id: _Optional[str] = ..., sampling: _Optional[_Union[_inference_service_pb2.SamplingConfig, _Mapping]] = ..., recall: _Optional[_Union[RecallConfig, _Mapping]] = ..., response_format: _Optional[_Union[_inference_service_pb2.ResponseFormat, _Mapping]] = ...) -> None: ...
 
 class RegenerateResponse(_message.Message):
     __slots__ = ("started", "delta", "finished")

@@ -173,6 +173,26 @@ class AppendMessagesResponse(_message.Message):
     replayed: bool
     def __init__(self, messages: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
+class DeleteMessagesRequest(_message.Message):
+    __slots__ = ("user_id", "conversation", "start_sequence", "end_sequence", "request_id")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    START_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    END_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    conversation: str
+    start_sequence: int
+    end_sequence: int
+    request_id: str
+    def __init__(self, user_id: _Optional[str] = ..., conversation: _Optional[str] = ..., start_sequence: _Optional[int] = ..., end_sequence: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class DeleteMessagesResponse(_message.Message):
+    __slots__ = ("message_count",)
+    MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    message_count: int
+    def __init__(self, message_count: _Optional[int] = ...) -> None: ...
+
 class MessageFilter(_message.Message):
     __slots__ = ("roles", "authors", "start_time", "end_time")
     ROLES_FIELD_NUMBER: _ClassVar[int]
@@ -440,9 +460,11 @@ class Embedding(_message.Message):
     def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EmbedTextsResponse(_message.Message):
-    __slots__ = ("model", "embeddings")
+    __slots__ = ("model", "embeddings", "token_count")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     model: str
     embeddings: _containers.RepeatedCompositeFieldContainer[Embedding]
-    def __init__(self, model: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ...) -> None: ...
+    token_count: int
+    def __init__(self, model: _Optional[str] = ..., embeddings: _Optional[_Iterable[_Union[Embedding, _Mapping]]] = ..., token_count: _Optional[int] = ...) -> None: ...

@@ -70,6 +70,11 @@ class MemoryServiceStub:
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.AppendMessagesRequest.SerializeToString,
                 response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.AppendMessagesResponse.FromString,
                 _registered_method=True)
+        self.DeleteMessages = channel.unary_unary(
+                '/chatbot.v1.MemoryService/DeleteMessages',
+                request_serializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/chatbot.v1.MemoryService/ListMessages',
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.ListMessagesRequest.SerializeToString,
@@ -168,6 +173,15 @@ class MemoryServiceServicer:
 
         Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
         `last_sequence`, `expected_last_sequence`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMessages(self, request, context):
+        """Deletes a stretch of a conversation, for good: text and authors. Places, roles, times and token counts stay, as those
+        of superseded messages, so that no other message gets another name; exports leave out what has nothing else.
+        With the last message that is shown, their conversation is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,6 +287,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.AppendMessages,
                     request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.AppendMessagesRequest.FromString,
                     response_serializer=chatbot_dot_v1_dot_memory__service__pb2.AppendMessagesResponse.SerializeToString,
+            ),
+            'DeleteMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMessages,
+                    request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesResponse.SerializeToString,
             ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
@@ -488,6 +507,33 @@ class MemoryService:
             '/chatbot.v1.MemoryService/AppendMessages',
             chatbot_dot_v1_dot_memory__service__pb2.AppendMessagesRequest.SerializeToString,
             chatbot_dot_v1_dot_memory__service__pb2.AppendMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.MemoryService/DeleteMessages',
+            chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesRequest.SerializeToString,
+            chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,11 @@ class MemoryServiceStub:
     Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
     `last_sequence`, `expected_last_sequence`).
     """
+    DeleteMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMessagesRequest, _memory_service_pb2.DeleteMessagesResponse]
+    """Deletes a stretch of a conversation, for good: text and authors. Places, roles, times and token counts stay, as those
+    of superseded messages, so that no other message gets another name; exports leave out what has nothing else.
+    With the last message that is shown, their conversation is deleted.
+    """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]
     """Lists a conversation's messages."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMessagesRequest, _memory_service_pb2.SearchMessagesResponse]
@@ -114,6 +119,11 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
 
     Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
     `last_sequence`, `expected_last_sequence`).
+    """
+    DeleteMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMessagesRequest, _memory_service_pb2.DeleteMessagesResponse]  # type: ignore[assignment]
+    """Deletes a stretch of a conversation, for good: text and authors. Places, roles, times and token counts stay, as those
+    of superseded messages, so that no other message gets another name; exports leave out what has nothing else.
+    With the last message that is shown, their conversation is deleted.
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists a conversation's messages."""
@@ -204,6 +214,17 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: ABORTED `SEQUENCE_MISMATCH` where `expected_last_sequence` is not the conversation's (metadata
         `last_sequence`, `expected_last_sequence`).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteMessages(
+        self,
+        request: _memory_service_pb2.DeleteMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.DeleteMessagesResponse, _abc.Awaitable[_memory_service_pb2.DeleteMessagesResponse]]:
+        """Deletes a stretch of a conversation, for good: text and authors. Places, roles, times and token counts stay, as those
+        of superseded messages, so that no other message gets another name; exports leave out what has nothing else.
+        With the last message that is shown, their conversation is deleted.
         """
 
     @_abc_1.abstractmethod

@@ -112,14 +112,8 @@ class ChatCompletions:
         self, asked: ChatCompletionRequest, caller: Caller, conversation: str, request_id: str
     ) -> AsyncGenerator[ReplyEvent, None]:
         """A turn of a conversation: what the user says last is said in it; what was said before it knows itself."""
-        unsupported = {
-            "n": asked.choices > 1,
-            "logprobs": asked.alternatives is not None,
-            "response_format": asked.form is not None,
-        }
-        for name, is_asked in unsupported.items():
-            if is_asked:
-                raise invalid_field(name, "is not supported in a conversation")
+        if asked.choices > 1:
+            raise invalid_field("n", "must be 1 in a conversation, which goes on with one reply")
         last = len(asked.messages) - 1
         if asked.messages[last].role != "user":
             raise invalid_field(f"messages[{last}].role", "must be user: in a conversation the last message is said")
@@ -129,7 +123,8 @@ class ChatCompletions:
             conversation="" if conversation == NEW_CONVERSATION else conversation,
             text=text,
             request_id=request_id,
-            sampling=asked.config(asked.token_limit, None),
+            sampling=asked.config(asked.token_limit, asked.alternatives),
+            response_format=asked.form,
         )
         model = await self._generation.model_id(caller)
         return of_turn(self._calls.chat(chat, caller), model, self._metrics)

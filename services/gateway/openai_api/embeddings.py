@@ -77,7 +77,7 @@ class EmbeddingObject(TypedDict):
 
 
 class EmbeddingUsage(TypedDict):
-    """Always 0: what is embedded is not counted in tokens."""
+    """Tokens that the model has read; 0 where it is on a server that does not tell."""
 
     prompt_tokens: int
     total_tokens: int
@@ -114,6 +114,7 @@ class Embeddings:
         vectors = [vector.values for part in parts for vector in part.embeddings]
         if asked.dimensions not in {None, len(vectors[0])}:
             raise invalid_field("dimensions", f"must be {len(vectors[0])}, the model's own; others are not supported")
+        tokens = sum(part.token_count for part in parts) if all(part.HasField("token_count") for part in parts) else 0
         encode = _base64 if asked.encoding_format == "base64" else list
         return JSONResponse(
             EmbeddingList(
@@ -123,7 +124,7 @@ class Embeddings:
                     EmbeddingObject(object="embedding", index=place, embedding=encode(vector))
                     for place, vector in enumerate(vectors)
                 ],
-                usage=EmbeddingUsage(prompt_tokens=0, total_tokens=0),
+                usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
             )
         )
 

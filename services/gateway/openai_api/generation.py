@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import inference_service_pb2 as inference_pb
@@ -100,13 +100,17 @@ class Generation:
         request.cache_key = _key(caller, begins)
         # Goes to the replica that has the beginning in its cache.
         events = self._inference.generate(request, caller.user_id, request.cache_key, caller.time_left())
-        with self._limits.reply(caller) as count:
+        with ExitStack() as place:
+            count = place.enter_context(self._limits.reply(caller))
             async with aclosing(of_generation(events, self._metrics)) as reply:
                 async for event in reply:
                     if isinstance(event, Started):
                         count(event.prompt_tokens - event.cached_tokens)
                     elif isinstance(event, Piece):
                         count(event.token_count)
+                    else:
+                        # Who reads this may have another reply at once.
+                        place.close()
                     yield event
 
 

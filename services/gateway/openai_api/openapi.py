@@ -14,6 +14,12 @@ from services.gateway.openai_api.chat_request import ChatCompletionRequest
 from services.gateway.openai_api.completions import Completion, CompletionRequest
 from services.gateway.openai_api.embeddings import EmbeddingList, EmbeddingRequest
 from services.gateway.openai_api.models import ModelList, ModelObject
+from services.gateway.openai_api.response_by_id import (
+    DeletedResponse,
+    InputItemList,
+    InputItemsQuery,
+    RetrievalQuery,
+)
 from services.gateway.openai_api.response_objects import ResponseObject
 from services.gateway.openai_api.response_request import ResponseRequest
 
@@ -21,7 +27,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from services.gateway.openai_api.schema import RequestModel
+
 _REF = "#/components/schemas/{model}"
+_AS_A_NAME = str.maketrans("/", "_", "{}")
 _DESCRIPTION = (
     "OpenAI's API over a model of your own. Unknown fields are ignored; a known one that asks for what is not "
     "supported is refused by name."
@@ -31,7 +40,7 @@ _DESCRIPTION = (
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
     path: str
-    method: Literal["get", "post"]
+    method: Literal["get", "post", "delete"]
     summary: str
     answer: Any
     body: Any = None
@@ -39,8 +48,12 @@ class _Endpoint:
     """What each event of a stream carries; None: it is not streamed, or its events are of many kinds."""
     streams: bool = False
     parameters: tuple[tuple[str, str, str], ...] = ()
-    """Where, name and description of each."""
+    """Where, name and description of each that is a string."""
+    query: type[RequestModel] | None = None
+    """The query's parameters."""
 
+
+_RESPONSE_ID = (("path", "response_id", "Its id."),)
 
 _ENDPOINTS = (
     _Endpoint("/v1/models", "get", "Lists the model that is served", ModelList),
@@ -66,6 +79,23 @@ _ENDPOINTS = (
     _Endpoint("/v1/embeddings", "post", "Embeds texts", EmbeddingList, EmbeddingRequest),
     _Endpoint(
         "/v1/responses", "post", "Responds to messages, and remembers", ResponseObject, ResponseRequest, streams=True
+    ),
+    _Endpoint(
+        "/v1/responses/{response_id}",
+        "get",
+        "Answers a response that was kept",
+        ResponseObject,
+        parameters=_RESPONSE_ID,
+        query=RetrievalQuery,
+    ),
+    _Endpoint("/v1/responses/{response_id}", "delete", "Deletes a response", DeletedResponse, parameters=_RESPONSE_ID),
+    _Endpoint(
+        "/v1/responses/{response_id}/input_items",
+        "get",
+        "Lists what a response was made from",
+        InputItemList,
+        parameters=_RESPONSE_ID,
+        query=InputItemsQuery,
     ),
 )
 
@@ -116,7 +146,7 @@ def _operation(endpoint: _Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
             }
         }
     operation: dict[str, Any] = {
-        "operationId": endpoint.path.removeprefix("/v1/").replace("/", "_").replace("{", "").replace("}", ""),
+        "operationId": f"{endpoint.method}{endpoint.path.removeprefix('/v1')}".translate(_AS_A_NAME),
         "summary": endpoint.summary,
         "responses": {
             "200": {"description": "Done.", "content": content},
@@ -126,17 +156,21 @@ def _operation(endpoint: _Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
             },
         },
     }
-    if endpoint.parameters:
-        operation["parameters"] = [
-            {
-                "in": place,
-                "name": name,
-                "description": description,
-                "required": place == "path",
-                "schema": {"type": "string", "minLength": 1},
-            }
-            for place, name, description in endpoint.parameters
-        ]
+    parameters = [
+        {
+            "in": place,
+            "name": name,
+            "description": description,
+            "required": place == "path",
+            "schema": {"type": "string", "minLength": 1},
+        }
+        for place, name, description in endpoint.parameters
+    ]
+    if endpoint.query is not None:
+        asked = endpoint.query.model_json_schema()["properties"]
+        parameters += [{"in": "query", "name": name, "schema": schema} for name, schema in asked.items()]
+    if parameters:
+        operation["parameters"] = parameters
     if endpoint.body is not None:
         operation["requestBody"] = {
             "required": True,

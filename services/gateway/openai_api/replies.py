@@ -84,7 +84,6 @@ class Replies:
             if isinstance(event, Exception):
                 raise event
             if event is None:
-                # Only now: a turn of a conversation holds it a moment longer than its reply lasts.
                 left -= 1
             else:
                 yield place, event

@@ -93,7 +93,7 @@ async def of_turn(
                     started.model or model, started.prompt_tokens, started.cached_tokens, started.conversation
                 )
             elif event.HasField("delta"):
-                yield Piece(event.delta.text, event.delta.token_count)
+                yield Piece(event.delta.text, event.delta.token_count, tuple(event.delta.logprobs))
             else:
                 reply = event.finished.message
                 timings = event.finished.timings if event.finished.HasField("timings") else None

@@ -64,9 +64,9 @@ class Responses:
             raise invalid_field("input", "must not all be empty")
         past = None
         if asked.previous_response_id is not None:
-            past = await self._stored.past(caller, asked.previous_response_id)
+            past = await self._stored.previous(caller, asked.previous_response_id)
         told = [ChatMessage(role=ROLE_SYSTEM, content=asked.instructions)] if asked.instructions else []
-        prompt = merged([*told, *(past.messages if past is not None else ()), *said], "input")
+        prompt = merged([*told, *(past.past if past is not None else ()), *said], "input")
         model = await self._generation.model_id(caller)
         await self._generation.check_fits(prompt, caller)
         stream = self._generation.chat(prompt, caller, sampling, form, asked.prompt_cache_key)

@@ -14,12 +14,14 @@ from services.gateway.openai_api.generation import Generation
 from services.gateway.openai_api.models import Models
 from services.gateway.openai_api.openapi import read_document
 from services.gateway.openai_api.replies import ReplyTasks
+from services.gateway.openai_api.response_by_id import ResponseById
 from services.gateway.openai_api.responses import Responses
 from services.gateway.openai_api.stored_responses import StoredResponses
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
+    from services.gateway.busy import BusyConversations
     from services.gateway.chat_calls import ChatCalls
     from services.gateway.history import History
     from services.gateway.http.callers import Callers
@@ -37,6 +39,7 @@ class OpenAiParts:
 
     peers: Peers
     history: History
+    busy: BusyConversations
     calls: ChatCalls
     callers: Callers
     metrics: Metrics
@@ -54,7 +57,9 @@ class OpenAiApi:
         chat = ChatCompletions(generation, parts.calls, callers, parts.metrics, self._tasks)
         completions = Completions(generation, callers, self._tasks)
         embeddings = Embeddings(peers.memory, callers, parts.limits)
-        responses = Responses(generation, StoredResponses(peers.memory, parts.history), callers, self._tasks)
+        stored = StoredResponses(peers.memory, parts.history, parts.busy)
+        responses = Responses(generation, stored, callers, self._tasks)
+        one = ResponseById(stored, peers.inference, callers, parts.limits)
         self.routes: list[BaseRoute] = [
             Route("/openapi.json", read_document, methods=["GET"]),
             *(
@@ -67,6 +72,9 @@ class OpenAiApi:
                     Route(f"{prefix}/completions", completions.create, methods=["POST"]),
                     Route(f"{prefix}/embeddings", embeddings.create, methods=["POST"]),
                     Route(f"{prefix}/responses", responses.create, methods=["POST"]),
+                    Route(f"{prefix}/responses/{{response_id}}", one.get, methods=["GET"]),
+                    Route(f"{prefix}/responses/{{response_id}}", one.delete, methods=["DELETE"]),
+                    Route(f"{prefix}/responses/{{response_id}}/input_items", one.input_items, methods=["GET"]),
                 )
             ),
         ]

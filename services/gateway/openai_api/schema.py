@@ -47,7 +47,24 @@ async def read_body(request: Request, kind: type[RequestT]) -> RequestT:
     try:
         return kind.model_validate_json(bytes(body))
     except ValidationError as invalid:
-        faults = invalid.errors(include_url=False, include_input=False, include_context=False)
+        raise _refusal(invalid) from None
+
+
+def read_query(request: Request, kind: type[RequestT]) -> RequestT:
+    """Reads a request's query.
+
+    Raises:
+        InvalidArgument: It is not as `kind` says.
+    """
+    try:
+        return kind.model_validate_strings(dict(request.query_params))
+    except ValidationError as invalid:
+        raise _refusal(invalid) from None
+
+
+def _refusal(invalid: ValidationError) -> InvalidArgument:
+    """Returns the error that tells the first fault."""
+    faults = invalid.errors(include_url=False, include_input=False, include_context=False)
     # Of a value that may be of several types, there is a fault for each of them: the one that got furthest tells most.
     first = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]
     fault = max(first, key=lambda fault: _place(fault["loc"]).count("[") + _place(fault["loc"]).count("."))
@@ -57,7 +74,7 @@ async def read_body(request: Request, kind: type[RequestT]) -> RequestT:
         # The parser's words quote what it stumbled over.
         what = "The request's body is no valid JSON"
     violations = [FieldViolation(place, what)] if place else []
-    raise InvalidArgument(
+    return InvalidArgument(
         f"{place}: {what}." if place else f"{what}.", metadata={"code": fault["type"]}, violations=violations
     )
 

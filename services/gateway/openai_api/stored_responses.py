@@ -7,11 +7,12 @@ each of several continuations has a conversation of its own.
 
 from __future__ import annotations
 
-import re
 import uuid
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_message_pb2 import (
@@ -27,29 +28,20 @@ from chatbot.v1.chat_message_pb2 import (
 from services.gateway.busy import busy_error
 from services.gateway.history import title_of
 from services.gateway.openai_api.reply import Ended, Piece, ReplyEvent, Started
+from services.gateway.openai_api.stored_response import StoredResponse, message_of, response_id_of
 from services.rpc import errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from services.gateway.busy import BusyConversations
     from services.gateway.history import History
     from services.gateway.identity import Caller
     from services.gateway.peers import MemoryPeer
 
-_ID = re.compile(r"resp_([A-Za-z0-9_-]{1,64})_([1-9][0-9]{0,17})\Z")
 _PAGE_SIZE = 1000
 _MOST_AT_ONCE = 1000
 """Messages of one append."""
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What was said up to a response."""
-
-    conversation: memory_pb.Conversation
-    messages: tuple[ChatMessage, ...]
-    is_last: bool
-    """Whether nothing has been said since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +59,21 @@ class _Place:
 class StoredResponses:
     """Reads and writes them."""
 
-    def __init__(self, memory: MemoryPeer, history: History) -> None:
+    def __init__(self, memory: MemoryPeer, history: History, busy: BusyConversations) -> None:
         self._memory = memory
+        self._busy = busy
         self._history = history
 
-    async def past(self, caller: Caller, response_id: str) -> Past:
-        """Returns what was said up to a response.
+    async def find(self, caller: Caller, response_id: str) -> StoredResponse:
+        """Returns a response.
 
         Raises:
-            ResponseNotFound: It is none of the caller's, or was not stored, or never got its text.
+            ResponseNotFound: It is none of the caller's, or was not stored, or never got its text, or was deleted.
         """
-        found = _ID.match(response_id)
-        if found is None:
+        message = message_of(response_id)
+        if message is None:
             raise _not_found()
-        conversation = f"conversations/{found[1]}"
-        message = f"{conversation}/messages/{found[2]}"
+        conversation = message.partition("/messages/")[0]
         try:
             stored = await self._history.conversation(caller, conversation)
             messages = await self._messages(caller, conversation)
@@ -89,24 +81,80 @@ class StoredResponses:
             raise _not_found() from None
         for place, candidate in enumerate(messages):
             if candidate.role == ROLE_ASSISTANT and candidate.reply_to == message:
-                return Past(stored, tuple(messages[: place + 1]), is_last=place + 1 == len(messages))
+                return StoredResponse(response_id, stored, tuple(messages), place)
         raise _not_found()
+
+    async def previous(self, caller: Caller, response_id: str) -> StoredResponse:
+        """Returns a response that is to be gone on from.
+
+        Raises:
+            PreviousResponseNotFound: As `find` says.
+        """
+        try:
+            return await self.find(caller, response_id)
+        except errors.ResponseNotFound:
+            raise errors.PreviousResponseNotFound(
+                "There is no such response; only those that were stored can be gone on from.",
+                violations=[errors.FieldViolation("previous_response_id", "must be the id of a stored response")],
+            ) from None
+
+    async def delete(self, caller: Caller, response_id: str) -> None:
+        """Deletes a response, its input included, for good. What was said before it and after it stays.
+
+        Raises:
+            ResponseNotFound: As `find` says.
+            ConversationChanged: Its conversation got another title at this moment; nothing is deleted.
+        """
+        found = await self.find(caller, response_id)
+        await self._name_anew(caller, found)
+        delete = memory_pb.DeleteMessagesRequest(
+            user_id=caller.user_id,
+            conversation=found.conversation.name,
+            start_sequence=found.first_sequence,
+            end_sequence=found.reply.sequence,
+            request_id=str(uuid.uuid4()),
+        )
+        try:
+            await self._memory.call(self._memory.stub.DeleteMessages, delete, caller.time_left())
+        except errors.NotFound:
+            raise _not_found() from None
+
+    async def _name_anew(self, caller: Caller, found: StoredResponse) -> None:
+        """Has a conversation's title tell nothing of a response that is to be deleted, unless the user has given it."""
+        conversation = found.conversation
+        first = next((m for m in found.messages if m.role == ROLE_USER), None)
+        left = [m for m in found.messages if not found.first_sequence <= m.sequence <= found.reply.sequence]
+        if not conversation.title or conversation.title_source == memory_pb.TITLE_SOURCE_USER:
+            return
+        if first is None or first in left or not left:
+            return
+        text = next((m.content for m in left if m.role == ROLE_USER), "")
+        rename = memory_pb.UpdateConversationRequest(
+            user_id=caller.user_id,
+            conversation=memory_pb.Conversation(
+                name=conversation.name, title=title_of(text), title_source=memory_pb.TITLE_SOURCE_FIRST_MESSAGE
+            ),
+            update_mask=FieldMask(paths=["title", "title_source"]),
+            expected_title_source=conversation.title_source,
+            request_id=str(uuid.uuid4()),
+        )
+        await self._memory.call(self._memory.stub.UpdateConversation, rename, caller.time_left())
 
     async def kept(
         self,
         caller: Caller,
-        past: Past | None,
+        past: StoredResponse | None,
         said: Sequence[ChatMessage],
         instructions: str,
         stream: AsyncGenerator[ReplyEvent, None],
     ) -> AsyncGenerator[ReplyEvent, None]:
         """Yields a reply's events, and stores what it replies to before its beginning is told, it before its end is.
 
-        The reply is stored however it ends. Nothing is stored where the model does not take the request up, so that
-        it can simply be made again.
+        The reply is stored however it ends; until it is, no turn can be taken in the conversation. Nothing is stored
+        where the model does not take the request up, so that it can simply be made again.
 
         Raises:
-            ConversationBusy: Something has been said meanwhile where the past ends.
+            ConversationBusy: Something has been said meanwhile where the past ends, or is being said.
         """
         text: list[str] = []
         usage = Usage()
@@ -114,13 +162,14 @@ class StoredResponses:
         reason = FINISH_REASON_CANCELLED
         place: _Place | None = None
         end: Ended | None = None
+        claims = AsyncExitStack()
         try:
             async with aclosing(stream):
                 async for event in stream:
                     match event:
                         case Started():
                             usage.prompt_tokens, usage.cached_tokens = event.prompt_tokens, event.cached_tokens
-                            place = await self._keep_input(caller, past, said, instructions)
+                            place = await self._keep_input(caller, past, said, instructions, claims)
                             yield replace(event, response_id=place.response_id)
                         case Piece():
                             text.append(event.text)
@@ -134,35 +183,47 @@ class StoredResponses:
             reason = FINISH_REASON_ENGINE_LOST
             raise
         finally:
-            if place is not None and (text or end is not None):
-                reply = ChatMessage(
-                    role=ROLE_ASSISTANT,
-                    content="".join(text),
-                    finish_reason=reason,
-                    usage=usage,
-                    reply_to=place.message,
-                )
-                await self._history.append_reply(caller.user_id, place.request_id, place.conversation, reply, None)
+            async with claims:
+                if place is not None and (text or end is not None):
+                    reply = ChatMessage(
+                        role=ROLE_ASSISTANT,
+                        content="".join(text),
+                        finish_reason=reason,
+                        usage=usage,
+                        reply_to=place.message,
+                    )
+                    await self._history.append_reply(caller.user_id, place.request_id, place.conversation, reply, None)
         if end is not None:
             yield end
 
     async def _keep_input(
-        self, caller: Caller, past: Past | None, said: Sequence[ChatMessage], instructions: str
+        self,
+        caller: Caller,
+        past: StoredResponse | None,
+        said: Sequence[ChatMessage],
+        instructions: str,
+        claims: AsyncExitStack,
     ) -> _Place:
-        """Stores what is responded to."""
+        """Stores what is responded to, and claims its conversation."""
         request_id = str(uuid.uuid4())
         if past is not None and past.is_last:
             conversation, messages = past.conversation, list(said)
         else:
-            messages = [*(past.messages if past is not None else ()), *said]
+            messages = [*(past.past if past is not None else ()), *said]
             first = next((m.content for m in messages if m.role == ROLE_USER), "")
             create = memory_pb.CreateConversationRequest(
                 user_id=caller.user_id,
-                conversation=memory_pb.Conversation(title=title_of(first), system_prompt=instructions),
+                conversation=memory_pb.Conversation(
+                    title=title_of(first),
+                    title_source=memory_pb.TITLE_SOURCE_FIRST_MESSAGE,
+                    system_prompt=instructions,
+                ),
                 request_id=str(uuid.uuid4()),
             )
             created = await self._memory.call(self._memory.stub.CreateConversation, create, caller.time_left())
             conversation = created.conversation
+        claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
+        await claims.enter_async_context(self._busy.hold(caller, conversation.name))
         last = ""
         expected = conversation.last_sequence
         for start in range(0, len(messages), _MOST_AT_ONCE):
@@ -178,8 +239,7 @@ class StoredResponses:
             except errors.SequenceMismatch:
                 raise busy_error() from None
             last, expected = appended.messages[-1].name, appended.messages[-1].sequence
-        conversation_id, message_id = conversation.name.split("/")[1], last.split("/")[3]
-        return _Place(f"resp_{conversation_id}_{message_id}", conversation.name, last, request_id)
+        return _Place(response_id_of(last), conversation.name, last, request_id)
 
     async def _messages(self, caller: Caller, conversation: str) -> list[ChatMessage]:
         messages: list[ChatMessage] = []
@@ -203,7 +263,4 @@ def _plain(message: ChatMessage) -> ChatMessage:
 
 
 def _not_found() -> errors.ResponseNotFound:
-    return errors.ResponseNotFound(
-        "There is no such response; only those that were stored can be gone on from.",
-        violations=[errors.FieldViolation("previous_response_id", "must be the id of a stored response")],
-    )
+    return errors.ResponseNotFound("There is no such response; only those that were stored are kept.")

@@ -4,12 +4,13 @@ The only place that imports torch, and it does so only when a real embedder is l
 """
 
 from services.memory.embedder.away import EmbedderAway
-from services.memory.embedder.embedder import Embedder
+from services.memory.embedder.embedder import Embedded, Embedder
 from services.memory.embedder.fake import FakeEmbedder
 from services.memory.embedder.load import EmbedderOptions, chosen_embedder, load_embedder
 from services.memory.embedder.thread import EmbedderThread, made_by
 
 __all__ = [
+    "Embedded",
     "Embedder",
     "EmbedderAway",
     "EmbedderOptions",

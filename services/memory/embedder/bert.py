@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from typing_extensions import override
 
-from services.memory.embedder.embedder import Embedder
+from services.memory.embedder.embedder import Embedded, Embedder
 from services.memory.embedder.pieces import cut, embed_in_pieces
 from services.memory.embedder.prompts import NONE, Prompts
 from services.memory.embedder.russian import reads_russian
@@ -136,6 +136,18 @@ class BertEmbedder(Embedder):
         return embed_in_pieces(texts, self._cut, lambda pieces: self._embed(pieces, self._prompts.message))
 
     @override
+    def embed_counted(self, texts: Sequence[str]) -> Embedded:
+        count = 0
+
+        def embed(pieces: list[str]) -> NDArray[np.float32]:
+            nonlocal count
+            tokens = self._tokens(pieces, self._prompts.message)
+            count += sum(map(len, tokens))
+            return self._rows(tokens)
+
+        return Embedded(embed_in_pieces(texts, self._cut, embed), count)
+
+    @override
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return embed_in_pieces(texts, self._cut, lambda pieces: self._embed(pieces, self._prompts.query))
 
@@ -149,11 +161,16 @@ class BertEmbedder(Embedder):
             lambda head: self._tokenizer.encode(head, add_special_tokens=False).offsets,
         )
 
-    @torch.inference_mode()
     def _embed(self, pieces: list[str], prompt: str) -> NDArray[np.float32]:
+        return self._rows(self._tokens(pieces, prompt))
+
+    def _tokens(self, pieces: list[str], prompt: str) -> list[list[int]]:
         # Tokenizing a piece by itself may give a token more than it had in its text; the window holds.
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch([prompt + piece for piece in pieces])]
-        tokens = [ids if len(ids) <= self._places + 2 else [*ids[: self._places + 1], ids[-1]] for ids in tokens]
+        return [ids if len(ids) <= self._places + 2 else [*ids[: self._places + 1], ids[-1]] for ids in tokens]
+
+    @torch.inference_mode()
+    def _rows(self, tokens: list[list[int]]) -> NDArray[np.float32]:
         # Like lengths together: little is padded.
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         rows = np.empty((len(tokens), self.dimension), dtype=np.float32)

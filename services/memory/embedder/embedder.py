@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -11,10 +12,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors, and what they cost.
+
+    Attributes:
+        rows: One a text.
+        tokens: How many the model has read for all of them, those that are put around texts included; None: not known.
+    """
+
+    rows: NDArray[np.float32]
+    tokens: int | None
+
+
 class Embedder(Protocol):
     """A model that puts texts of like meaning close together.
 
-    Both calls return float32 rows of unit length, one a text, shape `[len(texts), dimension]`; of zeros where a text
+    Its calls return float32 rows of unit length, one a text, shape `[len(texts), dimension]`; of zeros where a text
     cannot be embedded at all. They block, are called from one thread at a time, and take any text that is not empty,
     however long. They raise EmbedderAway where trying again later may help.
     """
@@ -28,6 +42,10 @@ class Embedder(Protocol):
 
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds what is to be found."""
+
+    def embed_counted(self, texts: Sequence[str]) -> Embedded:
+        """Embeds what is to be found, and counts the tokens."""
+        return Embedded(self.embed_messages(texts), None)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds what is looked for."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from typing_extensions import override
 
-from services.memory.embedder.embedder import Embedder
+from services.memory.embedder.embedder import Embedded, Embedder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+")
 
 
 class FakeEmbedder(Embedder):
-    """Adds up one fixed pseudo-random direction a word, in any script.
+    """Adds up one fixed pseudo-random direction a word, in any script. A word is a token.
 
     Deterministic: the same text has the same vector in every process.
 
@@ -41,6 +41,10 @@ class FakeEmbedder(Embedder):
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.batches.append(tuple(texts))
         return self._embed(texts)
+
+    @override
+    def embed_counted(self, texts: Sequence[str]) -> Embedded:
+        return Embedded(self.embed_messages(texts), sum(len(_WORD.findall(text)) for text in texts))
 
     @override
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ import httpx2
 import numpy as np
 
 from services.memory.embedder.away import BrokenOff, EmbedderAway
+from services.memory.embedder.embedder import Embedded
 from services.rpc.settings import StartupError, variable_name
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 60.0
 _LEAST_NORM = 1e-12
+_MOST_TOKENS = 2**31
 _ABOUT_LENGTH = re.compile(
     r"context[ _](length|size|window)|maximum context|too (large|long|many tokens)"
     r"|exceed.{0,40}(context|length|tokens)",
@@ -79,8 +81,8 @@ class OpenAIClient:
             f"{variable_name('embedder')} mostly ends in /v1."
         )
 
-    def embed(self, model: str, texts: Sequence[str], dimension: int | None) -> NDArray[np.float32]:
-        """Returns a row of unit length a text, in the order of the texts.
+    def embed(self, model: str, texts: Sequence[str], dimension: int | None) -> Embedded:
+        """Returns a row of unit length a text, in the order of the texts, and the tokens that the server counts.
 
         Args:
             model: What the server calls it.
@@ -95,7 +97,8 @@ class OpenAIClient:
         """
         body = {"model": model, "input": list(texts), "encoding_format": "float"}
         try:
-            return _rows(self._ask("POST", "/embeddings", body), len(texts), dimension)
+            answer = self._ask("POST", "/embeddings", body)
+            return Embedded(_rows(answer, len(texts), dimension), _tokens(answer))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise EmbedderAway(f"The embedder at {self.base} did not answer with one good vector a text.") from None
         except Refused as refusal:
@@ -155,6 +158,13 @@ def _rows(answer: Any, count: int, dimension: int | None) -> NDArray[np.float32]
     if not np.isfinite(norms).all() or (norms < _LEAST_NORM).any():
         raise ValueError
     return np.asarray(rows / norms, dtype=np.float32)
+
+
+def _tokens(answer: Any) -> int | None:
+    """Returns the tokens that an answer counts; None where it counts none, which servers need not."""
+    usage = answer.get("usage")
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if type(count) is int and 0 < count < _MOST_TOKENS else None
 
 
 def _retry_after(said: str) -> float | None:

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 from typing_extensions import override
 
-from services.memory.embedder.embedder import Embedder
+from services.memory.embedder.embedder import Embedded, Embedder
 from services.memory.embedder.pieces import cut, embed_in_pieces
 from services.memory.embedder.prompts import NONE, Prompts
 from services.memory.embedder.russian import reads_russian
@@ -24,7 +24,7 @@ _BATCH = 16
 
 
 class SentenceTransformerEmbedder(Embedder):
-    """Encodes with a sentence-transformers model on the processor.
+    """Encodes with a sentence-transformers model on the processor. Does not count the tokens of the model's own prompt.
 
     Args:
         source: A hub id, or a folder.
@@ -57,6 +57,12 @@ class SentenceTransformerEmbedder(Embedder):
     @override
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._embed(texts, self._model.encode_document, self._prompts.message)
+
+    @override
+    def embed_counted(self, texts: Sequence[str]) -> Embedded:
+        pieces = [self._prompts.message + piece for text in texts for piece in self._cut(text)]
+        count = sum(len(self._tokenizer(piece)["input_ids"]) for piece in pieces)
+        return Embedded(self.embed_messages(texts), count)
 
     @override
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import structlog
 from typing_extensions import override
 
 from services.memory.embedder.away import BrokenOff, EmbedderAway
-from services.memory.embedder.embedder import Embedder
+from services.memory.embedder.embedder import Embedded, Embedder
 from services.memory.embedder.openai_client import OpenAIClient, Refused, TooLong
 from services.memory.embedder.pieces import MAX_PIECES, cut, embed_in_pieces
 from services.memory.embedder.prompts import Prompts, prompts_of
@@ -59,6 +59,8 @@ class ServerEmbedder(Embedder):
 
     def __init__(self, client: OpenAIClient, model: str | None, prompts: Prompts | None) -> None:
         self._client = client
+        self._tokens: int | None = None
+        """Counted since counting began; None: not known."""
         entry = _chosen(client, model)
         self._model: str = entry["id"]
         self._prompts = prompts_of(self._model) if prompts is None else prompts
@@ -66,7 +68,7 @@ class ServerEmbedder(Embedder):
             probe = client.embed(self._model, [_PLAIN], None)
         except (Refused, TooLong):
             raise StartupError(f"The embedder at {client.base} will not embed with {self._model}.") from None
-        self.dimension = probe.shape[1]
+        self.dimension = probe.rows.shape[1]
         meta = entry.get("meta")
         facts = {name: meta[name] for name in _FACTS if name in meta} if isinstance(meta, dict) else {}
         digest = hashlib.sha256(json.dumps([facts, self.dimension], sort_keys=True).encode()).hexdigest()[:12]
@@ -77,6 +79,11 @@ class ServerEmbedder(Embedder):
     @override
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._embed(texts, self._prompts.message)
+
+    @override
+    def embed_counted(self, texts: Sequence[str]) -> Embedded:
+        self._tokens = 0
+        return Embedded(self.embed_messages(texts), self._tokens)
 
     @override
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -101,14 +108,17 @@ class ServerEmbedder(Embedder):
         given = [prompt + piece for piece in pieces]
         try:
             try:
-                return self._client.embed(self._model, given, self.dimension)
+                answer = self._client.embed(self._model, given, self.dimension)
             except BrokenOff:
                 # A kept connection that the server has closed meanwhile says nothing about the server.
-                return self._client.embed(self._model, given, self.dimension)
+                answer = self._client.embed(self._model, given, self.dimension)
         except (TooLong, Refused) as refusal:
             if len(pieces) > 1:
                 return np.concatenate([self._ask([piece], prompt) for piece in pieces])
             return self._alone(pieces[0], prompt, refusal)
+        counted, more = self._tokens, answer.tokens
+        self._tokens = None if counted is None or more is None else counted + more
+        return answer.rows
 
     def _alone(self, piece: str, prompt: str, refusal: Exception) -> NDArray[np.float32]:
         """Embeds what the server will not take as it is: half by half where that is too long."""

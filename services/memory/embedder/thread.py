@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.memory import measures, message_text, terms
+from services.memory.embedder.embedder import Embedded
 from services.memory.embedder.russian import is_russian
 from services.rpc.errors import ShuttingDown
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 class _Job:
     texts: tuple[str, ...]
     loop: asyncio.AbstractEventLoop
-    rows: asyncio.Future[NDArray[np.float32]]
+    done: asyncio.Future[Embedded]
+    counted: bool = False
+    """Whether its tokens are: then it is embedded by itself."""
 
 
 class EmbedderThread:
@@ -67,12 +70,16 @@ class EmbedderThread:
 
     async def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds what is to be found: unit rows, one a text."""
-        return await self._submit(self._messages, texts)
+        return (await self._submit(self._messages, texts)).rows
+
+    async def embed_counted(self, texts: Sequence[str]) -> Embedded:
+        """Embeds what is to be found, and counts the tokens."""
+        return await self._submit(self._messages, texts, counted=True)
 
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """Embeds what is looked for: one unit row."""
-        rows = await self._submit(self._queries, [text])
-        row: NDArray[np.float32] = rows[0]
+        embedded = await self._submit(self._queries, [text])
+        row: NDArray[np.float32] = embedded.rows[0]
         return row
 
     async def close(self) -> None:
@@ -83,15 +90,15 @@ class EmbedderThread:
         await asyncio.to_thread(self._thread.join)
         self._embedder.close()
 
-    async def _submit(self, queue: deque[_Job], texts: Sequence[str]) -> NDArray[np.float32]:
+    async def _submit(self, queue: deque[_Job], texts: Sequence[str], *, counted: bool = False) -> Embedded:
         loop = asyncio.get_running_loop()
-        job = _Job(tuple(texts), loop, loop.create_future())
+        job = _Job(tuple(texts), loop, loop.create_future(), counted)
         with self._changed:
             if self._closing:
                 raise _stopping()
             queue.append(job)
             self._changed.notify()
-        return await job.rows
+        return await job.done
 
     def _work(self) -> None:
         while True:
@@ -104,11 +111,9 @@ class EmbedderThread:
                     return
                 from_queries = bool(self._queries)
                 batch = self._take(self._queries if from_queries else self._messages)
-            texts = [text for job in batch for text in job.texts]
-            embed = self._embedder.embed_queries if from_queries else self._embedder.embed_messages
             try:
                 with measures.EMBEDDING_SECONDS.labels("query" if from_queries else "messages").time():
-                    rows = embed(texts)
+                    embedded = self._embed(batch, from_queries=from_queries)
             except Exception as failure:  # whoever waits is told, and the thread goes on
                 for job in batch:
                     job.loop.call_soon_threadsafe(_fail, job, failure)
@@ -116,14 +121,22 @@ class EmbedderThread:
             start = 0
             for job in batch:
                 end = start + len(job.texts)
-                job.loop.call_soon_threadsafe(_finish, job, rows[start:end])
+                job.loop.call_soon_threadsafe(_finish, job, Embedded(embedded.rows[start:end], embedded.tokens))
                 start = end
+
+    def _embed(self, batch: list[_Job], *, from_queries: bool) -> Embedded:
+        if batch[0].counted:
+            return self._embedder.embed_counted(batch[0].texts)
+        embed = self._embedder.embed_queries if from_queries else self._embedder.embed_messages
+        return Embedded(embed([text for job in batch for text in job.texts]), None)
 
     def _take(self, queue: deque[_Job]) -> list[_Job]:
         """Takes the first job and as many more as fit a batch. The lock is held."""
         batch = [queue.popleft()]
         size = len(batch[0].texts)
-        while queue and size + len(queue[0].texts) <= self._batch_size:
+        while (
+            queue and not batch[0].counted and not queue[0].counted and size + len(queue[0].texts) <= self._batch_size
+        ):
             batch.append(queue.popleft())
             size += len(batch[-1].texts)
         return batch
@@ -134,14 +147,14 @@ def made_by(embedder: Embedder) -> str:
     return f"{embedder.id}/{message_text.RECIPE}/{terms.RECIPE}"
 
 
-def _finish(job: _Job, rows: NDArray[np.float32]) -> None:
-    if not job.rows.done():
-        job.rows.set_result(rows)
+def _finish(job: _Job, embedded: Embedded) -> None:
+    if not job.done.done():
+        job.done.set_result(embedded)
 
 
 def _fail(job: _Job, failure: Exception) -> None:
-    if not job.rows.done():
-        job.rows.set_exception(failure)
+    if not job.done.done():
+        job.done.set_exception(failure)
 
 
 def _stopping() -> ShuttingDown:

@@ -254,7 +254,7 @@ def remove_all(connection: Connection, request: WriteRequest) -> Counts:
     done = requests.find(connection, request)
     if done is None:
         mine = _c.user_id == request.user_id
-        # Nothing but whole conversations is ever deleted, so the last sequence is the number of messages.
+        # The places of messages stay where their text was deleted, so the last sequence is their number.
         counts = connection.execute(
             select(func.count(), func.coalesce(func.sum(_c.last_sequence), 0)).where(mine, expiry_rows.LIVE)
         ).one()

@@ -12,7 +12,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from typing_extensions import override
 
-from services.memory.store import conversation_rows, expiry_rows, message_rows, replica_rows, turn_rows, vector_rows
+from services.memory.store import (
+    conversation_rows,
+    erasure_rows,
+    expiry_rows,
+    message_rows,
+    replica_rows,
+    turn_rows,
+    vector_rows,
+)
 from services.memory.store.operator_calls import OperatorCalls
 from services.memory.store.tables import service_keys
 from services.memory.store.writer import Writer
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
         Counts,
         ImportedConversation,
     )
-    from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
+    from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
     from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.reader import Reader
     from services.memory.store.requests import WriteRequest
@@ -119,6 +127,12 @@ class SqlStore(OperatorCalls):
     async def append_messages(self, append: Append, request: WriteRequest) -> Appended:
         return await self._write(
             request.user_id, partial(message_rows.append, wanted=append, request=request, replica=self._replica)
+        )
+
+    @override
+    async def delete_messages(self, wanted: MessageRange, request: WriteRequest) -> int:
+        return await self._write(
+            request.user_id, partial(erasure_rows.erase, wanted=wanted, request=request), scrub=True
         )
 
     @override

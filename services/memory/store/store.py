@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         ImportedConversation,
     )
     from services.memory.inspection import Fault, Statistics
-    from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery
+    from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
     from services.memory.store.requests import WriteRequest
     from services.memory.vector import LogPlaces, NewVector, StoredVector, UnembeddedMessage, UserLog
 
@@ -70,6 +70,12 @@ class Store(Protocol):
             ConversationNotFound: There is none, or it was deleted since the request was first carried out.
             MessageNotFound: A `reply_to` names no earlier message of the conversation.
             SequenceMismatch: The conversation's last sequence is not the expected one.
+        """
+
+    async def delete_messages(self, wanted: MessageRange, request: WriteRequest) -> int:
+        """Deletes messages, and with the last one that is shown their conversation. Returns how many were shown.
+
+        Their text leaves the database's files, too. Raises ConversationNotFound.
         """
 
     async def list_messages(self, user_id: str, query: MessageQuery) -> MessagePage:

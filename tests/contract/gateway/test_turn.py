@@ -13,7 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from chatbot.v1 import chat_message_pb2 as message_pb
 from chatbot.v1 import chat_service_pb2 as chat_pb
 from chatbot.v1 import memory_service_pb2 as memory_pb
-from chatbot.v1.inference_service_pb2 import SamplingConfig
+from chatbot.v1.inference_service_pb2 import ResponseFormat, SamplingConfig
 from services.inference.engine.fake import REFUSED_TEXT, FakeEngine
 from services.rpc import errors
 from tests.contract.gateway.house import USER, House
@@ -313,6 +313,36 @@ async def test_sampling_reaches_the_engine_as_it_was_asked_for(house: House):
     assert (got.temperature, got.top_k, got.seed, got.max_tokens, got.stop) == (0.5, 7, 11, 2, ("zzz",))
     assert events[0].started.sampling.seed == 11
     assert events[-1].finished.message.finish_reason == message_pb.FINISH_REASON_MAX_TOKENS
+
+
+async def test_a_reply_has_the_form_that_was_asked_for(house: House):
+    form = ResponseFormat(json_schema='{"type": "object"}')
+    conversation = (await house.say("Hi", response_format=form))[0].started.conversation
+    assert house.engine.requests[-1].json_schema == form.json_schema
+    await house.say("In your own words?", conversation)
+    assert house.engine.requests[-1].json_schema is None
+    again = chat_pb.RegenerateRequest(conversation=conversation, response_format=form)
+    assert [event async for event in house.chat.Regenerate(again, metadata=USER)][-1].HasField("finished")
+    assert house.engine.requests[-1].json_schema == form.json_schema
+
+
+@pytest.mark.parametrize("schema", ["no JSON", "[]", f'{{"title": "{REFUSED_TEXT}"}}'])
+async def test_a_form_that_cannot_be_held_to_is_refused_before_anything_is_stored(house: House, schema: str):
+    error = await refused(house.say("Hi", response_format=ResponseFormat(json_schema=schema)))
+    assert isinstance(error, errors.InvalidArgument)
+    assert [violation.field for violation in error.violations] == ["response_format.json_schema"]
+    listed = await house.chat.ListConversations(chat_pb.ChatServiceListConversationsRequest(), metadata=USER)
+    assert not listed.conversations
+
+
+async def test_a_reply_tells_how_probable_its_tokens_were_where_that_is_asked_for(house: House):
+    request_id = str(uuid.uuid4())
+    events = await house.say("Hi", sampling=SamplingConfig(logprobs=2), request_id=request_id)
+    tokens = [token for event in events for token in event.delta.logprobs]
+    assert b"".join(token.token for token in tokens).decode() == "Hello there."
+    assert {len(token.top) for token in tokens} == {2}
+    for others in (await house.say("Hi"), await house.say("Hi", request_id=request_id)):
+        assert not any(event.delta.logprobs for event in others)
 
 
 @pytest.mark.parametrize("engine", [FakeEngine([])], indirect=True)

@@ -51,6 +51,16 @@ async def test_text_is_counted_without_message_shares(serve: Serve):
         (pb.CountTokensRequest(texts=pb.Texts(texts=["a", ""])), "texts.texts[1]"),
         (pb.CountTokensRequest(messages=_chat("a", "")), "messages.messages[1].content"),
         (pb.CountTokensRequest(messages=_chat(REFUSED_TEXT)), "messages"),
+        (
+            pb.CountTokensRequest(messages=_chat("a"), response_format=pb.ResponseFormat(json_schema="[]")),
+            "response_format.json_schema",
+        ),
+        (
+            pb.CountTokensRequest(
+                text="a", response_format=pb.ResponseFormat(json_schema=f'{{"title": "{REFUSED_TEXT}"}}')
+            ),
+            "response_format.json_schema",
+        ),
     ],
 )
 async def test_what_cannot_be_counted_is_refused_by_its_field(

@@ -17,6 +17,7 @@ async def test_each_text_has_its_vector_of_unit_length_in_order(client):
     assert np.array_equal(rows[0], rows[2])
     assert not np.array_equal(rows[0], rows[1])
     assert answer.model == client.embedder.id
+    assert answer.token_count == 3
 
 
 @pytest.mark.parametrize("texts", [[], ["a"] * 65, ["a", " "], ["a\0b"], ["x" * 1_000_001]])

@@ -118,6 +118,41 @@ async def test_an_import_larger_than_the_setting_is_refused(serve, refused):
         assert await exported(client, user_id="bob") == []
 
 
+async def test_deleted_messages_are_in_no_list_search_or_export_and_what_is_left_can_be_taken_in(client, refused):
+    one, _ = await filled(client)
+    question = await client.append(one.name, "and the garden")
+    delete = pb.DeleteMessagesRequest(
+        user_id=client.user_id, conversation=one.name, start_sequence=1, end_sequence=3, request_id=A_UUID
+    )
+    assert (await client.stub.DeleteMessages(delete)).message_count == 2
+    assert await client.list(one.name) == [question.messages[0]]
+    assert [hit.message.content for hit in await client.search("вопрос new garden")] == ["and the garden"]
+    records = await exported(client)
+    assert {record.message.content for record in records} == {"", "and the garden"}
+    assert not any(record.message.author for record in records)
+    await client.stub.ImportMessages(parts("bob", records))
+    assert len(await exported(client, user_id="bob")) == len(records)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"start_sequence": 0}, "start_sequence"),
+        ({"start_sequence": 2, "end_sequence": 1}, "end_sequence"),
+        ({"end_sequence": -1}, "end_sequence"),
+        ({"conversation": "x"}, "conversation"),
+        ({"request_id": "x"}, "request_id"),
+        ({"user_id": ""}, "user_id"),
+    ],
+)
+async def test_a_wrong_deletion_of_messages_is_refused_by_its_field(client, refused, fields, wrong):
+    one, _ = await filled(client)
+    right = {"user_id": client.user_id, "conversation": one.name, "start_sequence": 1, "request_id": A_UUID}
+    told = await refused(client.stub.DeleteMessages(pb.DeleteMessagesRequest(**(right | fields))))
+    assert (told.code, told.fields) == ("INVALID_ARGUMENT", (wrong,))
+    assert len(await client.list(one.name)) == 2
+
+
 async def test_deleting_a_user_leaves_nothing_of_theirs_and_all_of_others(client, refused):
     one, _ = await filled(client)
     kept = await client.create(user_id="bob")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from chatbot.v1 import memory_service_pb2 as pb
 from services.memory.backoff import Backoff
 from services.memory.embedder import load_embedder
 
@@ -87,6 +88,8 @@ async def test_messages_are_found_by_the_servers_vectors_and_by_words_while_it_i
         hits = await client.search("tomatoes on the balcony")
         assert hits[0].message.content == "I grow tomatoes on my balcony."
         assert 0 < hits[0].similarity <= 1
+        embedded = await client.stub.EmbedTexts(pb.EmbedTextsRequest(texts=["I grow tomatoes."] * 2))
+        assert embedded.token_count >= 8
         stop()
         hits = await client.search("tomatoes on the balcony")
         assert hits[0].message.content == "I grow tomatoes on my balcony."

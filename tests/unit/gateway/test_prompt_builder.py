@@ -28,7 +28,10 @@ class Inference:
         self._context_tokens = context_tokens
 
     async def count_messages(
-        self, messages: Sequence[ChatMessage], _time_left: float | None
+        self,
+        messages: Sequence[ChatMessage],
+        _time_left: float | None,
+        _form: inference_pb.ResponseFormat | None = None,
     ) -> inference_pb.CountTokensResponse:
         counts = [1 + len(message.content.split()) for message in messages]
         return inference_pb.CountTokensResponse(

@@ -37,7 +37,9 @@ def test_vectors_are_those_of_sentence_transformers(minilm):
         "import sys\nfrom services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder\n"
         "texts = sys.stdin.buffer.read().decode().split('\\0')\n"
         "embedder = SentenceTransformerEmbedder(sys.argv[1], 'oracle')\n"
-        "sys.stdout.buffer.write(embedder.embed_messages(texts).tobytes())\n"
+        "counted = embedder.embed_counted(texts)\n"
+        "assert counted.tokens == int(sys.argv[2]), counted.tokens\n"
+        "sys.stdout.buffer.write(counted.rows.tobytes())\n"
         "from services.memory.embedder.prompts import Prompts\n"
         "embedder = SentenceTransformerEmbedder(sys.argv[1], 'oracle', Prompts('find: ', 'told: '))\n"
         "sys.stdout.buffer.write(embedder.embed_queries(['boats']).tobytes())\n"
@@ -46,7 +48,7 @@ def test_vectors_are_those_of_sentence_transformers(minilm):
     # In a process of its own: what these libraries warn of at import is not ours to answer for.
     short = TEXTS[:6]
     oracle = subprocess.run(
-        [sys.executable, "-c", script, str(get_model_path())],
+        [sys.executable, "-c", script, str(get_model_path()), str(minilm.embed_counted(short).tokens)],
         input="\0".join(short).encode(),
         stdout=subprocess.PIPE,
         check=True,
@@ -63,6 +65,14 @@ def test_rows_are_unit_length_and_do_not_depend_on_their_neighbours(minilm):
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     alone = np.concatenate([minilm.embed_messages([text]) for text in TEXTS])
     assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_tokens_are_counted_as_the_model_reads_them(minilm):
+    assert minilm.embed_counted(["Hi"]).tokens == 3  # with an opening and a closing one
+    assert minilm.embed_counted(["Hi", "I grow tomatoes."]).tokens == 3 + 6
+    endless = minilm.embed_counted(["word " * 100_000])
+    assert 16 * 200 < endless.tokens <= 16 * 256
+    assert np.array_equal(minilm.embed_counted(TEXTS).rows, minilm.embed_messages(TEXTS))
 
 
 def test_the_end_of_a_long_message_is_seen(minilm):

@@ -173,6 +173,21 @@ async def test_much_text_is_embedded_in_smaller_groups(desk):
     assert sum(len(batch) for batch in sizes) == 5
 
 
+async def test_tokens_are_counted_for_each_call_by_itself_whatever_is_embedded_meanwhile():
+    embedder = HeldEmbedder()
+    thread = EmbedderThread(embedder, 100)
+    first = asyncio.ensure_future(thread.embed_messages(["held"]))
+    await asyncio.to_thread(embedder.asked.wait)
+    others = [thread.embed_messages(["in between"]), thread.embed_counted(["one two", "three"])]
+    waiting = asyncio.gather(first, *others, thread.embed_counted(["four"]), thread.embed_messages(["after"]))
+    asyncio.get_running_loop().call_soon(embedder.let.set)  # once all of them are queued
+    _, _, many, one, after = await waiting
+    assert (many.tokens, one.tokens) == (3, 1)
+    assert (many.rows == FakeEmbedder().embed_messages(["one two", "three"])).all()
+    assert (after == FakeEmbedder().embed_messages(["after"])).all()
+    await thread.close()
+
+
 async def test_a_closed_embedder_refuses(desk):
     thread = EmbedderThread(FakeEmbedder(), 4)
     await thread.close()

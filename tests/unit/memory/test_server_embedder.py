@@ -40,6 +40,7 @@ class Scripted:
     def __init__(self) -> None:
         self.models: object = {"object": "list", "data": [{"id": "tiny"}]}
         self.embed: Callable[[list[str]], object] = good
+        self.usage: Callable[[list[str]], object] | None = None
         self.headers: dict[str, str] = {}
         self.cuts = 0
         """How many answers are yet to be cut off."""
@@ -71,7 +72,8 @@ def server() -> Iterator[Scripted]:
             if isinstance(answer, tuple):
                 self.say(*answer)
             else:
-                self.say(200, {"object": "list", "model": body["model"], "data": answer})
+                usage = {} if script.usage is None else {"usage": script.usage(body["input"])}
+                self.say(200, {"object": "list", "model": body["model"], "data": answer, **usage})
 
         def say(self, status: int, body: object) -> None:
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -228,6 +230,26 @@ def test_a_text_that_is_too_long_for_the_server_is_embedded_in_halves(server, st
         assert abs(np.linalg.norm(halved) - 1) < 1e-6
         quarters = [text for asked in server.asked for text in asked if len(text) <= 400]
         assert "".join(dict.fromkeys(text for text in quarters if text != "short")) == long
+
+
+def test_tokens_are_those_that_the_server_counts_in_all_its_answers(server):
+    server.usage = lambda texts: {"prompt_tokens": sum(map(len, texts)), "total_tokens": 10**6}
+    with loaded(server, prompts=Prompts("q: ", "m: ")) as embedder:
+        texts = ["x" * 9_000, *(f"{i}" * 1_000 for i in range(8))]
+        counted = embedder.embed_counted(texts)
+        assert len(server.asked) > 1
+        assert counted.tokens == sum(len(text) for asked in server.asked for text in asked)
+        assert np.array_equal(counted.rows, embedder.embed_messages(texts))
+        assert embedder.embed_counted(["one"]).tokens == len("m: one")
+
+
+@pytest.mark.parametrize(
+    "usage", [None, "many", {}, {"prompt_tokens": "5"}, {"prompt_tokens": -1}, {"prompt_tokens": 1e9}]
+)
+def test_tokens_that_the_server_does_not_count_are_not_known(server, usage):
+    server.usage = lambda _: usage
+    with loaded(server) as embedder:
+        assert embedder.embed_counted(["one"]).tokens is None
 
 
 def test_a_text_that_the_server_refuses_keeps_no_other_from_being_embedded(server):

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 
 from services.memory.conversation import ConversationChange, ConversationDraft
 from services.memory.embedder import FakeEmbedder
-from services.memory.message import Append, MessageDraft, MessageQuery, Role
+from services.memory.message import Append, MessageDraft, MessageQuery, MessageRange, Role
 from services.memory.store import open_sqlite_store
 from services.memory.store.migrate import newest_revision
 from services.memory.store.tables import metadata
@@ -84,6 +84,19 @@ async def test_everything_of_a_deleted_user_is_in_no_file_the_user_id_included(d
     left = bytes_on_disk(desk.path)
     for gone in ("ТАЙНОЕ".encode(), b"secret", user.encode()):
         assert gone not in left
+
+
+async def test_text_of_messages_that_were_deleted_alone_is_in_no_file(desk, new_write):
+    talk = await desk.conversation()
+    for size in (1, 40, 300, 2_000):
+        await desk.say(talk.id, *(f"ТАЙНОЕ-secret {i} " * size for i in range(3)), "stays")
+    await desk.embed_all(FakeEmbedder())
+    for last in (4, 8, 12, 16):
+        await desk.store.delete_messages(MessageRange(talk.id, last - 3, last - 1), new_write())
+    left = bytes_on_disk(desk.path)
+    assert "ТАЙНОЕ".encode() not in left
+    assert b"secret" not in left
+    assert [m.content for m in await desk.everything(talk.id) if not m.superseded] == ["stays"] * 4
 
 
 async def test_a_replaced_title_is_in_no_file(desk, new_write):

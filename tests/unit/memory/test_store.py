@@ -15,6 +15,7 @@ from services.memory.conversation import (
     Expiry,
     ImportedConversation,
     ImportedMessage,
+    Summary,
 )
 from services.memory.embedder import FakeEmbedder
 from services.memory.message import (
@@ -23,6 +24,7 @@ from services.memory.message import (
     MessageDraft,
     MessageFilter,
     MessageQuery,
+    MessageRange,
     Role,
     Usage,
 )
@@ -164,6 +166,81 @@ async def test_superseded_messages_leave_lists_and_searches_but_are_kept(desk, n
     assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [1]
     after = await desk.store.user_log("ann")
     assert after.deletion_counter == before.deletion_counter + 1
+
+
+async def test_deleted_messages_are_gone_and_the_others_keep_their_places(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two")
+    answers = (
+        MessageDraft(Role.ASSISTANT, "answer", author="model", reply_to=MessageName(talk.id, 2)),
+        MessageDraft(Role.ASSISTANT, "another", reply_to=MessageName(talk.id, 3)),
+    )
+    await desk.store.append_messages(Append(talk.id, answers), new_write())
+    await desk.embed_all(FakeEmbedder())
+    await desk.say(talk.id, "waits")
+    before = await desk.store.user_log("ann")
+    request = new_write()
+    assert await desk.store.delete_messages(MessageRange(talk.id, 2, 3), request) == 2
+    assert await desk.store.delete_messages(MessageRange(talk.id, 2, 3), request) == 2
+    assert await desk.store.delete_messages(MessageRange(talk.id, 2, 2), new_write()) == 0
+    listed = (await desk.store.list_messages("ann", MessageQuery(talk.id, 50))).messages
+    assert [(m.sequence, m.content, m.reply_to) for m in listed] == [
+        (1, "one", None),
+        (4, "another", None),
+        (5, "waits", None),
+    ]
+    gone = [m for m in await desk.everything(talk.id) if m.superseded]
+    assert [(m.sequence, m.content, m.author, m.reply_to) for m in gone] == [(2, "", None, None), (3, "", None, None)]
+    state = await desk.store.get_conversation("ann", talk.id)
+    assert (state.message_count, state.last_sequence) == (3, 5)
+    assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [1, 4]
+    assert (await desk.store.user_log("ann")).deletion_counter > before.deletion_counter
+    assert await desk.store.user_faults("ann", "fake", FakeEmbedder().dimension) == []
+    assert await desk.store.database_faults() == []
+    assert (await desk.say(talk.id, "on")).messages[0].sequence == 6
+
+
+async def test_a_message_that_is_deleted_while_it_waits_to_be_embedded_is_not(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two")
+    waiting = await desk.store.next_unembedded(10)
+    await desk.store.delete_messages(MessageRange(talk.id, 1, 1), new_write())
+    vector = NewVector(b"\0" * 2 * FakeEmbedder().dimension, b"\0" * 5)
+    await desk.store.put_vectors("fake", {m.message_id: vector for m in waiting}, FakeEmbedder().dimension)
+    assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [2]
+
+
+async def test_a_summary_of_what_was_deleted_is_gone_too(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two", "three")
+    summed = ConversationChange(summary=Summary("One and two.", 2))
+    await desk.store.update_conversation(talk.id, summed, new_write())
+    await desk.store.delete_messages(MessageRange(talk.id, 3, None), new_write())
+    assert (await desk.store.get_conversation("ann", talk.id)).summary.text == "One and two."
+    await desk.store.delete_messages(MessageRange(talk.id, 2, 2), new_write())
+    assert (await desk.store.get_conversation("ann", talk.id)).summary == Summary("", 0)
+
+
+async def test_a_conversation_of_which_nothing_is_left_to_show_is_deleted(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two")
+    await desk.store.delete_messages(MessageRange(talk.id, 2, None), new_write())
+    request = new_write()
+    assert await desk.store.delete_messages(MessageRange(talk.id, 1, None), request) == 1
+    with pytest.raises(ConversationNotFound):
+        await desk.store.get_conversation("ann", talk.id)
+    assert await desk.store.delete_messages(MessageRange(talk.id, 1, None), request) == 1
+
+
+async def test_messages_of_another_user_are_not_there_to_be_deleted(desk, new_write):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one", "two")
+    with pytest.raises(ConversationNotFound) as foreign:
+        await desk.store.delete_messages(MessageRange(talk.id, 1, 1), new_write("bob"))
+    with pytest.raises(ConversationNotFound) as unknown:
+        await desk.store.delete_messages(MessageRange("nothing", 1, 1), new_write("bob"))
+    assert str(foreign.value) == str(unknown.value)
+    assert [m.content for m in await desk.everything(talk.id)] == ["one", "two"]
 
 
 async def test_many_appends_at_once_give_each_conversation_a_contiguous_sequence(desk):

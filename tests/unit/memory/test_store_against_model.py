@@ -15,7 +15,7 @@ from services.memory.conversation import ConversationDraft
 from services.memory.embedder import EmbedderThread, FakeEmbedder
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
-from services.memory.message import Append, MessageDraft, MessageQuery, Role
+from services.memory.message import Append, MessageDraft, MessageQuery, MessageRange, Role
 from services.memory.search import Searcher, SearchQuery
 from services.memory.store import WriteRequest, open_sqlite_store
 
@@ -92,6 +92,22 @@ class Memory(RuleBasedStateMachine):
         talk = self.chosen(data, user)
         self.runner.run(self.store.delete_conversation(talk, self.request(user)))
         del self.model[user][talk]
+
+    @rule(user=USERS, start=st.integers(1, 6), end=st.none() | st.integers(1, 6), data=st.data())
+    def delete_messages(self, user, start, end, data):
+        if not self.model[user]:
+            return
+        talk = self.chosen(data, user)
+        messages = self.model[user][talk]
+        inside = messages[start - 1 : end]
+        shown = sum(not superseded for _, superseded in inside)
+        left = sum(not superseded for _, superseded in messages) - shown
+        count = self.runner.run(self.store.delete_messages(MessageRange(talk, start, end), self.request(user)))
+        assert count == shown
+        for message in inside:
+            message[:] = ["", True]
+        if shown and not left:
+            del self.model[user][talk]
 
     @rule(user=USERS)
     def delete_user(self, user):

@@ -113,6 +113,21 @@ async def test_openai_reads_responses_whole_and_streamed(client: openai.AsyncOpe
         await client.responses.create(model="x", input="Hi", previous_response_id="resp_none_1")
 
 
+async def test_openai_reads_kept_responses_again_and_deletes_them(client: openai.AsyncOpenAI):
+    first = await client.responses.create(model="x", input="Hi")
+    second = await client.responses.create(model="x", input="More", previous_response_id=first.id)
+    again = await client.responses.retrieve(second.id)
+    assert (again.output_text, again.status, again.usage) == (second.output_text, "completed", second.usage)
+    assert again.previous_response_id == first.id
+    listed = client.responses.input_items.list(second.id, limit=2)
+    assert [item.content[0].text async for item in listed] == ["More", "Hello there.", "Hi"]
+    await client.responses.delete(first.id)
+    for read in (client.responses.retrieve, client.responses.input_items.list, client.responses.delete):
+        with pytest.raises(openai.NotFoundError, match="no such response"):
+            await read(first.id)
+    assert (await client.responses.retrieve(second.id)).output_text == "Hello there."
+
+
 async def test_openais_client_without_asyncio_works_too(house: House):
     def talk() -> tuple[str, str]:
         with openai.OpenAI(base_url=f"{house.http_address}/v1", api_key="none") as client:

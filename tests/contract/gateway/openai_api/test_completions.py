@@ -103,6 +103,8 @@ async def test_embeddings_come_in_the_order_of_the_texts(http: httpx.AsyncClient
     assert one["data"][0]["embedding"] == many["data"][70]["embedding"]
     assert math.isclose(math.hypot(*one["data"][0]["embedding"]), 1, abs_tol=1e-3)
     assert one["model"] == many["model"] != ""
+    assert one["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
+    assert many["usage"] == {"prompt_tokens": 200, "total_tokens": 200}
 
 
 async def test_embeddings_in_base64_are_the_same_numbers(http: httpx.AsyncClient):

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from chatbot.v1 import chat_service_pb2 as chat_pb
-from tests.contract.gateway.house import House
+from services.inference.engine.fake import REFUSED_TEXT
+from tests.contract.gateway.house import USER, House
 
 PATH = "/v1/chat/completions"
 ANNA = {"x-user-id": "анна".encode()}
@@ -77,8 +78,12 @@ async def test_a_repeated_idempotency_key_never_generates_twice(house: House, ht
     ("fields", "param"),
     [
         ({"n": 2}, "n"),
-        ({"logprobs": True}, "logprobs"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_object", "schema": {"title": REFUSED_TEXT}}},
+            "response_format.json_schema",
+        ),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": " "}]}, "messages[0].content"),
         ({"conversation": ""}, "conversation"),
@@ -90,6 +95,26 @@ async def test_what_a_turn_cannot_do_is_refused(house: House, http: httpx.AsyncC
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
     assert house.engine.requests == []
+    listed = await house.chat.ListConversations(chat_pb.ChatServiceListConversationsRequest(), metadata=USER)
+    assert not listed.conversations
+
+
+async def test_a_turn_has_the_form_and_the_logprobs_that_are_asked_for(house: House, http: httpx.AsyncClient):
+    asked = {"response_format": {"type": "json_object"}, "logprobs": True, "top_logprobs": 1}
+    answer = (await say(http, "Hi", conversation="new", **asked)).json()
+    assert house.engine.requests[-1].json_schema == '{"type": "object"}'
+    tokens = answer["choices"][0]["logprobs"]["content"]
+    assert "".join(token["token"] for token in tokens) == "Hello there."
+    assert {len(token["top_logprobs"]) for token in tokens} == {1}
+    plain = (await say(http, "Hi", conversation=answer["conversation"])).json()
+    assert plain["choices"][0]["logprobs"] is None
+
+
+async def test_a_streamed_turn_tells_its_logprobs(stream: Stream):
+    body = {"messages": [{"role": "user", "content": "Hi"}], "conversation": "new", "logprobs": True}
+    chunks, _ = await stream(PATH, body, ANNA)
+    told = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert "".join(token["token"] for each in told if each for token in each["content"]) == "Hello there."
 
 
 async def test_header_and_field_must_not_name_different_conversations(http: httpx.AsyncClient):

@@ -32,6 +32,8 @@ async def test_the_document_describes_every_endpoint(http: httpx.AsyncClient):
         "/v1/completions",
         "/v1/embeddings",
         "/v1/responses",
+        "/v1/responses/{response_id}",
+        "/v1/responses/{response_id}/input_items",
     }
     asked = document["components"]["schemas"]["ChatCompletionRequest"]["properties"]
     assert {"messages", "max_completion_tokens", "stream_options", "conversation"} <= asked.keys()
