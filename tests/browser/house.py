@@ -21,6 +21,9 @@ from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.server import Server
 
+AT_HOME = "chat.example"
+"""A name that the browser finds on this machine, and takes for another."""
+
 
 def scripted(replies: dict[str, str | Iterator[str]], **options: object) -> FakeEngine:
     """Returns an engine that answers by what the last message has in it, with an iterator's next, or says hello."""
@@ -91,7 +94,9 @@ class Reader:
 
     def _on_console(self, line: ConsoleMessage) -> None:
         # The browser notes answers with an error's status by itself; what the page makes of them is seen on it.
-        if line.type in {"error", "warning"} and not line.text.startswith("Failed to load resource:"):
+        # And what protects on https only, it notes where there is none.
+        noted = ("Failed to load resource:", "The Cross-Origin-Opener-Policy header has been ignored")
+        if line.type in {"error", "warning"} and not line.text.startswith(noted):
             self.complaints.append(line.text)
 
     @property

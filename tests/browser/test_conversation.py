@@ -33,7 +33,14 @@ That is all."""
 
 @pytest.fixture
 def engine() -> FakeEngine:
-    return scripted({"sow peas": MARKDOWN, "capital": "Paris.", "Draw": (f"Number {n}" for n in itertools.count(1))})
+    return scripted(
+        {
+            "sow peas": MARKDOWN,
+            "capital": "Paris.",
+            "others": "My **red** beans grow by the door",
+            "Draw": (f"Number {n}" for n in itertools.count(1)),
+        }
+    )
 
 
 @pytest.fixture
@@ -118,6 +125,26 @@ async def test_what_was_recalled_stands_beside_the_reply_and_opens_where_it_was_
     await expect(page.locator(".message.flashed")).to_be_focused()
 
 
+async def test_what_mattered_most_is_shown_of_what_was_recalled_and_the_rest_on_demand(reader: Reader):
+    page = await reader.open()
+    said_before = (
+        "My beans grow by the wall",
+        "And the others?",
+        "My black beans grow by the shed",
+        "My old beans grow by it",
+    )
+    for text in said_before:
+        await say(page, text)
+        await page.get_by_role("button", name="New chat").click()
+        await expect(page.get_by_role("heading", name="What is on your mind?")).to_be_visible()
+    await say(page, "Where do my red beans grow by now?")
+    recalled = page.get_by_role("complementary", name="Recalled")
+    await expect(recalled.get_by_role("link")).to_have_count(3)
+    await expect(recalled.get_by_role("link").first).to_contain_text("My red beans grow by the door")
+    await recalled.get_by_text("1 more").click()
+    await expect(recalled.get_by_role("link")).to_have_count(4)
+
+
 async def test_conversations_are_renamed_exported_and_deleted(reader: Reader):
     page = await reader.open()
     await say(page, "What is the capital?")
@@ -158,6 +185,21 @@ async def test_everything_said_is_found_with_the_keyboard(reader: Reader):
     await expect(page.get_by_role("option", selected=True)).to_contain_text("You")
     await page.keyboard.press("Enter")
     await expect(page.locator(".message.flashed")).to_contain_text("balcony")
+
+
+async def test_what_was_found_is_scrolled_below_the_box_and_has_no_markup(reader: Reader):
+    page = await reader.open(viewport={"width": 1280, "height": 400})
+    for _ in range(4):
+        await say(page, "When do I sow peas?")
+    await page.keyboard.press("Control+K")
+    await page.keyboard.type("sow peas")
+    await expect(page.get_by_text("9 results")).to_be_visible()
+    for _ in range(8):
+        await page.keyboard.press("ArrowDown")
+    await expect(page.get_by_role("option").last).to_be_in_viewport(ratio=0.9)
+    await expect(page.get_by_role("combobox")).to_be_in_viewport(ratio=0.9)
+    await expect(page.get_by_role("option").filter(has_text="Soak them.")).to_have_count(4)
+    await expect(page.get_by_role("option").filter(has_text="**")).to_have_count(0)
 
 
 async def test_instructions_and_sampling_reach_the_model(reader: Reader, engine: FakeEngine):

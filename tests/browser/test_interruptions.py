@@ -37,6 +37,16 @@ async def test_a_reply_that_is_stopped_is_kept_as_far_as_it_got(reader: Reader, 
     assert len(await said(page)) == 4
 
 
+async def test_a_new_conversation_has_its_title_while_its_first_reply_is_written(reader: Reader):
+    page = await reader.open()
+    await box(page).fill("Please count")
+    await box(page).press("Enter")
+    await expect(page.locator(".writing .prose")).to_have_text("one two three")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Please count")
+    await expect(page.get_by_role("link", name="Please count")).to_be_visible()
+    await page.keyboard.press("Escape")
+
+
 async def test_a_connection_that_is_lost_is_told_and_what_was_said_is_kept(reader: Reader, engine: FakeEngine):
     page = await reader.open()
     await page.route("**/ChatService/Chat", lambda route: route.abort("connectionreset"), times=1)

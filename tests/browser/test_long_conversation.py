@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from services.inference.engine.fake import FakeEngine
-from tests.browser.house import Reader, box, scripted
+from tests.browser.house import Reader, box, say, scripted
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -92,3 +92,15 @@ async def test_what_is_written_is_followed_until_the_reader_scrolls_up(reader: R
     assert await page.locator("#scroller").evaluate("e => e.scrollTop") == top
     await page.get_by_role("button", name="To the latest message").click()
     await expect(page.locator(".message").get_by_text("Line 119 of")).to_be_in_viewport()
+
+
+async def test_a_message_far_up_that_is_edited_comes_into_sight_and_stays(reader: Reader, engine: FakeEngine):
+    engine.resume.set()
+    page = await reader.open()
+    await say(page, "a long one")
+    await expect(page.locator(".message").get_by_text("Line 119 of")).to_be_in_viewport()
+    await box(page).press("ArrowUp")
+    editor = page.get_by_role("textbox", name="Your message, said anew")
+    await expect(editor).to_be_focused()
+    await expect(page.get_by_role("button", name="To the latest message")).to_be_visible()
+    await expect(editor).to_be_in_viewport()

@@ -37,7 +37,7 @@ def test_a_page_shows_the_whole_program_and_how_it_is_built(language: str):
 def test_the_list_of_pages_is_whole():
     listed = (client_pages.FOLDER / "README.md").read_text(encoding="utf-8")
     names = {page.name for page in client_pages.pages()} - {"README.md"}
-    assert names == set(re.findall(r"\]\((\w+\.md)\)", listed))
+    assert names == set(re.findall(r"\]\(([\w-]+\.md)\)", listed))
 
 
 def test_the_python_program_stands_on_the_versions_that_its_tests_run_on():

@@ -8,7 +8,7 @@ import pytest
 from docs import settings_from_code as settings
 
 ROOT = Path(__file__).resolve().parents[3]
-LINK = re.compile(r"\]\(([^)#]+)")
+LINK = re.compile(r"(?:\]\(|src=\")([^)#\"]+)")
 
 
 def readme(name: str) -> str:

@@ -7,7 +7,7 @@ import { titleOf } from "./conversations.js";
 import { icon } from "./icons.js";
 import { messageView, writingView } from "./message.js";
 import { Scroller } from "./scroll.js";
-import { openActions, show } from "./sidebar.js";
+import { openActions, show, startNew } from "./sidebar.js";
 import { changed, drawn, openChat, state } from "./state.js";
 import { language, t } from "./texts.js";
 import { load, loadBackTo, loadOlder, sequenceOf } from "./transcript.js";
@@ -115,18 +115,29 @@ function messages(chat) {
       : nothing}`;
 }
 
+const isMissing = (chat) => chat.failure?.reason === "CONVERSATION_NOT_FOUND";
+
 function transcript(chat) {
   if (chat.failure && chat.messages.length === 0) {
-    return html`<div class="empty" role="alert"><h2>${chat.failure.text}</h2></div>`;
+    return html`<div class="empty" role="alert">
+      <h2>${chat.failure.text}</h2>
+      ${isMissing(chat) ? html`<button type="button" class="button" @click=${startNew}>${t("newChat")}</button>` : nothing}
+    </div>`;
   }
   if (chat.messages.length > 0 || chat.turn) return messages(chat);
   if (chat.older === null) return skeletons();
   return empty(chat);
 }
 
+function headingOf(chat) {
+  if (chat.name === "") return t("newChat");
+  if (chat.conversation) return titleOf(chat.conversation);
+  return t(chat.failure ? "appName" : "loading");
+}
+
 function header(chat) {
   const { conversation } = chat;
-  const title = chat.name === "" ? t("newChat") : titleOf(conversation);
+  const title = headingOf(chat);
   return html`<header class="bar">
     <button
       type="button"
@@ -142,7 +153,7 @@ function header(chat) {
     >
       ${icon("panel")}
     </button>
-    <h1 title=${title}>${conversation || chat.name === "" ? title : t("loading")}</h1>
+    <h1 title=${title}>${title}</h1>
     <button
       type="button"
       class="icon-button only-narrow"
@@ -179,7 +190,7 @@ export function conversationView() {
         : html`<button type="button" class="to-end" aria-label=${t("toLatest")} title=${t("toLatest")} @click=${() => scroller.toEnd()}>
             ${icon("down")}
           </button>`}
-      ${composerView(chat, toEnd)}
+      ${isMissing(chat) ? nothing : composerView(chat, toEnd)}
     </div>
   </main>`;
 }

@@ -5,6 +5,7 @@ import { explain, heard, isPassing, pause, waitFor } from "./failures.js";
 import { changed, chatOf, newChat, notify, state } from "./state.js";
 import { passing } from "./storage.js";
 import { t } from "./texts.js";
+import { uuid } from "./uuid.js";
 
 const PAGE = 40;
 
@@ -59,7 +60,7 @@ async function update(name, fields, paths) {
   const { conversation } = await call("UpdateConversation", {
     conversation: { name, ...fields },
     updateMask: paths,
-    requestId: crypto.randomUUID(),
+    requestId: uuid(),
   });
   chatOf(name).conversation = conversation;
   listed([conversation]);
@@ -94,7 +95,7 @@ function forget(name) {
 }
 
 export async function remove(name) {
-  await call("DeleteConversation", { conversation: name, requestId: crypto.randomUUID() });
+  await call("DeleteConversation", { conversation: name, requestId: uuid() });
   forget(name);
   state.conversations = state.conversations.filter((each) => each.name !== name);
   if (state.open === name) location.hash = "#/";
@@ -102,7 +103,7 @@ export async function remove(name) {
 }
 
 export async function removeAll() {
-  await call("DeleteUserData", { requestId: crypto.randomUUID() });
+  await call("DeleteUserData", { requestId: uuid() });
   for (const name of [...state.chats.keys()]) forget(name);
   state.chats.set("", newChat());
   state.conversations = [];

@@ -4,6 +4,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { call } from "./api.js";
 import { titleOf } from "./conversations.js";
 import { explain } from "./failures.js";
+import { wordsOf } from "./markdown.js";
 import { changed, state } from "./state.js";
 import { t, when } from "./texts.js";
 
@@ -35,10 +36,12 @@ function around(text, query) {
 function asResult({ message }, query) {
   const [conversation] = message.name.split("/messages/");
   const title = state.conversations.find((each) => each.name === conversation);
+  const isReply = message.role === "ROLE_ASSISTANT";
+  const text = message.content ?? "";
   return {
     address: `#/${conversation}/${message.sequence}`,
-    title: around(message.content ?? "", query),
-    where: [t(message.role === "ROLE_USER" ? "you" : "model"), title && titleOf(title)].filter(Boolean).join(" · "),
+    title: around(isReply ? wordsOf(text) : text, query),
+    where: [t(isReply ? "model" : "you"), title && titleOf(title)].filter(Boolean).join(" · "),
     time: message.createTime,
   };
 }
@@ -86,16 +89,17 @@ export function findView(close) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && results.length > 0) {
       event.preventDefault();
-      dialog.at = (at + step + results.length) % results.length;
+      // Not from what is drawn: keys may come faster.
+      dialog.at = ((dialog.at ?? 0) + step + results.length) % results.length;
       changed();
       requestAnimationFrame(() => document.getElementById(`found-${dialog.at}`)?.scrollIntoView({ block: "nearest" }));
     } else if (event.key === "Escape") {
       // The browser would empty the box first.
       event.preventDefault();
       close();
-    } else if (event.key === "Enter" && results[at]) {
+    } else if (event.key === "Enter" && results[dialog.at ?? 0]) {
       event.preventDefault();
-      go(results[at]);
+      go(results[dialog.at ?? 0]);
     }
   };
   return html`<input

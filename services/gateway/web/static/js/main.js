@@ -28,7 +28,7 @@ function draw() {
   render(
     html`<a class="skip" href="#composer" @click=${(event) => {
         event.preventDefault();
-        document.getElementById("composer").focus();
+        document.getElementById("composer")?.focus();
       }}>${t("skip")}</a>
       <div class="layout${state.sidebarOpen ? " sidebar-open" : ""}">
         ${sidebarView()}

@@ -69,10 +69,11 @@ const spoken = (block) => (block.querySelector("pre") ?? block).textContent;
 
 const isShown = (token) => token.type !== "space" && token.type !== "def";
 
+/** Returns the words of a reply, without its markup. */
+export const wordsOf = (text) => DOMPurify.sanitize(marked.parse(text), ALLOWED).textContent.trim();
+
 /** Has a reply, or what is left of it, read out. */
-export function announceMarkdown(text) {
-  announce(DOMPurify.sanitize(marked.parse(text), ALLOWED).textContent);
-}
+export const announceMarkdown = (text) => announce(wordsOf(text));
 
 /** Says by `settled` how much of the source is in blocks that cannot change any more, and so was read out. */
 class ChatMarkdown extends HTMLElement {

@@ -11,6 +11,9 @@ import { decimal, exactTime, language, number, t, when } from "./texts.js";
 import { notesOf, sequenceOf } from "./transcript.js";
 import { regenerate, say } from "./turns.js";
 
+/** How many of the recalled messages are seen without asking. */
+const RECALLED_SHOWN = 3;
+
 const speakerOf = ({ role, author }) =>
   author || t({ ROLE_USER: "you", ROLE_ASSISTANT: "model" }[role] ?? "system");
 
@@ -118,22 +121,30 @@ function figures(message, notes) {
   return html`<span class="figures" title=${details.join(", ")}>${parts.join(" · ")}</span>`;
 }
 
-/** What was recalled for a reply. */
+const recalledList = (recalled) => html`<ul>
+  ${recalled.map(
+    (each) => html`<li>
+      <a href="#/${each.conversation}/${each.sequence}" title=${t("recalledOpen")}>
+        <span class="where">${speakerOf(each)} · ${when(each.createTime)}</span>
+        <span class="what">${each.content}</span>
+      </a>
+    </li>`,
+  )}
+</ul>`;
+
+/** What was recalled for a reply: what mattered most, and the rest on demand. */
 function recalledView(recalled) {
   if (!recalled?.length) return nothing;
+  const rest = recalled.slice(RECALLED_SHOWN);
   return html`<aside class="recalled" aria-label=${t("recalled")}>
     <h4 title=${t("recalledHint")}>${icon("memory")}${t("recalled")}</h4>
-    <ul>
-      ${recalled.map((each) => {
-        const who = speakerOf(each);
-        return html`<li>
-          <a href="#/${each.conversation}/${each.sequence}" title=${t("recalledOpen")}>
-            <span class="where">${who} · ${when(each.createTime)}</span>
-            <span class="what">${each.content}</span>
-          </a>
-        </li>`;
-      })}
-    </ul>
+    ${recalledList(recalled.slice(0, RECALLED_SHOWN))}
+    ${rest.length > 0
+      ? html`<details>
+          <summary>${t("recalledMore", rest.length)}</summary>
+          ${recalledList(rest)}
+        </details>`
+      : nothing}
   </aside>`;
 }
 

@@ -42,7 +42,10 @@ export class Scroller {
 
   /** Goes to the end where the reader follows. */
   settle() {
-    if (!this.following || !this.element) return;
+    if (!this.element) return;
+    // What was focused may have brought itself into sight a moment ago; the browser tells of that later.
+    if (this.element.scrollTop < this.lastTop - 1) this.onScroll();
+    if (!this.following) return;
     this.element.scrollTop = this.element.scrollHeight;
     this.lastTop = this.element.scrollTop;
   }

@@ -20,10 +20,13 @@ export function t(name, ...given) {
   return typeof text === "function" ? text(...given) : text;
 }
 
+/** Returns the page's language as the reader's country writes it: British times are not American ones. */
+const locale = () => navigator.languages.find((tag) => tag.slice(0, 2).toLowerCase() === language()) ?? language();
+
 const cached = (make) => {
   const made = new Map();
   return () => {
-    const tag = language();
+    const tag = locale();
     if (!made.has(tag)) made.set(tag, make(tag));
     return made.get(tag);
   };

@@ -3,9 +3,10 @@
 import { CallError, stream } from "./api.js";
 import { create, listConversations, refresh } from "./conversations.js";
 import { explain, heard, isPassing, pause, waitFor } from "./failures.js";
-import { announceMarkdown } from "./markdown.js";
+import { announceMarkdown, wordsOf } from "./markdown.js";
 import { changed, keepDraft, newChat, state } from "./state.js";
 import { keepNotes, refreshEnd, sequenceOf } from "./transcript.js";
+import { uuid } from "./uuid.js";
 
 const SNIPPET = 400;
 const SETTLING_ATTEMPTS = 8;
@@ -22,13 +23,14 @@ const recall = () => (state.settings.recall ? undefined : { enabled: false });
 /** What is kept of a message that was recalled: enough to show it and to find it again. */
 function noted({ message }) {
   const [conversation] = message.name.split("/messages/");
+  const content = message.content ?? "";
   return {
     conversation,
     sequence: sequenceOf(message),
     role: message.role,
     author: message.author ?? "",
     createTime: message.createTime,
-    content: (message.content ?? "").slice(0, SNIPPET),
+    content: (message.role === "ROLE_ASSISTANT" ? wordsOf(content) : content).slice(0, SNIPPET),
   };
 }
 
@@ -38,8 +40,8 @@ class Turn {
     this.method = method;
     this.text = text;
     this.supersedeFrom = supersedeFrom;
-    this.requestId = crypto.randomUUID();
-    this.createId = crypto.randomUUID();
+    this.requestId = uuid();
+    this.createId = uuid();
     /** Messages that this turn takes off the page, to be put back where it fails. */
     this.replaced = [];
     this.begin();
@@ -128,9 +130,14 @@ class Turn {
     this.waiting = null;
     this.phase = "writing";
     this.started = started;
-    this.recalled = (started.recalled ?? []).map(noted);
+    // In the prompt they stand by date; a reader wants to see first what mattered most.
+    this.recalled = (started.recalled ?? []).toSorted((one, other) => (other.score ?? 0) - (one.score ?? 0)).map(noted);
     this.replaced = [];
-    if (chat.name === "") adopt(chat, { name: started.conversation });
+    if (chat.name === "") {
+      adopt(chat, { name: started.conversation });
+      // It has its title, and its place in the list, while the reply is being written.
+      refresh(chat.name).catch(() => {});
+    }
     chat.messages = chat.messages.filter((message) => !message.pending && message.name !== started.message.name);
     chat.messages.push(started.message);
   }

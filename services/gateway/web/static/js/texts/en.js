@@ -71,6 +71,7 @@ export const en = {
   },
   recalled: "Recalled",
   recalledHint: "What was found in your conversations and put before the model",
+  recalledMore: (n) => `${n} more`,
   recalledOpen: "Open where it was said",
   toLatest: "To the latest message",
   loadingOlder: "Loading earlier messages",

@@ -71,6 +71,7 @@ export const ru = {
   },
   recalled: "Вспомнилось",
   recalledHint: "Что нашлось в ваших беседах и было показано модели",
+  recalledMore: (n) => `Ещё ${n}`,
   recalledOpen: "Открыть, где это было сказано",
   toLatest: "К последнему сообщению",
   loadingOlder: "Загружаются более ранние сообщения",
