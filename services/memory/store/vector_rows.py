@@ -10,7 +10,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, case, delete, exists, false, func, insert, or_, select, update
 
 from services.memory.store.hot_statement import HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
@@ -132,22 +132,21 @@ def queue_other_embedders(connection: Connection, embedder: str, after: int, lim
         The last id that was queued; None where none was.
     """
     lock_work(connection, REINDEXING)
-    rows = connection.execute(
-        select(_v.message_id, _v.user_id)
+    # Each table is bounded by itself: where the database merges them, it would read the others from their beginning.
+    waiting = exists().where(_q.message_id == _v.message_id, _q.message_id > after)
+    others = (
+        select(_v.message_id, _v.user_id, false())
         .join_from(vectors, messages, _m.id == _v.message_id)
-        .where(_v.embedder != embedder, _v.message_id > after, _v.message_id.not_in(select(_q.message_id)))
+        .where(_v.embedder != embedder, _v.message_id > after, _m.id > after, ~waiting)
         .order_by(_v.message_id)
         .limit(limit)
         # What somebody is deleting needs no vector; waiting for it could end in a deadlock.
         .with_for_update(read=True, key_share=True, of=messages, skip_locked=True)
-    ).all()
-    if not rows:
-        return None
-    connection.execute(
-        insert(unembedded), [{"message_id": row.message_id, "user_id": row.user_id, "awaited": False} for row in rows]
     )
-    last: int = rows[-1].message_id
-    return last
+    queued = connection.execute(
+        insert(unembedded).from_select(["message_id", "user_id", "awaited"], others).returning(_q.message_id)
+    )
+    return max(queued.scalars(), default=None)
 
 
 def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
