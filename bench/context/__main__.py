@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine, venv
+from bench import machine
 from bench.context import cache, evidence
 from bench.context.house import opened
 from bench.context.table import cache_markdown, evidence_markdown
+from bench.drawing import draw
 from bench.memory.dialogues import HALVES, dialogues
+from bench.progress import tell
 from bench.result import Observation, Result, collect
 from services.rpc.log import configure_logging
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 PARTS = ("evidence", "cache")
 
 _BENCH = machine.CHECKOUT / "bench"
-_DRAWING_SECONDS = 120.0
 _QUICK_TURNS = 5
 
 
@@ -74,8 +73,8 @@ def main(words: list[str]) -> int:
         result.write(file.with_name(f"{file.name}.json"))
         text = evidence_markdown(result) if part == "evidence" else cache_markdown(result)
         file.with_name(f"{file.name}.md").write_text(text, encoding="utf-8")
-        _draw(file.with_name(f"{file.name}.json"))
-        _tell(f"written: {file}.json, .md and a plot")
+        draw(file.with_name(f"{file.name}.json"), "bench.context.plots")
+        tell(f"written: {file}.json, .md and a plot")
     return 0
 
 
@@ -83,7 +82,7 @@ async def _evidence(
     folder: Path, talks: Sequence[Dialogue], options: argparse.Namespace
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
     async with opened(folder, model=options.model, embedder=options.embedder) as house:
-        seen = await evidence.measure(house, talks, _tell)
+        seen = await evidence.measure(house, talks, tell)
     turns = sum(len(talk.turns) for talk in talks)
     return {"half": options.half, "conversations": len(talks), "messages": turns}, seen
 
@@ -107,27 +106,13 @@ async def _cache(
             context_tokens=case.context_tokens,
             summaries=case.summaries,
         ) as house:
-            seen += await cache.measure(house, case, same if case.same_topics else other, said, _tell)
+            seen += await cache.measure(house, case, same if case.same_topics else other, said, tell)
     workload: dict[str, object] = {
         "turns": turns,
         "longest reply": cache.LONGEST_REPLY,
         "earlier messages": len(other),
     }
     return workload, seen
-
-
-def _draw(result: Path) -> None:
-    try:
-        python = venv.interpreter()
-    except venv.NotInstalled as reason:
-        _tell(f"no plot: {reason}")
-        return
-    command = [str(python), "-m", "bench.context.plots", str(result.resolve())]
-    subprocess.run(command, check=True, cwd=machine.CHECKOUT, timeout=_DRAWING_SECONDS)  # noqa: S603 (our own)
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
 if __name__ == "__main__":

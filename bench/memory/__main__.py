@@ -7,10 +7,8 @@ import asyncio
 import itertools
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import machine, venv
+from bench.drawing import draw
 from bench.memory.appends import appends
 from bench.memory.dialogues import HALVES, dialogues
 from bench.memory.many_users import many_users
@@ -27,6 +26,7 @@ from bench.memory.store_task import store_task
 from bench.memory.stores import PEERS, against_peers
 from bench.memory.table import recall_markdown, speed_markdown
 from bench.memory.workload import FULL, QUICK, Workload
+from bench.progress import tell
 from bench.result import Observation, Result, collect
 from bench.table import OURS
 from chatbot.v1 import memory_service_pb2_grpc
@@ -101,8 +101,8 @@ def main(words: list[str]) -> int:
         text = recall_markdown(result) if part == "recall" else speed_markdown(result)
         file.with_name(f"{file.name}.md").write_text(text, encoding="utf-8")
         if part != "recall":
-            _draw(file.with_name(f"{file.name}.json"))
-        _tell(f"written: {file}.json and .md")
+            draw(file.with_name(f"{file.name}.json"), "bench.memory.plots")
+        tell(f"written: {file}.json and .md")
         failed = failed or bool(measured.failures)
     return int(failed)
 
@@ -128,7 +128,7 @@ async def _measured(part: str, model: Embedder, options: argparse.Namespace) -> 
         folder = Path(name)
         if part == "many":
             return _Measured(
-                workload.described(), [(OURS, one) async for one in many_users(folder, model, workload, _tell)]
+                workload.described(), [(OURS, one) async for one in many_users(folder, model, workload, tell)]
             )
         return await _speed(model, workload, folder, peers=not options.no_peers)
 
@@ -138,18 +138,18 @@ async def _speed(model: Embedder, workload: Workload, folder: Path, *, peers: bo
     failures: dict[str, str] = {}
     python = None
     if peers:
-        _tell("making the peers' environment where it is not there")
+        tell("making the peers' environment where it is not there")
         try:
             python = venv.interpreter(_HERE)
         except venv.NotInstalled as reason:
             missing = dict.fromkeys(PEERS, str(reason))
-    seen = [(OURS, one) async for one in appends(folder, workload, _tell)]
-    seen += [(OURS, one) async for one in searches(folder, workload, _tell)]
-    _tell("stores on the same vectors")
+    seen = [(OURS, one) async for one in appends(folder, workload, tell)]
+    seen += [(OURS, one) async for one in searches(folder, workload, tell)]
+    tell("stores on the same vectors")
     task = store_task(model, workload)
     stores = folder / "stores"
     stores.mkdir()
-    seen += [one async for one in against_peers(task, stores, python, failures, _tell)]
+    seen += [one async for one in against_peers(task, stores, python, failures, tell)]
     measured = {contender for contender, _ in seen}
     return _Measured(workload.described(), seen, tuple(name for name in PEERS if name in measured), missing, failures)
 
@@ -157,12 +157,12 @@ async def _speed(model: Embedder, workload: Workload, folder: Path, *, peers: bo
 async def _recall(embedder: Embedder, half: str, *, door: bool, quick: bool) -> _Measured:
     talks = dialogues(half)[:: 8 if quick else 1]
     ours = Tally("the service")
-    _tell("asking the service")
+    tell("asking the service")
     async with serving(embedder) as stub:
         await through_the_door(stub, talks, ours)
     seen = list(ours.observations())
     if not door:
-        ingredients = Ingredients(embedder, talks, _tell)
+        ingredients = Ingredients(embedder, talks, tell)
         for variant in VARIANTS:
             tally = Tally(variant.name)
             ingredients.search(variant, tally)
@@ -195,20 +195,6 @@ async def serving(embedder: Embedder) -> AsyncIterator[MemoryServiceAsyncStub]:
 
 def _peers_versions(peers: Sequence[str]) -> dict[str, str]:
     return machine.versions_for(venv.interpreter(_HERE), "chromadb", "lancedb", "mem0ai") if peers else {}
-
-
-def _draw(result: Path) -> None:
-    try:
-        python = venv.interpreter()
-    except venv.NotInstalled as reason:
-        _tell(f"no plots: {reason}")
-        return
-    command = [str(python), "-m", "bench.memory.plots", str(result.resolve())]
-    subprocess.run(command, cwd=machine.CHECKOUT, check=True)  # noqa: S603 (a command of our own)
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
 if __name__ == "__main__":

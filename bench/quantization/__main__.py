@@ -8,12 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import machine
+from bench.progress import tell
 from bench.quantization import report
 from bench.quantization.measure import Answer, Question
 from bench.quantization.shuffled import shuffled
@@ -89,7 +89,7 @@ class Comparison:
 
     def _note(self, variant: Variant, observations: list[Observation]) -> None:
         self.seen += [(variant.name, one) for one in observations]
-        _tell(f"{variant.name}: " + ", ".join(f"{o.measure} {o.metric} {o.value:.4g}" for o in observations))
+        tell(f"{variant.name}: " + ", ".join(f"{o.measure} {o.metric} {o.value:.4g}" for o in observations))
 
     def _ask(self, variant: Variant, text: Path, tokens: int) -> Answer:
         folder = self._folder
@@ -183,14 +183,10 @@ def main(words: list[str]) -> int:
                         run.speed(variant, texts[0].resolve())
                 except NotMeasured as reason:
                     run.missing[variant.name] = str(reason)
-                    _tell(f"{variant.name} is not measured: {reason}")
+                    tell(f"{variant.name} is not measured: {reason}")
                 keep()
-    _tell(f"written: {options.out / name}.json and .md")
+    tell(f"written: {options.out / name}.json and .md")
     return 0
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
 if __name__ == "__main__":

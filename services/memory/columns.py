@@ -57,6 +57,20 @@ class Columns:
             self._authors, (-1 if row.author is None else self._code("a", row.author) for row in rows)
         )
 
+    def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the places of messages by their ids, at least one and none twice: -1 where one has no place."""
+        found = np.full(len(ids), -1, dtype=np.int64)
+        near = np.flatnonzero((self.ids >= ids.min()) & (self.ids <= ids.max()))
+        order = np.argsort(ids)
+        at = order[np.searchsorted(ids, self.ids[near], sorter=order)]
+        same = ids[at] == self.ids[near]
+        found[at[same]] = near[same]
+        return found
+
+    def move(self, places: NDArray[np.int64], positions: Sequence[int]) -> None:
+        """Notes that messages which are there are at other positions of the log now."""
+        self.positions[places] = positions
+
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Takes out the messages that are not marked; those left move up."""
         for name in _COLUMNS:

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from services.memory.lexical import Match
     from services.memory.ranking import Recency
-    from services.memory.vector import LogPlaces, StoredVector, UserLog
+    from services.memory.vector import StoredVector, UserLog
 
 
 _NEAR = 1_000
 """So many of the nearest of very many messages, and of those with the query's words, are scored."""
+_RETAKEN_SHARE = 2
+"""Moments are taken anew when as many vectors have come and gone as are one in so many of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class UserIndex:
         self._lexical = LexicalIndex()
         self._held: _Held | None = None
         self._moments: Moments | None = None
+        self._changed = 0  # vectors that came or went since
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -136,63 +139,76 @@ class UserIndex:
     @property
     def unfit(self) -> bool:
         """Whether its vectors should be held in another form for their number, which `refit` brings about."""
+        count = len(self._vectors)
         if isinstance(self._vectors, ListedVectors):
-            return self._vectors.stale
-        return len(self._vectors) > LISTED_FROM
+            return self._vectors.stale or 0 < count < self._changed * _RETAKEN_SHARE
+        return count > LISTED_FROM
 
     def refit(self) -> None:
         """Holds the vectors, if there are any, in the form that is for so many. Takes seconds."""
-        if not len(self._vectors):
+        vectors = self._vectors
+        if not len(vectors):
             return
-        vectors, positions = self._vectors, self._columns.positions[self._embedded]
-        halves = vectors.rows(positions) if isinstance(vectors, ListedVectors) else vectors.rows()
+        places = np.flatnonzero(self._embedded)
+        halves = vectors.rows(places)
         self._held = self._held or self._hold()
         self._moments = Moments.of(halves, self._embedded, self._held.standing.neighbours, ranking.NEIGHBOUR_WEIGHT)
-        self._vectors = ListedVectors(halves, positions)
+        self._changed = 0
+        if isinstance(vectors, FlatVectors) or vectors.stale:
+            self._vectors = ListedVectors(halves, places)
 
     def add(self, rows: Sequence[StoredVector]) -> None:
         """Adds vectors and terms: the log's next ones, in order of position.
 
-        A message without a vector, or with one of zeros, has words alone.
+        A message without a vector, or with one of zeros, has words alone. One that it has already was embedded anew:
+        it stays where it is, and only its vector is another.
         """
         if not rows:
             return
+        places = self._columns.places_of(np.array([row.message_id for row in rows], dtype=np.int64))
+        known = places >= 0
+        self._columns.move(places[known], [row.position for row, is_known in zip(rows, known, strict=True) if is_known])
+        new = [row for row, is_known in zip(rows, known, strict=True) if not is_known]
+        if new:
+            places[~known] = np.arange(len(self), len(self) + len(new))
+            self._columns.add(new)
+            self._lexical.add([row.terms for row in new])
+            self._embedded = np.concatenate([self._embedded, np.zeros(len(new), dtype=np.bool_)])
+            self._held = None
+        self._put(rows, places)
+        self.last_position = rows[-1].position
+
+    def _put(self, rows: Sequence[StoredVector], places: NDArray[np.int64]) -> None:
+        """Gives messages that are there the vectors of rows."""
         none = bytes(2 * self._dimension)
         halves = np.frombuffer(b"".join(row.vector or none for row in rows), dtype="<f2")
         vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
         # Half floats are of unit length only nearly; a similarity is a cosine.
         norms = np.linalg.norm(vectors, axis=1)
         embedded = norms > 0
-        positions = np.array([row.position for row in rows], dtype=np.int64)
+        lost = places[~embedded & self._embedded[places]]
+        if len(lost):
+            self._vectors.remove(lost)
         if embedded.any():
-            self._vectors.add(vectors[embedded] / norms[embedded, None], positions[embedded])
-        self._embedded = np.concatenate([self._embedded, embedded])
-        self._columns.add(rows)
-        self._lexical.add([row.terms for row in rows])
-        self._held = None
-        self.last_position = rows[-1].position
+            self._vectors.put(vectors[embedded] / norms[embedded, None], places[embedded])
+        self._embedded[places] = embedded
+        self._changed += len(lost) + int(np.count_nonzero(embedded))
 
-    def keep(self, places: LogPlaces) -> None:
+    def keep(self, message_ids: NDArray[np.int64]) -> None:
         """Takes out what is not in the user's log any more, and goes on from the last message that is left.
 
         Args:
-            places: All that is in the log. A place is never given to another message, nor a message's vector changed
-                in its place, so that what is at its place still is as it was.
+            message_ids: All that are in the log. None is ever another message's.
         """
-        at = np.searchsorted(places.positions, self._columns.positions)
-        at[at == len(places.positions)] = 0  # one past the last: whatever is there, the position is another
-        kept = np.zeros(len(self), dtype=np.bool_)
-        if len(places.positions):
-            kept = (places.positions[at] == self._columns.positions) & (places.message_ids[at] == self._columns.ids)
+        kept = np.isin(self._columns.ids, message_ids)
         if not kept.all():
-            kept_vectors = kept[self._embedded]
-            if not kept_vectors.all():
-                self._vectors.keep(kept_vectors, self._columns.positions[self._embedded])
+            self._changed += int(np.count_nonzero(self._embedded[~kept]))
+            self._vectors.keep(kept)
             self._embedded = self._embedded[kept]
             self._columns.keep(kept)
             self._lexical.keep(kept)
             self._held = None
-        self.last_position = int(self._columns.positions[-1]) if len(self) else 0
+        self.last_position = int(self._columns.positions.max(initial=0))
 
     def search(self, query: IndexQuery) -> list[Scored]:
         """Returns the best hits among the messages that pass, the best first, the newer first where scores are equal.
@@ -250,16 +266,15 @@ class UserIndex:
         matter. Elsewhere those do that are near in meaning or have the query's words; and the neighbours of all these.
         """
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
-        vectors, positions, embedded = self._vectors, self._columns.positions, self._embedded
-        found = np.zeros(len(self), dtype=np.float32)
+        vectors, embedded = self._vectors, self._embedded
         if isinstance(vectors, FlatVectors):
-            found[embedded] = vectors.similarities(vector)
-            return found
+            return vectors.similarities(vector, len(self))
+        found = np.zeros(len(self), dtype=np.float32)
         # One place past the last stands for no message.
         wanted = np.zeros(len(self) + 1, dtype=np.bool_)
         filtered = query.conversation_id is not None or query.narrowing != NO_FILTER
         if not filtered and len(passes) - np.count_nonzero(passes) <= _NEAR // 2:
-            wanted[np.searchsorted(positions, vectors.nearest(vector, _NEAR))] = True
+            wanted[vectors.nearest(vector, _NEAR)] = True
             worded = np.flatnonzero(match.fit)
             if len(worded) > _NEAR:
                 worded = worded[np.argpartition(match.fit[worded], -_NEAR)[-_NEAR:]]
@@ -270,5 +285,5 @@ class UserIndex:
         wanted[neighbours.before[chosen]] = wanted[neighbours.after[chosen]] = True
         chosen = np.flatnonzero(wanted[:-1] & embedded)
         found[embedded] = 0.0 if self._moments is None else self._moments.along(vector)[0]
-        found[chosen] = vectors.similarities(vector, positions[chosen])
+        found[chosen] = vectors.similarities(vector, chosen)
         return found

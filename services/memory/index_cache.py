@@ -111,7 +111,7 @@ class IndexCache:
         elif index.deletion_counter != log.deletion_counter:
             measures.CACHE_LOOKUPS.labels("stale").inc()
             # What is deleted between the two reads is taken out twice, once now and once next time.
-            await off_loop(index.keep, await self._store.log_places(user_id))
+            await off_loop(index.keep, await self._store.logged_messages(user_id))
             index.deletion_counter = log.deletion_counter
         else:
             measures.CACHE_LOOKUPS.labels("hit").inc()

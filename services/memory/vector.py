@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +44,6 @@ class UnembeddedMessage:
     content: str
     author: str | None
     create_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class LogPlaces:
-    """Which places of a user's log are taken, in order, and by which messages' vectors."""
-
-    positions: NDArray[np.int64]
-    message_ids: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,21 +25,27 @@ _PROBED_SHARE = 8
 """Of the lists, one in so many is read."""
 _RETRAINED_AT = 4
 """Lists are made anew when there are so many times more vectors than they were made for."""
-_ENCODED_AT_ONCE = 16_384
+_AT_ONCE = 16_384
 
 _Parameters: Any = faiss.SearchParametersIVF  # its stubs lack its fields
 
 
 class Vectors(Protocol):
-    """Vectors of those messages that have one, in order of places, each known by its position in the log as well."""
+    """Vectors of those messages that have one, each known by the message's place in its index."""
 
     def __len__(self) -> int: ...
 
-    def add(self, rows: NDArray[np.float32], positions: NDArray[np.int64]) -> None:
-        """Adds unit rows, their positions rising."""
+    def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        """Gives unit rows to places, which are different ones and may have had others."""
 
-    def keep(self, kept: NDArray[np.bool_], positions: NDArray[np.int64]) -> None:
-        """Takes out the vectors that are not marked. `positions` are those of all before."""
+    def remove(self, places: NDArray[np.int64]) -> None:
+        """Takes the vectors of places out, which stay without."""
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Takes the places out that are not marked, with their vectors; those left move up."""
+
+    def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Returns all rows, as half floats, in the order of their places, which are given."""
 
     @property
     def size(self) -> int:
@@ -47,65 +53,91 @@ class Vectors(Protocol):
 
 
 class FlatVectors(Vectors):
-    """Rows one after another, in single precision."""
+    """Rows one after another, in single precision, in the order in which they came."""
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
         self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
+        self._places: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     @override
     def __len__(self) -> int:
-        return int(self._faiss.ntotal)
+        return len(self._places)
 
     @property
     @override
     def size(self) -> int:
-        return len(self) * self._dimension * 4
+        return len(self) * (self._dimension * 4 + 8)
 
     @override
-    def add(self, rows: NDArray[np.float32], positions: NDArray[np.int64]) -> None:
-        self._faiss.add(rows)
+    def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        row_of = np.full(1 + max(places.max(), self._places.max(initial=-1)), -1, dtype=np.int64)
+        row_of[self._places] = np.arange(len(self))
+        at = row_of[places]
+        had = at >= 0
+        if had.any():
+            held = faiss.rev_swig_ptr(self._faiss.get_xb(), len(self) * self._dimension)
+            held.reshape(-1, self._dimension)[at[had]] = rows[had]
+        self._faiss.add(rows[~had])
+        self._places = np.concatenate([self._places, places[~had]])
 
     @override
-    def keep(self, kept: NDArray[np.bool_], positions: NDArray[np.int64]) -> None:
-        gone = np.packbits(~kept, bitorder="little")
-        self._faiss.remove_ids(faiss.IDSelectorBitmap(len(gone), faiss.swig_ptr(gone)))
+    def remove(self, places: NDArray[np.int64]) -> None:
+        self._take_out(np.isin(self._places, places))
 
-    def similarities(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns the inner product with each vector, of which equal ones give equal results wherever they stand."""
-        count = len(self)
-        places = np.arange(count, dtype=np.int64)
-        found = np.empty(count, dtype=np.float32)
-        if not count:
+    @override
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        self._take_out(~kept[self._places])
+        self._places = (np.cumsum(kept) - 1)[self._places]
+
+    @override
+    def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
+        halves = np.empty((len(places), self._dimension), dtype=np.float16)
+        for start in range(0, len(self), _AT_ONCE):
+            theirs = self._places[start : start + _AT_ONCE]
+            halves[np.searchsorted(places, theirs)] = self._faiss.reconstruct_n(start, len(theirs))
+        return halves
+
+    def similarities(self, query: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """Returns the inner product with the vector of each of `count` places, 0 where there is none.
+
+        Equal vectors have equal ones wherever they stand.
+        """
+        found = np.zeros(count, dtype=np.float32)
+        if not len(self):
             return found
+        numbers = np.arange(len(self), dtype=np.int64)
+        products = np.empty(len(self), dtype=np.float32)
         self._faiss.compute_distance_subset(
-            1, faiss.swig_ptr(query), count, faiss.swig_ptr(found), faiss.swig_ptr(places)
+            1, faiss.swig_ptr(query), len(self), faiss.swig_ptr(products), faiss.swig_ptr(numbers)
         )
+        found[self._places] = products
         return found
 
-    def rows(self) -> NDArray[np.float16]:
-        """Returns all rows, as half floats."""
-        count = len(self)
-        halves = np.empty((count, self._dimension), dtype=np.float16)
-        for start in range(0, count, _ENCODED_AT_ONCE):
-            end = min(start + _ENCODED_AT_ONCE, count)
-            halves[start:end] = self._faiss.reconstruct_n(start, end - start)
-        return halves
+    def _take_out(self, gone: NDArray[np.bool_]) -> None:
+        if gone.any():
+            bits = np.packbits(gone, bitorder="little")
+            self._faiss.remove_ids(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)))
+            self._places = self._places[~gone]
 
 
 class ListedVectors(Vectors):
     """Rows in inverted lists, as half floats.
 
+    Each place has a key, under which its vector is in the lists: places move up where something is taken out, and
+    keys do not.
+
     Args:
         halves: Unit rows that the lists are made for; they are in them then.
-        positions: Of the rows, rising.
+        places: Of the rows, rising.
     """
 
-    def __init__(self, halves: NDArray[np.float16], positions: NDArray[np.int64]) -> None:
+    def __init__(self, halves: NDArray[np.float16], places: NDArray[np.int64]) -> None:
         count, dimension = int(halves.shape[0]), int(halves.shape[1])
         self._dimension = dimension
         self._made_for = count
-        self._last_position = 0
+        self._keys: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._next_key = 0
         self._lists = lists = 1 << max(0, round(float(np.log2(max(1.0, count**0.5)))))
         self._probed = max(1, lists // _PROBED_SHARE)
         coarse = faiss.IndexFlatIP(dimension)
@@ -116,9 +148,9 @@ class ListedVectors(Vectors):
         # Some at equal distances are as good as some at random, and the same ones every time.
         sample = halves[:: max(1, count // (lists * _TRAINING_ROWS_A_LIST))]
         self._faiss.train(sample.astype(np.float32))
-        for start in range(0, count, _ENCODED_AT_ONCE):
-            end = start + _ENCODED_AT_ONCE
-            self.add(halves[start:end].astype(np.float32), positions[start:end])
+        for start in range(0, count, _AT_ONCE):
+            end = start + _AT_ONCE
+            self.put(halves[start:end].astype(np.float32), places[start:end])
 
     @override
     def __len__(self) -> int:
@@ -127,7 +159,7 @@ class ListedVectors(Vectors):
     @property
     @override
     def size(self) -> int:
-        return len(self) * (self._dimension * 2 + 8) + self._lists * self._dimension * 4
+        return len(self) * (self._dimension * 2 + 8) + len(self._keys) * 8 + self._lists * self._dimension * 4
 
     @property
     def stale(self) -> bool:
@@ -135,45 +167,62 @@ class ListedVectors(Vectors):
         return len(self) > _RETRAINED_AT * self._made_for
 
     @override
-    def add(self, rows: NDArray[np.float32], positions: NDArray[np.int64]) -> None:
-        self._faiss.add_with_ids(rows, positions)
-        self._last_position = int(positions[-1])
+    def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        self.remove(places[places < len(self._keys)])
+        self._cover(int(places.max()) + 1)
+        self._faiss.add_with_ids(rows, self._keys[places])
 
     @override
-    def keep(self, kept: NDArray[np.bool_], positions: NDArray[np.int64]) -> None:
-        self._faiss.remove_ids(self._selector(positions[~kept])[0])
+    def remove(self, places: NDArray[np.int64]) -> None:
+        if len(places):
+            selector, _bits = self._selector(self._keys[places])
+            self._faiss.remove_ids(selector)
 
-    def nearest(self, query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """Returns the positions of about the nearest vectors, up to so many."""
-        wanted = _Parameters(nprobe=self._probed)
-        _, found = self._faiss.search(query[None], min(count, len(self)), params=wanted)
-        positions: NDArray[np.int64] = found[0][found[0] >= 0]
-        return positions
+    @override
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        self._cover(len(kept))
+        self.remove(np.flatnonzero(~kept))
+        self._keys = self._keys[kept]
 
-    def similarities(self, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Returns the inner product with each of the vectors at these positions, which rise; exactly."""
-        selector, _bits = self._selector(positions)
-        wanted = _Parameters(sel=selector, nprobe=self._lists)
-        _, values, found = self._faiss.range_search(query[None], -np.inf, params=wanted)
-        similar = np.empty(len(positions), dtype=np.float32)
-        similar[np.searchsorted(positions, found)] = values
-        return similar
-
-    def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Returns all rows in the order of their positions, which are given."""
-        lists = self._faiss.invlists
-        halves = np.empty((len(positions), self._dimension), dtype=np.float16)
+    @override
+    def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
+        lists, keys = self._faiss.invlists, self._keys[places]
+        halves = np.empty((len(places), self._dimension), dtype=np.float16)
         for number in range(self._lists):
             count = lists.list_size(number)
             if count:
                 ids = faiss.rev_swig_ptr(lists.get_ids(number), count)
                 codes = faiss.rev_swig_ptr(lists.get_codes(number), count * self._dimension * 2)
-                halves[np.searchsorted(positions, ids)] = codes.view(np.float16).reshape(count, -1)
+                halves[np.searchsorted(keys, ids)] = codes.view(np.float16).reshape(count, -1)
         return halves
 
-    def _selector(self, positions: NDArray[np.int64]) -> tuple[Any, NDArray[np.uint8]]:
-        """Returns what chooses these positions, and the memory that it reads."""
-        chosen = np.zeros(self._last_position + 1, dtype=np.bool_)
-        chosen[positions] = True
+    def nearest(self, query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+        """Returns the places of about the nearest vectors, up to so many."""
+        wanted = _Parameters(nprobe=self._probed)
+        _, found = self._faiss.search(query[None], min(count, len(self)), params=wanted)
+        places: NDArray[np.int64] = np.searchsorted(self._keys, found[0][found[0] >= 0])
+        return places
+
+    def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the inner product with the vector of each of these places, which rise and have one; exactly."""
+        keys = self._keys[places]
+        selector, _bits = self._selector(keys)
+        wanted = _Parameters(sel=selector, nprobe=self._lists)
+        _, values, found = self._faiss.range_search(query[None], -np.inf, params=wanted)
+        similar = np.empty(len(places), dtype=np.float32)
+        similar[np.searchsorted(keys, found)] = values
+        return similar
+
+    def _cover(self, count: int) -> None:
+        """Gives a key to each of the first `count` places that has none: keys rise with places."""
+        more = count - len(self._keys)
+        if more > 0:
+            self._keys = np.concatenate([self._keys, np.arange(self._next_key, self._next_key + more)])
+            self._next_key += more
+
+    def _selector(self, keys: NDArray[np.int64]) -> tuple[Any, NDArray[np.uint8]]:
+        """Returns what chooses these keys, and the memory that it reads, which has to be held as long."""
+        chosen = np.zeros(self._next_key, dtype=np.bool_)
+        chosen[keys] = True
         bits = np.packbits(chosen, bitorder="little")
         return faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)), bits

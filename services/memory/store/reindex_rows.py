@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, or_, select, true
+from sqlalchemy import and_, exists, insert, or_, select, true
 
 from services.memory.store.fault_rows import unusable
 from services.memory.store.locks import REINDEXING, lock_work
@@ -34,27 +34,24 @@ def queue(
     """
     lock_work(connection, REINDEXING)
     wanting = or_(_v.message_id.is_(None), _v.embedder != embedder, unusable(dimension))
-    rows = connection.execute(
-        select(_m.id, _c.user_id, _v.message_id.is_(None).label("awaited"))
+    # Each table is bounded by itself: where the database merges them, it would read the others from their beginning.
+    chosen = (
+        select(_m.id, _c.user_id, _v.message_id.is_(None))
         .join_from(messages, conversations, _c.id == _m.conversation_id)
-        .outerjoin(vectors, _v.message_id == _m.id)
-        .outerjoin(unembedded, _q.message_id == _m.id)
+        .outerjoin(vectors, and_(_v.message_id == _m.id, _v.message_id > after))
         .where(
             _m.id > after,
             _m.content != "",
             ~_m.superseded,
-            _q.message_id.is_(None),
+            ~exists().where(_q.message_id == _m.id, _q.message_id > after),
             true() if everything else wanting,
         )
         .order_by(_m.id)
         .limit(limit)
         # What somebody is deleting or superseding needs no vector; waiting for it could end in a deadlock.
         .with_for_update(read=True, of=messages, skip_locked=True)
-    ).all()
-    if not rows:
-        return None
-    connection.execute(
-        insert(unembedded), [{"message_id": row.id, "user_id": row.user_id, "awaited": row.awaited} for row in rows]
     )
-    last: int = rows[-1].id
-    return last
+    queued = connection.execute(
+        insert(unembedded).from_select(["message_id", "user_id", "awaited"], chosen).returning(_q.message_id)
+    )
+    return max(queued.scalars(), default=None)

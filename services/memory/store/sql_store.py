@@ -30,6 +30,8 @@ from services.rpc.log import where
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from sqlalchemy import Connection, Engine
 
     from services.memory.conversation import (
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.reader import Reader
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import LogPlaces, NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
 
 _log = structlog.get_logger()
 
@@ -191,8 +193,8 @@ class SqlStore(OperatorCalls):
         )
 
     @override
-    async def log_places(self, user_id: str) -> LogPlaces:
-        return await self._read(partial(vector_rows.places, user_id=user_id))
+    async def logged_messages(self, user_id: str) -> NDArray[np.int64]:
+        return await self._read(partial(vector_rows.message_ids, user_id=user_id))
 
     @override
     async def last_awaited(self, user_id: str) -> int | None:

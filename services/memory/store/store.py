@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from services.memory.conversation import (
         Conversation,
         ConversationChange,
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from services.memory.inspection import Fault, Statistics
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import LogPlaces, NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
 
 
 class Store(Protocol):
@@ -111,8 +114,8 @@ class Store(Protocol):
         so that they are found by those meanwhile.
         """
 
-    async def log_places(self, user_id: str) -> LogPlaces:
-        """Returns which places of the user's log are taken, whichever embedder's vectors are there."""
+    async def logged_messages(self, user_id: str) -> NDArray[np.int64]:
+        """Returns the ids of all messages in the user's log, whichever embedder's their vectors are."""
 
     async def last_awaited(self, user_id: str) -> int | None:
         """Returns the id of the user's newest message without any vector; None where all have one."""

@@ -10,17 +10,18 @@ import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, case, delete, exists, false, func, insert, or_, select, update
 
 from services.memory.store.hot_statement import HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
 from services.memory.terms import RECIPE
-from services.memory.vector import LogPlaces, StoredVector, UnembeddedMessage, UserLog
+from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
     from services.memory.vector import NewVector
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
 _USER_LOG = HotStatement(select(_u.last_position, _u.deletion_counter).where(_u.user_id == bindparam("wanted_user")))
-# The index by position holds what is asked for: no vector is read.
-_PLACES = HotStatement(
-    select(_v.position, _v.message_id).where(_v.user_id == bindparam("wanted_user")).order_by(_v.position)
-)
+# SQLite's index by position holds what is asked for: no vector is read.
+_MESSAGE_IDS = HotStatement(select(_v.message_id).where(_v.user_id == bindparam("wanted_user")))
 _LAST_AWAITED = HotStatement(select(func.max(_q.message_id)).where(_q.user_id == bindparam("wanted_user"), _q.awaited))
 
 
@@ -70,10 +69,9 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
     return [StoredVector(*row) for row in rows]
 
 
-def places(connection: Connection, user_id: str) -> LogPlaces:
-    """Returns which places of the user's log are taken."""
-    taken = np.array(_PLACES.rows(connection, {"wanted_user": user_id}), dtype=np.int64).reshape(-1, 2)
-    return LogPlaces(taken[:, 0], taken[:, 1])
+def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:
+    """Returns which messages the user's log is of."""
+    return np.array(_MESSAGE_IDS.rows(connection, {"wanted_user": user_id}), dtype=np.int64).reshape(-1)
 
 
 def last_awaited(connection: Connection, user_id: str) -> int | None:
@@ -132,22 +130,21 @@ def queue_other_embedders(connection: Connection, embedder: str, after: int, lim
         The last id that was queued; None where none was.
     """
     lock_work(connection, REINDEXING)
-    rows = connection.execute(
-        select(_v.message_id, _v.user_id)
+    # Each table is bounded by itself: where the database merges them, it would read the others from their beginning.
+    waiting = exists().where(_q.message_id == _v.message_id, _q.message_id > after)
+    others = (
+        select(_v.message_id, _v.user_id, false())
         .join_from(vectors, messages, _m.id == _v.message_id)
-        .where(_v.embedder != embedder, _v.message_id > after, _v.message_id.not_in(select(_q.message_id)))
+        .where(_v.embedder != embedder, _v.message_id > after, _m.id > after, ~waiting)
         .order_by(_v.message_id)
         .limit(limit)
         # What somebody is deleting needs no vector; waiting for it could end in a deadlock.
         .with_for_update(read=True, key_share=True, of=messages, skip_locked=True)
-    ).all()
-    if not rows:
-        return None
-    connection.execute(
-        insert(unembedded), [{"message_id": row.message_id, "user_id": row.user_id, "awaited": False} for row in rows]
     )
-    last: int = rows[-1].message_id
-    return last
+    queued = connection.execute(
+        insert(unembedded).from_select(["message_id", "user_id", "awaited"], others).returning(_q.message_id)
+    )
+    return max(queued.scalars(), default=None)
 
 
 def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
@@ -167,9 +164,9 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
         ids_of.setdefault(row.user_id, []).append(row.message_id)
     for user_id, ids in ids_of.items():
         first = _take_positions(connection, user_id, len(ids))
-        replaced = connection.execute(delete(vectors).where(_v.message_id.in_(ids)).returning(_v.embedder)).scalars()
-        if replaced.all():
-            # An index in memory would otherwise have the message twice, where only by its words.
+        replaced = connection.execute(delete(vectors).where(_v.message_id.in_(ids)).returning(_v.message_id, _v.terms))
+        if any(row.terms != vector_of[row.message_id].terms for row in replaced):
+            # An index in memory puts another vector in a message's place, but never other words.
             count_deletion(connection, user_id)
         connection.execute(
             insert(vectors),

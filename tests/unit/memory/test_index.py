@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,9 +18,11 @@ from services.memory.moments import Moments
 from services.memory.neighbours import Neighbours
 from services.memory.ranking import Recency
 from services.memory.terms import pack_terms, query_terms, words
-from services.memory.vector import LogPlaces, StoredVector
+from services.memory.vector import StoredVector
 
 DIMENSION = 8
+EVERYTHING = MessageFilter(start_ns=0)
+"""A filter that all pass: whatever passes one is scored exactly."""
 AUTHORS = (None, "Иван", "Ann")
 VOCABULARY = ("boat", "лодка", "red", "the", "tomato", "Ann", "Ивана", "…")
 
@@ -72,6 +75,10 @@ def rows_of(items) -> list[StoredVector]:
         sequence = sequence_of[conversation]
         rows.append(StoredVector(number * 3, number, conversation, sequence, int(role), author, time, vector, terms))
     return rows
+
+
+def ids_of(rows: list[StoredVector]) -> np.ndarray:
+    return np.array([row.message_id for row in rows], dtype=np.int64)
 
 
 def passes(row: StoredVector, query: IndexQuery) -> bool:
@@ -213,15 +220,72 @@ def test_an_index_that_something_was_taken_out_of_is_as_if_that_had_never_been_i
     never, shrunk = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
     shrunk.add(rows)
     shrunk.search(query)
-    shrunk.keep(
-        LogPlaces(
-            np.array([row.position for row in left], dtype=np.int64),
-            np.array([row.message_id for row in left], dtype=np.int64),
-        )
-    )
+    shrunk.keep(ids_of(left))
     never.add(left)
     assert shrunk.search(query) == never.search(query)
     assert (len(shrunk), shrunk.last_position, shrunk.size) == (len(never), never.last_position, never.size)
+
+
+again = st.lists(st.tuples(stored, st.integers(0, 2), st.none() | st.integers(0, 5)), min_size=1, max_size=40)
+
+
+def embedded_anew(items) -> tuple[list[StoredVector], list[list[StoredVector]], list[StoredVector]]:
+    """Returns rows, those of them that get other vectors or none, once and twice, and what the log has then."""
+    rows = rows_of([item for item, _, _ in items])
+    steps: list[list[StoredVector]] = [[], []]
+    final = {row.message_id: row for row in rows}
+    position = len(rows)
+    for step in (1, 2):
+        for row, (_, last_step, direction) in zip(rows, items, strict=True):
+            if last_step >= step:
+                position += 1
+                vector = b"" if direction is None else DIRECTIONS[(direction + step) % 6].astype("<f2").tobytes()
+                final[row.message_id] = replace(row, position=position, vector=vector)
+                steps[step - 1].append(final[row.message_id])
+    return rows, steps, sorted(final.values(), key=lambda row: row.position)
+
+
+@settings(max_examples=200, deadline=None)
+@given(again, st.integers(1, 40), queries)
+def test_an_index_of_messages_that_were_embedded_anew_is_as_if_they_had_been_so_from_the_beginning(items, cut, query):
+    rows, (once, twice), final = embedded_anew(items)
+    followed, fresh = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
+    followed.add(rows)
+    followed.search(query)
+    followed.add(once[:cut])
+    followed.search(query)
+    followed.add(once[cut:])
+    followed.add(twice)
+    fresh.add(final)
+    # Messages stand in another order, so that means are summed in another.
+    expected = {hit.message_id: (hit.dense, hit.lexical, hit.prior) for hit in fresh.search(query)}
+    found = followed.search(query)
+    assert len(found) == len(expected)
+    for hit in found:
+        if hit.message_id in expected:
+            assert (hit.dense, hit.lexical, hit.prior) == pytest.approx(expected[hit.message_id], abs=1e-3)
+    followed.keep(ids_of(final))
+    assert (followed.last_position, followed.size) == (fresh.last_position, fresh.size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(again, st.integers(1, 40), st.lists(st.booleans(), min_size=40, max_size=40))
+def test_inverted_lists_hold_the_newest_vector_of_messages_that_were_embedded_anew(items, cut, stays):
+    rows, (once, twice), final = embedded_anew(items)
+    index = UserIndex(DIMENSION, 0)
+    index.add(rows)
+    index.refit()
+    index.add(once[:cut])
+    left = [row for row, it_stays in zip(final, stays, strict=False) if it_stays]
+    index.keep(ids_of(left))
+    index.add([row for row in once[cut:] if row.message_id in ids_of(left)])
+    index.add([row for row in twice if row.message_id in ids_of(left)])
+    found = {one.message_id: one for one in index.search(IndexQuery(DIRECTIONS[1], (), 100, narrowing=EVERYTHING))}
+    assert found.keys() == {row.message_id for row in left}
+    for row in left:
+        half = np.frombuffer(row.vector or bytes(2 * DIMENSION), "<f2").astype(np.float64)
+        similar = half @ DIRECTIONS[1] / (np.linalg.norm(half) or 1)
+        assert found[row.message_id].similarity == pytest.approx(similar, abs=2e-3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -229,10 +293,7 @@ def test_an_index_that_something_was_taken_out_of_is_as_if_that_had_never_been_i
 def test_inverted_lists_find_among_what_passes_a_filter_what_the_flat_index_finds(items, cut, query):
     rows = rows_of([item for item, _ in items])
     left = [row for row, (_, stays) in zip(rows, items, strict=True) if stays]
-    kept = LogPlaces(
-        np.array([row.position for row in left], dtype=np.int64),
-        np.array([row.message_id for row in left], dtype=np.int64),
-    )
+    kept = ids_of(left)
     flat, listed = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
     flat.add(rows)
     listed.add(rows[:cut])
@@ -285,22 +346,18 @@ def test_an_index_asks_for_another_form_when_it_has_grown_enough(monkeypatch):
     index.add(rows[10:20])
     assert index.unfit
     index.refit()
-    index.add(rows[20:80])
+    index.add(rows[20:40])
     assert not index.unfit
-    index.add(rows[80:])
+    # The mean and deviation of all similarities are no more what they were.
+    index.add(rows[40:50])
+    assert index.unfit
+    index.refit()
+    assert not index.unfit
+    index.add(rows[50:])
     assert index.unfit
     index.refit()
     assert not index.unfit
     assert len(index.search(IndexQuery(DIRECTIONS[0], (), 100, narrowing=MessageFilter(end_ns=1)))) > 0
-
-
-def test_a_place_that_is_another_messages_now_is_not_taken_for_the_same():
-    index = UserIndex(DIMENSION, 0)
-    rows = rows_of([(0, "a", Role.USER, None, 0, "boat")] * 3)
-    index.add(rows)
-    index.keep(LogPlaces(np.array([1, 2, 3, 4]), np.array([rows[0].message_id, 500, rows[2].message_id, 501])))
-    found = index.search(IndexQuery(DIRECTIONS[0], (), 10))
-    assert {one.message_id for one in found} == {rows[0].message_id, rows[2].message_id}
 
 
 def test_of_equal_scores_the_newest_are_kept_whatever_the_limit():
@@ -387,7 +444,7 @@ def test_lists_are_made_when_enough_messages_have_a_vector_and_hold_no_other(mon
     assert index.unfit
     index.refit()
     # Among what was taken out, and what has come since, are messages with a vector and without.
-    index.keep(LogPlaces(np.array([row.position for row in rows[3:]]), np.array([row.message_id for row in rows[3:]])))
+    index.keep(ids_of(rows[3:]))
     late = rows_of([(i % 6 if i % 2 else None, "a", Role.USER, None, 0, f"boat{i}") for i in range(26)])[24:]
     index.add(late)
     everything = IndexQuery(DIRECTIONS[1], query_terms("boat4"), 100, narrowing=MessageFilter(start_ns=0))

@@ -17,17 +17,19 @@ EMBEDDER = FakeEmbedder(dimension=16)
 
 
 class CountingStore:
-    """Passes on to a store, and counts the vectors it gave."""
+    """Passes on to a store, and counts the vectors it gave, and how often the whole log was looked through."""
 
     def __init__(self, store):
         self.store = store
         self.loaded = 0
+        self.looked_through = 0
 
     async def user_log(self, user_id):
         return await self.store.user_log(user_id)
 
-    async def log_places(self, user_id):
-        return await self.store.log_places(user_id)
+    async def logged_messages(self, user_id):
+        self.looked_through += 1
+        return await self.store.logged_messages(user_id)
 
     async def vectors_after(self, *args):
         rows = await self.store.vectors_after(*args)
@@ -181,7 +183,7 @@ async def test_what_is_embedded_anew_gets_its_vector_in_place_and_nothing_else_i
     await desk.store.queue_other_embedders(EMBEDDER.id)
     await desk.embed_all(EMBEDDER)
     assert await similar() == [True, True, True]
-    assert cache._store.loaded == 4 + 2
+    assert (cache._store.loaded, cache._store.looked_through) == (4 + 2, 1)
 
 
 async def test_the_least_recently_searched_are_dropped_to_stay_within_the_bytes(desk, cache_of):

@@ -29,7 +29,7 @@ from services.memory.message import (
     Usage,
 )
 from services.memory.resource_name import MessageName
-from services.memory.terms import RECIPE
+from services.memory.terms import RECIPE, pack_terms
 from services.memory.vector import NewVector
 from services.rpc.errors import (
     ConversationBusy,
@@ -437,7 +437,20 @@ async def test_a_message_that_waits_for_another_embedder_is_there_by_its_words_a
     await desk.embed_all(after)
     rows = await desk.store.vectors_after("ann", after.id, 0, 10)
     assert [(row.position, len(row.vector)) for row in rows] == [(3, 128), (4, 128)]
-    assert (await desk.store.user_log("ann")).deletion_counter != counter
+    # Nothing has to be taken out of an index: a message that comes again has its words.
+    assert (await desk.store.user_log("ann")).deletion_counter == counter
+
+
+async def test_a_message_that_gets_other_words_is_taken_out_of_every_index(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    (waiting,) = await desk.store.next_unembedded(10)
+    counters = []
+    for terms in (b"broken", pack_terms("one"), pack_terms("one")):
+        await desk.store.put_vectors("fake", {waiting.message_id: NewVector(bytes(128), terms)}, 64)
+        counters.append((await desk.store.user_log("ann")).deletion_counter)
+        await desk.store.queue_unfit("fake", 64, everything=True)
+    assert counters[0] != counters[1] == counters[2]
 
 
 async def test_words_that_were_made_in_another_way_are_not_searched(desk):
