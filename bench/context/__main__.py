@@ -31,6 +31,8 @@ PARTS = ("evidence", "cache")
 _BENCH = machine.CHECKOUT / "bench"
 _DRAWING_SECONDS = 120.0
 _QUICK_TURNS = 5
+_USUAL = ("report", "embedded")
+"""What a result's name does not tell."""
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -42,6 +44,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--half", choices=HALVES, default="report", help="conversations that are asked about")
     parser.add_argument("--embedder", default="embedded", help="as CHATBOT_EMBEDDER")
     parser.add_argument("--model", default="embedded", help="as CHATBOT_MODEL: its tokens are what is counted")
+    parser.add_argument("--min-similarity", type=float, help="as CHATBOT_RECALL_MIN_SIMILARITY, for `evidence`")
     parser.add_argument("--quick", action="store_true", help="a smoke run: sizes are tiny and numbers mean nothing")
     parser.add_argument("--out", type=Path, default=_BENCH / "results", help="folder for results")
     return parser.parse_args(words)
@@ -66,10 +69,11 @@ def main(words: list[str]) -> int:
             machine=machine.this_machine(),
             versions=machine.versions("torch", "faiss-cpu", "numpy"),
             load_average=load,
-            workload={"model": options.model, "embedder": options.embedder, **workload},
+            workload={"model": _name(options.model), "embedder": _name(options.embedder), **workload},
             series=collect(seen),
         )
-        suffix = "" if options.half == "report" else f"-{options.half}"
+        unusual = [options.half, _name(options.embedder), _name(options.model)]
+        suffix = "".join(f"-{chosen}" for chosen in unusual if chosen not in _USUAL)
         file = options.out / f"{began:%Y-%m-%d}-context-{part}{suffix}"
         result.write(file.with_name(f"{file.name}.json"))
         text = evidence_markdown(result) if part == "evidence" else cache_markdown(result)
@@ -82,10 +86,11 @@ def main(words: list[str]) -> int:
 async def _evidence(
     folder: Path, talks: Sequence[Dialogue], options: argparse.Namespace
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
-    async with opened(folder, model=options.model, embedder=options.embedder) as house:
+    settings = {} if options.min_similarity is None else {"recall_min_similarity": options.min_similarity}
+    async with opened(folder, model=options.model, embedder=options.embedder, **settings) as house:
         seen = await evidence.measure(house, talks, _tell)
     turns = sum(len(talk.turns) for talk in talks)
-    return {"half": options.half, "conversations": len(talks), "messages": turns}, seen
+    return {"half": options.half, **settings, "conversations": len(talks), "messages": turns}, seen
 
 
 async def _cache(
@@ -114,6 +119,12 @@ async def _cache(
         "earlier messages": len(other),
     }
     return workload, seen
+
+
+def _name(chosen: str) -> str:
+    """Returns a model's name without the folder that it is in here."""
+    path = Path(chosen).expanduser()
+    return path.stem if path.exists() else chosen.replace("/", "-")
 
 
 def _draw(result: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ _PAGE_SIZE = 1000
 _LONGEST_QUERY = 4000
 """Characters of a message that are searched with; embedders read less than that."""
 
-_CANDIDATES_PER_RECALL = 2.5
+_CANDIDATES_PER_RECALL = 4
 """How many hits are asked for, for each one that may be recalled: some gain by their neighbours, some are too long."""
 
 
@@ -240,7 +239,7 @@ class PromptBuilder:
         request = memory_pb.SearchMessagesRequest(
             user_id=user_id,
             query=text[:_LONGEST_QUERY],
-            limit=math.ceil(limits.limit * _CANDIDATES_PER_RECALL),
+            limit=limits.limit * _CANDIDATES_PER_RECALL,
             filter=memory_pb.MessageFilter(roles=[ROLE_USER, ROLE_ASSISTANT]),
             exclude=[in_window] if in_window.conversation else (),
         )
@@ -254,7 +253,8 @@ class PromptBuilder:
         if not hits:
             return [], {}
         lines = [recall.line(hit.message, text) for hit in hits]
-        headings = list(dict.fromkeys([recall.HEADING, *(recall.day_heading(hit.message) for hit in hits)]))
+        dated = (heading for hit in hits for heading in recall.day_headings(hit.message))
+        headings = list(dict.fromkeys([recall.HEADING, *dated]))
         counts = await self._peers.inference.count_texts([f"{each}\n" for each in [*lines, *headings]], time_left)
         candidates = [recall.Recalled(*row) for row in zip(hits, lines, counts[: len(lines)], strict=True)]
         return candidates, dict(zip(headings, counts[len(lines) :], strict=True))
