@@ -17,7 +17,7 @@ from bench import machine, venv
 from bench.context import cache, evidence
 from bench.context.house import opened
 from bench.context.table import cache_markdown, evidence_markdown
-from bench.memory.dialogues import HALVES, dialogues
+from bench.memory.dialogues import HALVES, LANGUAGES, dialogues
 from bench.result import Observation, Result, collect
 from services.rpc.log import configure_logging
 
@@ -31,7 +31,7 @@ PARTS = ("evidence", "cache")
 _BENCH = machine.CHECKOUT / "bench"
 _DRAWING_SECONDS = 120.0
 _QUICK_TURNS = 5
-_USUAL = ("report", "embedded")
+_USUAL = ("report", None, "embedded")
 """What a result's name does not tell."""
 
 
@@ -42,6 +42,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     names = [case.name for case in cache.CASES]
     parser.add_argument("--case", action="append", choices=names, help="a conversation of `cache` (default: all)")
     parser.add_argument("--half", choices=HALVES, default="report", help="conversations that are asked about")
+    parser.add_argument("--language", choices=LANGUAGES, help="only conversations in it, for `evidence` (default: all)")
     parser.add_argument("--embedder", default="embedded", help="as CHATBOT_EMBEDDER")
     parser.add_argument("--model", default="embedded", help="as CHATBOT_MODEL: its tokens are what is counted")
     parser.add_argument("--min-similarity", type=float, help="as CHATBOT_RECALL_MIN_SIMILARITY, for `evidence`")
@@ -72,7 +73,7 @@ def main(words: list[str]) -> int:
             workload={"model": _name(options.model), "embedder": _name(options.embedder), **workload},
             series=collect(seen),
         )
-        unusual = [options.half, _name(options.embedder), _name(options.model)]
+        unusual = [options.half, options.language, _name(options.embedder), _name(options.model)]
         suffix = "".join(f"-{chosen}" for chosen in unusual if chosen not in _USUAL)
         file = options.out / f"{began:%Y-%m-%d}-context-{part}{suffix}"
         result.write(file.with_name(f"{file.name}.json"))
@@ -87,6 +88,8 @@ async def _evidence(
     folder: Path, talks: Sequence[Dialogue], options: argparse.Namespace
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
     settings = {} if options.min_similarity is None else {"recall_min_similarity": options.min_similarity}
+    if options.language:
+        talks = [talk for talk in talks if talk.language == options.language]
     async with opened(folder, model=options.model, embedder=options.embedder, **settings) as house:
         seen = await evidence.measure(house, talks, _tell)
     turns = sum(len(talk.turns) for talk in talks)
