@@ -50,7 +50,8 @@ class GatewaySettings(CommonSettings):
     )
     recall_min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
         0.35,
-        description="Cosine similarity to what is said that one of the best hits must have for any to be recalled.",
+        description="Cosine similarity to what is said that one of the best hits must have for any to be recalled. The "
+        "others are recalled where they have a word of it, or are at most a fifth farther away.",
     )
     recall_min_word_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,
