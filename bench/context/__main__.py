@@ -45,7 +45,6 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--language", choices=LANGUAGES, help="only conversations in it, for `evidence` (default: all)")
     parser.add_argument("--embedder", default="embedded", help="as CHATBOT_EMBEDDER")
     parser.add_argument("--model", default="embedded", help="as CHATBOT_MODEL: its tokens are what is counted")
-    parser.add_argument("--min-similarity", type=float, help="as CHATBOT_RECALL_MIN_SIMILARITY, for `evidence`")
     parser.add_argument("--quick", action="store_true", help="a smoke run: sizes are tiny and numbers mean nothing")
     parser.add_argument("--out", type=Path, default=_BENCH / "results", help="folder for results")
     return parser.parse_args(words)
@@ -87,13 +86,12 @@ def main(words: list[str]) -> int:
 async def _evidence(
     folder: Path, talks: Sequence[Dialogue], options: argparse.Namespace
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
-    settings = {} if options.min_similarity is None else {"recall_min_similarity": options.min_similarity}
     if options.language:
         talks = [talk for talk in talks if talk.language == options.language]
-    async with opened(folder, model=options.model, embedder=options.embedder, **settings) as house:
+    async with opened(folder, model=options.model, embedder=options.embedder) as house:
         seen = await evidence.measure(house, talks, _tell)
     turns = sum(len(talk.turns) for talk in talks)
-    return {"half": options.half, **settings, "conversations": len(talks), "messages": turns}, seen
+    return {"half": options.half, "conversations": len(talks), "messages": turns}, seen
 
 
 async def _cache(

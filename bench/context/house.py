@@ -45,7 +45,6 @@ async def opened(
     embedder: str,
     context_tokens: int | None = None,
     summaries: str = "off",
-    recall_min_similarity: float | None = None,
 ) -> AsyncIterator[House]:
     """Starts all three services on a folder, and stops them at the end.
 
@@ -55,7 +54,6 @@ async def opened(
         embedder: As `CHATBOT_EMBEDDER`.
         context_tokens: As `CHATBOT_CONTEXT_TOKENS`.
         summaries: As `CHATBOT_SUMMARIES`.
-        recall_min_similarity: As `CHATBOT_RECALL_MIN_SIMILARITY`; None: its default.
     """
     async with contextlib.AsyncExitStack() as running:
 
@@ -84,7 +82,6 @@ async def opened(
                 "inference_address": inference,
                 "memory_timeout_seconds": _SEARCH_WAIT_SECONDS,
                 "summaries": summaries,
-                **({} if recall_min_similarity is None else {"recall_min_similarity": recall_min_similarity}),
             }
         )
         gateway = await run(GatewayService(settings), settings)

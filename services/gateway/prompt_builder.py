@@ -33,7 +33,8 @@ class RecallLimits:
 
     limit: int
     max_tokens: int
-    min_similarity: float
+    min_similarity: float | None
+    """None: what the memory service says of its embedder."""
     min_word_share: float
 
     @classmethod
@@ -124,7 +125,7 @@ class PromptBuilder:
             # All of the window is said anew: what stood before it takes its place.
             start = summarised + 1
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
-        window, hits = await asyncio.gather(
+        window, found = await asyncio.gather(
             self._window(user_id, conversation, start, before_sequence, time_left),
             self._search(user_id, text, limits, in_window=in_window, time_left=time_left),
         )
@@ -161,8 +162,9 @@ class PromptBuilder:
         if cut:
             # What has just left the window may be what is needed now.
             in_window.start_sequence = window[0].sequence if window else next_sequence
-            hits = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
-        close = recall.worth_recalling(hits, text, limits.min_similarity, limits.min_word_share)
+            found = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
+        min_similarity = found.close_similarity if limits.min_similarity is None else limits.min_similarity
+        close = recall.worth_recalling(found.hits, text, min_similarity, limits.min_word_share)
         candidates, heading_tokens = await self._counted(close, text, time_left)
         recalled = recall.within_budget(candidates, heading_tokens, limits.limit, recall_tokens) if candidates else []
         recalled_tokens = recall.tokens_of(recalled, heading_tokens)
@@ -232,10 +234,10 @@ class PromptBuilder:
         *,
         in_window: memory_pb.MessageRange,
         time_left: float | None,
-    ) -> Sequence[memory_pb.SearchHit]:
-        """Returns the user's messages that fit the text best, but for those in the window."""
+    ) -> memory_pb.SearchMessagesResponse:
+        """Finds the user's messages that fit the text best, but for those in the window."""
         if limits.limit == 0:
-            return ()
+            return memory_pb.SearchMessagesResponse()
         request = memory_pb.SearchMessagesRequest(
             user_id=user_id,
             query=text[:_LONGEST_QUERY],
@@ -243,8 +245,7 @@ class PromptBuilder:
             filter=memory_pb.MessageFilter(roles=[ROLE_USER, ROLE_ASSISTANT]),
             exclude=[in_window] if in_window.conversation else (),
         )
-        found = await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
-        return found.hits
+        return await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
 
     async def _counted(
         self, hits: Sequence[memory_pb.SearchHit], text: str, time_left: float | None
