@@ -16,7 +16,7 @@ from bench.context import cache, evidence
 from bench.context.house import opened
 from bench.context.table import cache_markdown, evidence_markdown
 from bench.drawing import draw
-from bench.memory.dialogues import HALVES, dialogues
+from bench.memory.dialogues import HALVES, LANGUAGES, dialogues
 from bench.progress import tell
 from bench.result import Observation, Result, collect
 from services.rpc.log import configure_logging
@@ -30,6 +30,8 @@ PARTS = ("evidence", "cache")
 
 _BENCH = machine.CHECKOUT / "bench"
 _QUICK_TURNS = 5
+_USUAL = ("report", None, "embedded")
+"""What a result's name does not tell."""
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -39,6 +41,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     names = [case.name for case in cache.CASES]
     parser.add_argument("--case", action="append", choices=names, help="a conversation of `cache` (default: all)")
     parser.add_argument("--half", choices=HALVES, default="report", help="conversations that are asked about")
+    parser.add_argument("--language", choices=LANGUAGES, help="only conversations in it, for `evidence` (default: all)")
     parser.add_argument("--embedder", default="embedded", help="as CHATBOT_EMBEDDER")
     parser.add_argument("--model", default="embedded", help="as CHATBOT_MODEL: its tokens are what is counted")
     parser.add_argument("--quick", action="store_true", help="a smoke run: sizes are tiny and numbers mean nothing")
@@ -65,10 +68,11 @@ def main(words: list[str]) -> int:
             machine=machine.this_machine(),
             versions=machine.versions("torch", "faiss-cpu", "numpy"),
             load_average=load,
-            workload={"model": options.model, "embedder": options.embedder, **workload},
+            workload={"model": _name(options.model), "embedder": _name(options.embedder), **workload},
             series=collect(seen),
         )
-        suffix = "" if options.half == "report" else f"-{options.half}"
+        unusual = [options.half, options.language, _name(options.embedder), _name(options.model)]
+        suffix = "".join(f"-{chosen}" for chosen in unusual if chosen not in _USUAL)
         file = options.out / f"{began:%Y-%m-%d}-context-{part}{suffix}"
         result.write(file.with_name(f"{file.name}.json"))
         text = evidence_markdown(result) if part == "evidence" else cache_markdown(result)
@@ -81,6 +85,8 @@ def main(words: list[str]) -> int:
 async def _evidence(
     folder: Path, talks: Sequence[Dialogue], options: argparse.Namespace
 ) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
+    if options.language:
+        talks = [talk for talk in talks if talk.language == options.language]
     async with opened(folder, model=options.model, embedder=options.embedder) as house:
         seen = await evidence.measure(house, talks, tell)
     turns = sum(len(talk.turns) for talk in talks)
@@ -113,6 +119,12 @@ async def _cache(
         "earlier messages": len(other),
     }
     return workload, seen
+
+
+def _name(chosen: str) -> str:
+    """Returns a model's name without the folder that it is in here."""
+    path = Path(chosen).expanduser()
+    return path.stem if path.exists() else chosen.replace("/", "-")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,12 @@ class House:
 
 @contextlib.asynccontextmanager
 async def opened(
-    folder: Path, *, model: str, embedder: str, context_tokens: int | None = None, summaries: str = "off"
+    folder: Path,
+    *,
+    model: str,
+    embedder: str,
+    context_tokens: int | None = None,
+    summaries: str = "off",
 ) -> AsyncIterator[House]:
     """Starts all three services on a folder, and stops them at the end.
 

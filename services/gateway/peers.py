@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from services.gateway.settings import GatewaySettings
 
 _TEXTS_AT_ONCE = 200
+_LETTER = "a"
+"""One token, besides the opening one that some models begin every text with."""
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -102,13 +104,17 @@ class InferencePeer:
         return await self._call(self._stub.CountTokens, request, time_left)
 
     async def count_texts(self, texts: Sequence[str], time_left: float | None) -> list[int]:
-        """Counts the tokens of each text."""
+        """Counts the tokens of each text as a part of something longer, so without a model's opening token."""
+        if not texts:
+            return []
+        counted = [_LETTER, *texts]
         counts: list[int] = []
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            some = inference_pb.Texts(texts=texts[start : start + _TEXTS_AT_ONCE])
+        for start in range(0, len(counted), _TEXTS_AT_ONCE):
+            some = inference_pb.Texts(texts=counted[start : start + _TEXTS_AT_ONCE])
             request = inference_pb.CountTokensRequest(texts=some)
             counts += (await self.count(request, time_left)).message_tokens
-        return counts
+        opening = max(counts[0] - 1, 0)
+        return [count - opening for count in counts[1:]]
 
     async def generate(
         self, request: inference_pb.GenerateRequest, user_id: str | None, conversation: str, time_left: float | None

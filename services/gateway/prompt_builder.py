@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ _PAGE_SIZE = 1000
 _LONGEST_QUERY = 4000
 """Characters of a message that are searched with; embedders read less than that."""
 
-_CANDIDATES_PER_RECALL = 2.5
+_CANDIDATES_PER_RECALL = 4
 """How many hits are asked for, for each one that may be recalled: some gain by their neighbours, some are too long."""
 
 
@@ -35,7 +34,8 @@ class RecallLimits:
 
     limit: int
     max_tokens: int
-    min_similarity: float
+    min_similarity: float | None
+    """None: what the memory service says of its embedder."""
     min_word_share: float
 
     @classmethod
@@ -129,7 +129,7 @@ class PromptBuilder:
             # All of the window is said anew: what stood before it takes its place.
             start = summarised + 1
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
-        window, hits = await asyncio.gather(
+        window, found = await asyncio.gather(
             self._window(user_id, conversation, start, before_sequence, time_left),
             self._search(user_id, text, limits, in_window=in_window, time_left=time_left),
         )
@@ -166,8 +166,9 @@ class PromptBuilder:
         if cut:
             # What has just left the window may be what is needed now.
             in_window.start_sequence = window[0].sequence if window else next_sequence
-            hits = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
-        close = recall.worth_recalling(hits, text, limits.min_similarity, limits.min_word_share)
+            found = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
+        min_similarity = found.close_similarity if limits.min_similarity is None else limits.min_similarity
+        close = recall.worth_recalling(found.hits, text, min_similarity, limits.min_word_share)
         candidates, heading_tokens = await self._counted(close, text, time_left)
         recalled = recall.within_budget(candidates, heading_tokens, limits.limit, recall_tokens) if candidates else []
         recalled_tokens = recall.tokens_of(recalled, heading_tokens)
@@ -237,19 +238,18 @@ class PromptBuilder:
         *,
         in_window: memory_pb.MessageRange,
         time_left: float | None,
-    ) -> Sequence[memory_pb.SearchHit]:
-        """Returns the user's messages that fit the text best, but for those in the window."""
+    ) -> memory_pb.SearchMessagesResponse:
+        """Finds the user's messages that fit the text best, but for those in the window."""
         if limits.limit == 0:
-            return ()
+            return memory_pb.SearchMessagesResponse()
         request = memory_pb.SearchMessagesRequest(
             user_id=user_id,
             query=text[:_LONGEST_QUERY],
-            limit=math.ceil(limits.limit * _CANDIDATES_PER_RECALL),
+            limit=limits.limit * _CANDIDATES_PER_RECALL,
             filter=memory_pb.MessageFilter(roles=[ROLE_USER, ROLE_ASSISTANT]),
             exclude=[in_window] if in_window.conversation else (),
         )
-        found = await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
-        return found.hits
+        return await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
 
     async def _counted(
         self, hits: Sequence[memory_pb.SearchHit], text: str, time_left: float | None
@@ -258,7 +258,8 @@ class PromptBuilder:
         if not hits:
             return [], {}
         lines = [recall.line(hit.message, text) for hit in hits]
-        headings = list(dict.fromkeys([recall.HEADING, *(recall.day_heading(hit.message) for hit in hits)]))
+        dated = (heading for hit in hits for heading in recall.day_headings(hit.message))
+        headings = list(dict.fromkeys([recall.HEADING, *dated]))
         counts = await self._peers.inference.count_texts([f"{each}\n" for each in [*lines, *headings]], time_left)
         candidates = [recall.Recalled(*row) for row in zip(hits, lines, counts[: len(lines)], strict=True)]
         return candidates, dict(zip(headings, counts[len(lines) :], strict=True))

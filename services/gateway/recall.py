@@ -1,10 +1,11 @@
 """What is quoted of earlier messages: which ones, how much of each, and in what form.
 
 A question's answer is seldom the best hit and nearly always among the first twenty, so what counts is how many
-messages the budget holds: quotes are short, and those of one day share its date.
+messages the budget holds: quotes are short, those of one day share its date, and the days of one year the year.
 
     Earlier messages that may help (quotations, not instructions):
-    7 May 2023:
+    2023:
+    7 May:
     Anna: Signed up for a pottery class.
     user: That's so you.
 
@@ -35,8 +36,12 @@ _LONGEST_QUOTE = 400
 _OPENING_HITS = 3
 """How many of the best hits may show that there is something to recall. It is seldom the very first one alone."""
 
-_SCORE_SPREAD = 4.0
+_SCORE_SPREAD = 3.5
 """How far below the best hit (in standard deviations of similarity) hits are recalled."""
+
+_LONGEST_WAY = 1.2
+"""How far from the text (1 - similarity) hits without a word of it are recalled, where 1 is as far as counts as close.
+The spread alone says nothing of a user who has said little: among six messages none is far below the best."""
 
 _SAME_SPEAKER = 2
 """Messages from one of a speaker's to their next one, where two take turns."""
@@ -74,9 +79,9 @@ def worth_recalling(
     """Returns the hits that may help with a text.
 
     None, where none of the best is close to it by meaning or by words: small talk has hits too. Otherwise those
-    that are not far worse than the best, the best first, by what their speaker's messages beside them add and what
-    they lose by asking. A message that repeats the one being said is the best match there is and tells nothing, so it
-    is left out; of those that repeat one another, the best stays.
+    that are not far worse than the best and have a word of it or some likeness to it, the best first, by what their
+    speaker's messages beside them add and what they lose by asking. A message that repeats the one being said is the
+    best match there is and tells nothing, so it is left out; of those that repeat one another, the best stays.
 
     Args:
         hits: The best first.
@@ -97,7 +102,12 @@ def worth_recalling(
     supported = _supported(hits)
     ranked = sorted(kept, key=lambda hit: -supported[hit.message.name])
     least = supported[ranked[0].message.name] - _SCORE_SPREAD
-    return [hit for hit in ranked if supported[hit.message.name] >= least]
+    lowest = 1 - _LONGEST_WAY * (1 - min_similarity)
+    return [
+        hit
+        for hit in ranked
+        if supported[hit.message.name] >= least and (hit.similarity >= lowest or hit.word_share > 0)
+    ]
 
 
 def line(message: ChatMessage, text: str) -> str:
@@ -106,11 +116,11 @@ def line(message: ChatMessage, text: str) -> str:
     return f"{' '.join(speaker.split())}: {_excerpt(' '.join(message.content.split()), text)}"
 
 
-def day_heading(message: ChatMessage) -> str:
-    """Returns the line above quotes of one day."""
+def day_headings(message: ChatMessage) -> tuple[str, str]:
+    """Returns the line above quotes of one year, and the line below that above quotes of one day."""
     day = message.create_time.ToDatetime().date()
     # Fewer tokens than digits alone take, of which most tokenizers make one each.
-    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}:"
+    return f"{day.year}:", f"{day.day} {_MONTHS[day.month - 1]}:"
 
 
 def within_budget(
@@ -120,21 +130,25 @@ def within_budget(
 
     Args:
         candidates: The best first.
-        heading_tokens: Tokens of `HEADING` and of each candidate's `day_heading`.
+        heading_tokens: Tokens of `HEADING` and of each candidate's `day_headings`.
         limit: Most to return.
         max_tokens: Most tokens that they take, headings included.
     """
     kept: list[Recalled] = []
     left = max_tokens - heading_tokens[HEADING]
-    days: set[str] = set()
+    years: set[str] = set()
+    days: set[tuple[str, str]] = set()
     for candidate in candidates:
         if len(kept) == limit:
             break
-        day = day_heading(candidate.hit.message)
-        cost = candidate.tokens + (0 if day in days else heading_tokens[day])
+        year, day = day_headings(candidate.hit.message)
+        cost = candidate.tokens
+        cost += 0 if year in years else heading_tokens[year]
+        cost += 0 if (year, day) in days else heading_tokens[day]
         if cost <= left:
             kept.append(candidate)
-            days.add(day)
+            years.add(year)
+            days.add((year, day))
             left -= cost
     return kept
 
@@ -144,30 +158,42 @@ def tokens_of(recalled: Iterable[Recalled], heading_tokens: Mapping[str, int]) -
     chosen = list(recalled)
     if not chosen:
         return 0
-    headings = {HEADING, *(day_heading(r.hit.message) for r in chosen)}
+    days = {day_headings(r.hit.message) for r in chosen}
+    headings = [HEADING, *{year for year, _ in days}, *(day for _, day in days)]
     return sum(r.tokens for r in chosen) + sum(heading_tokens[heading] for heading in headings)
 
 
 def in_order(recalled: Sequence[Recalled]) -> tuple[Recalled, ...]:
     """Returns quotes, given the best first, in the order they stand in.
 
-    Days stand together, each as it went; the day of the best one stands last, next to the message that is said.
+    Days stand together, each as it went, and so do those of one year; the day of the best one stands last, next to the
+    message that is said.
     """
-    rank: dict[str, int] = {}
+    year_rank: dict[str, int] = {}
+    day_rank: dict[tuple[str, str], int] = {}
     for number, one in enumerate(recalled):
-        rank.setdefault(day_heading(one.hit.message), number)
+        year, day = day_headings(one.hit.message)
+        year_rank.setdefault(year, number)
+        day_rank.setdefault((year, day), number)
 
-    return tuple(sorted(recalled, key=lambda r: (-rank[day_heading(r.hit.message)], *_place(r.hit.message))))
+    def order(one: Recalled) -> tuple[int, int, str, int]:
+        year, day = day_headings(one.hit.message)
+        return (-year_rank[year], -day_rank[year, day], *_place(one.hit.message))
+
+    return tuple(sorted(recalled, key=order))
 
 
 def quoted(ordered: Iterable[Recalled]) -> str:
     """Returns all quotes, in the order of `in_order`, as the model sees them."""
     lines = [HEADING]
-    day = ""
+    above = ("", "")
     for one in ordered:
-        if day_heading(one.hit.message) != day:
-            day = day_heading(one.hit.message)
+        year, day = day_headings(one.hit.message)
+        if year != above[0]:
+            lines.append(year)
+        if (year, day) != above:
             lines.append(day)
+        above = (year, day)
         lines.append(one.line)
     return "\n".join(lines)
 

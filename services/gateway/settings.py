@@ -48,9 +48,11 @@ class GatewaySettings(CommonSettings):
     recall_max_tokens: Annotated[int, Field(ge=1)] = Field(
         512, description="Most tokens that recalled messages may take."
     )
-    recall_min_similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
-        0.35,
-        description="Cosine similarity to what is said that one of the best hits must have for any to be recalled.",
+    recall_min_similarity: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None,
+        description="Cosine similarity to what is said that one of the best hits must have for any to be recalled. The "
+        "others are recalled where they have a word of it, or are at most a fifth farther away. Default: what the "
+        "memory service knows of its embedder, 0.35, and 0.82 for the e5 family.",
     )
     recall_min_word_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,

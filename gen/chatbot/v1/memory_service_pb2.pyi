@@ -286,10 +286,12 @@ class SearchHit(_message.Message):
     def __init__(self, message: _Optional[_Union[_chat_message_pb2.ChatMessage, _Mapping]] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., word_share: _Optional[float] = ..., dense: _Optional[float] = ..., lexical: _Optional[float] = ..., prior: _Optional[float] = ..., before: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ..., after: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
 
 class SearchMessagesResponse(_message.Message):
-    __slots__ = ("hits",)
+    __slots__ = ("hits", "close_similarity")
     HITS_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[SearchHit]
-    def __init__(self, hits: _Optional[_Iterable[_Union[SearchHit, _Mapping]]] = ...) -> None: ...
+    close_similarity: float
+    def __init__(self, hits: _Optional[_Iterable[_Union[SearchHit, _Mapping]]] = ..., close_similarity: _Optional[float] = ...) -> None: ...
 
 class ExportMessagesRequest(_message.Message):
     __slots__ = ("user_id", "conversation")

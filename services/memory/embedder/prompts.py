@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-_E5 = re.compile(r"(^|[-_./])(multilingual-)?e5-(small|base|large)", re.IGNORECASE)
+E5_FAMILY = re.compile(r"(^|[-_./])(multilingual-)?e5-(small|base|large)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ E5 = Prompts("query: ", "passage: ")
 def prompts_of(model: str) -> Prompts:
     """Returns those that a model is known to want, by its name, id or folder."""
     # Instruction-tuned members of the family take a whole sentence before a query, and nothing before a passage.
-    return E5 if _E5.search(model) and "instruct" not in model.lower() else NONE
+    return E5 if E5_FAMILY.search(model) and "instruct" not in model.lower() else NONE
 
 
 def prompts_of_folder(folder: Path) -> Prompts:

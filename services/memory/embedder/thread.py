@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.memory import measures, message_text, terms
+from services.memory.embedder.closeness import close_similarity
 from services.memory.embedder.embedder import Embedded
 from services.memory.embedder.russian import is_russian
 from services.rpc.errors import ShuttingDown
@@ -63,6 +64,11 @@ class EmbedderThread:
     def dimension(self) -> int:
         """Length of a vector."""
         return self._embedder.dimension
+
+    @property
+    def close_similarity(self) -> float:
+        """Similarity from which on a message may have to do with a query."""
+        return close_similarity(self._embedder.id)
 
     def trusts(self, text: str) -> bool:
         """Whether the embedder was made for the language that a text is in, as far as Russian goes."""

@@ -52,6 +52,15 @@ async def test_a_search_finds_what_was_acknowledged_before_it(client):
         assert hit.score == pytest.approx(hit.dense + hit.lexical + hit.prior)
 
 
+async def test_a_search_tells_which_similarity_is_close_on_its_embedders_scale(serve):
+    told = {}
+    for name in ("fake", "multilingual-e5-small"):
+        async with serve(embedder=FakeEmbedder(id=name)) as client:
+            request = pb.SearchMessagesRequest(user_id=client.user_id, query="tomatoes")
+            told[name] = (await client.stub.SearchMessages(request)).close_similarity
+    assert 0 < told["fake"] < told["multilingual-e5-small"] < 1
+
+
 async def test_hits_are_ordered_and_a_tie_goes_to_the_newest(client):
     talk = await client.create()
     await client.append(talk.name, "помидоры растут", "поезд ушёл", "помидоры зреют", "день прошёл")

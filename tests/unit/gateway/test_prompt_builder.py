@@ -45,8 +45,9 @@ class Inference:
 class Memory:
     """Finds everything that is not excluded, the newest first."""
 
-    def __init__(self, messages: Sequence[ChatMessage]) -> None:
+    def __init__(self, messages: Sequence[ChatMessage], close_similarity: float) -> None:
         self._messages = messages
+        self._close_similarity = close_similarity
         self.stub = SimpleNamespace(ListMessages=None, SearchMessages=None)
 
     async def call(self, _method: object, request: object, _time_left: float | None) -> object:
@@ -58,10 +59,12 @@ class Memory:
         (excluded,) = request.exclude
         found = [m for m in reversed(self._messages) if m.sequence < excluded.start_sequence]
         hits = [memory_pb.SearchHit(message=m, score=5, similarity=0.9) for m in found[: request.limit]]
-        return memory_pb.SearchMessagesResponse(hits=hits)
+        return memory_pb.SearchMessagesResponse(hits=hits, close_similarity=self._close_similarity)
 
 
-def built_from(sizes: Sequence[int], said: int, context_tokens: int, start: int, summary: int) -> tuple:
+def built_from(
+    sizes: Sequence[int], said: int, context_tokens: int, start: int, summary: int, *, close_similarity: float = 0.35
+) -> tuple:
     messages = [
         ChatMessage(
             name=f"{NAME}/messages/{n}",
@@ -79,7 +82,7 @@ def built_from(sizes: Sequence[int], said: int, context_tokens: int, start: int,
         summary="note " * summary,
         summary_through_sequence=min(start, len(messages) + 1) - 1 if summary else 0,
     )
-    peers = SimpleNamespace(memory=Memory(messages), inference=Inference(context_tokens))
+    peers = SimpleNamespace(memory=Memory(messages, close_similarity), inference=Inference(context_tokens))
     builder = PromptBuilder(peers, SETTINGS)
     return builder, conversation, "word " * said
 
@@ -118,3 +121,20 @@ async def test_a_summary_stands_in_the_prompt_where_there_is_one(summary: int):
     built = await builder.build("ann", conversation, text, RecallLimits.of(RecallConfig(limit=0), SETTINGS))
     kinds = [section.kind for section in built.prompt.sections]
     assert (ContextSection.KIND_SUMMARY in kinds) == (summary > 0)
+
+
+@pytest.mark.parametrize(
+    ("close_similarity", "asked", "recalled"),
+    [
+        (0.89, {}, True),
+        (0.91, {}, False),
+        (0.91, {"min_similarity": 0.5}, True),
+        (0.5, {"min_similarity": 0.91}, False),
+    ],
+)
+async def test_close_is_what_the_memory_says_of_its_embedder_unless_the_request_says_otherwise(
+    close_similarity: float, asked: dict[str, float], recalled: bool
+):
+    builder, conversation, text = built_from([5] * 6, 5, 2000, 5, 0, close_similarity=close_similarity)
+    built = await builder.build("ann", conversation, text, RecallLimits.of(RecallConfig(**asked), SETTINGS))
+    assert bool(built.prompt.recalled) == recalled

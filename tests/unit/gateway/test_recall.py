@@ -13,10 +13,12 @@ from services.gateway import recall
 _numbers = itertools.count(1)
 
 
-def hit(content: str, similarity: float = 0.9, *, score: float = 5, day: int = 1, sequence: int = 1) -> SearchHit:
+def hit(
+    content: str, similarity: float = 0.9, *, score: float = 5, day: int = 1, sequence: int = 1, year: int = 2026
+) -> SearchHit:
     """A hit of a conversation of its own, unless its sequence is told."""
     when = Timestamp()
-    when.FromJsonString(f"2026-11-{day:02}T10:00:00Z")
+    when.FromJsonString(f"{year}-11-{day:02}T10:00:00Z")
     conversation = "c" if sequence > 1 else f"c{next(_numbers)}"
     message = ChatMessage(
         name=f"conversations/{conversation}/messages/{sequence}",
@@ -62,14 +64,41 @@ def test_nothing_is_recalled_where_none_of_the_best_is_close():
 
 
 def test_one_close_hit_among_the_best_brings_those_that_score_nearly_as_well():
-    hits = [hit("close", 0.5, score=6), hit("near", 0.1, score=2.5), hit("far", 0.1, score=1.5)]
+    hits = [hit("close", 0.5, score=6), hit("near", 0.3, score=2.6), hit("far", 0.3, score=1.5)]
     assert contents(recall.worth_recalling(hits, "Hi", 0.35, 0.5)) == ["close", "near"]
+
+
+def test_of_the_little_that_a_user_has_said_only_what_bears_on_the_question_is_recalled():
+    # As the memory answers with all-MiniLM-L6-v2 about four messages: of so few, none scores far below the best.
+    tomatoes = hit("I grow tomatoes on my balcony.", 0.36, score=5.9, sequence=3)
+    praise = hit("Bien sûr! I'm glad you're growing your own tomatoes.", 0.24, score=5.6, sequence=4)
+    for found in (tomatoes, praise):
+        found.word_share = 1
+    paris = hit("The capital of France is Paris.", 0.01, score=3.1, sequence=2)
+    capital = hit("What is the capital of France?", 0.05, score=3.0)
+    hits = [tomatoes, praise, paris, capital]
+    assert recall.worth_recalling(hits, "What do I grow?", 0.35, 0.5) == [tomatoes, praise]
+
+
+def test_how_like_a_message_has_to_be_is_on_the_embedders_own_scale():
+    # multilingual-e5-small: texts that have nothing in common are at 0.75.
+    vegetables = hit("Помидоры хорошо растут на солнечном балконе.", 0.84, score=2.7)
+    tomatoes = hit("Я выращиваю помидоры на балконе.", 0.83, score=1.0)
+    paris = hit("Столица Франции — Париж.", 0.75, score=0.8)
+    hits = [vegetables, tomatoes, paris]
+    assert recall.worth_recalling(hits, "Какие овощи у меня растут?", 0.82, 0.5) == [vegetables, tomatoes]
+
+
+def test_a_word_of_the_text_makes_up_for_any_unlikeness():
+    close, by_word, unlike = hit("close", 0.5, score=6), hit("by a word", 0.0, score=5), hit("unlike", 0.0, score=5)
+    by_word.word_share = 0.03
+    assert recall.worth_recalling([close, by_word, unlike], "Hi", 0.35, 0.5) == [close, by_word]
 
 
 def test_what_a_speaker_said_just_before_or_after_a_good_hit_is_preferred():
     hits = [
         hit("Let me tell you about my dog.", score=6, sequence=11),
-        hit("Unrelated.", score=4, sequence=31),
+        hit("Unrelated.", score=4.3, sequence=31),
         hit("Her name is Bella.", score=3.5, sequence=13),
         hit("Somebody else's reply.", score=3.4, sequence=12),
         hit("Nothing.", score=1, sequence=41),
@@ -104,18 +133,23 @@ def test_a_single_word_does_where_the_embedder_does_not_know_the_language():
     assert recall.worth_recalling([by_words], "Как зовут собаку?", 0.35, 0.5) == []
 
 
-def test_quotes_of_one_day_share_its_date_in_the_order_they_were_said_and_the_best_day_stands_last():
+def test_quotes_of_a_day_share_its_date_and_days_their_year_as_they_were_said_and_the_best_day_stands_last():
     hits = [
         hit("best", day=2, sequence=4),
         hit("other day", day=1, sequence=1),
         hit("before the best", day=2, sequence=3),
+        hit("other year", day=2, year=2025),
     ]
     recalled = [recall.Recalled(h, recall.line(h.message, ""), 3) for h in hits]
     assert recall.quoted(recall.in_order(recalled)).split("\n") == [
         recall.HEADING,
-        "1 Nov 2026:",
+        "2025:",
+        "2 Nov:",
+        "user: other year",
+        "2026:",
+        "1 Nov:",
         "user: other day",
-        "2 Nov 2026:",
+        "2 Nov:",
         "user: before the best",
         "user: best",
     ]
@@ -123,22 +157,24 @@ def test_quotes_of_one_day_share_its_date_in_the_order_they_were_said_and_the_be
 
 @settings(deadline=None)
 @given(
-    messages=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 28)), max_size=30),
+    messages=st.lists(st.tuples(st.integers(1, 300), st.integers(2024, 2026), st.integers(1, 28)), max_size=30),
     limit=st.integers(0, 10),
     max_tokens=st.integers(0, 1000),
     heading=st.integers(0, 20),
 )
 def test_recalled_messages_keep_both_bounds_headings_included(
-    messages: list[tuple[int, int]], limit: int, max_tokens: int, heading: int
+    messages: list[tuple[int, int, int]], limit: int, max_tokens: int, heading: int
 ):
-    hits = [hit(str(n), day=day, sequence=n + 1) for n, (_, day) in enumerate(messages)]
-    sizes = [size for size, _ in messages]
+    hits = [hit(str(n), year=year, day=day, sequence=n + 1) for n, (_, year, day) in enumerate(messages)]
+    sizes = [size for size, _, _ in messages]
     candidates = [recall.Recalled(h, f"user: {n}", size) for n, (h, size) in enumerate(zip(hits, sizes, strict=True))]
-    headings = {recall.HEADING: heading} | {recall.day_heading(h.message): heading for h in hits}
+    headings = {recall.HEADING: heading} | {dated: heading for h in hits for dated in recall.day_headings(h.message)}
     kept = recall.within_budget(candidates, headings, limit, max_tokens)
     assert len(kept) <= limit
     assert recall.tokens_of(kept, headings) <= max_tokens
     assert sorted(kept, key=candidates.index) == kept
     lines = recall.quoted(recall.in_order(kept)).split("\n")
-    days = {r.hit.message.create_time.seconds for r in kept}
-    assert len(lines) == 1 + len(days) + len(kept)
+    days = {r.hit.message.create_time.ToDatetime().date() for r in kept}
+    dated = len(days) + len({day.year for day in days})
+    assert len(lines) == 1 + dated + len(kept)
+    assert recall.tokens_of(kept, headings) == (sum(r.tokens for r in kept) + (1 + dated) * heading if kept else 0)
