@@ -20,21 +20,21 @@ class CompiledRunner:
 
     Args:
         decoder: The model.
-        buffers: Its keys and values, in bf16 on the CPU.
+        cache: Its keys and values, in bf16 on the CPU.
     """
 
-    def __init__(self, decoder: CompiledDecoder, buffers: SequenceBuffers) -> None:
+    def __init__(self, decoder: CompiledDecoder, cache: SequenceBuffers) -> None:
         self._decoder = decoder
-        self._buffers = buffers
+        self._cache = cache
         self.device = torch.device("cpu")
 
     def open(self, sequence: Sequence) -> int | None:
         """As `Runner.open`."""
-        return self._buffers.open(sequence)
+        return self._cache.open(sequence)
 
     def close(self, sequence: Sequence) -> None:
         """As `Runner.close`."""
-        self._buffers.close(sequence)
+        self._cache.close(sequence)
 
     def shut_down(self) -> None:
         """As `Runner.shut_down`."""
@@ -68,7 +68,7 @@ class CompiledRunner:
         spans: list[Span] = []
         wanted: list[int] = []
         for work, begin, end in pieces:
-            buffer = self._buffers.buffer(work.sequence)
+            buffer = self._cache.buffer(work.sequence)
             spans.append(Span(buffer.layers, buffer.head_bytes, begin, end))
             tokens += work.sequence.tokens[begin:end]
             if work.completes and end == work.end:

@@ -110,15 +110,23 @@ def _choose(samplers: list[Sampler], logits: torch.Tensor) -> torch.Tensor:
     forbid_others(work, formed)
     drawing = [n for n, s in enumerate(samplers) if not s.is_greedy]
     if not drawing:
-        return work.max(dim=-1).indices
+        return _best(work)
     params = [samplers[n].params for n in drawing]
     numbers = [samplers[n].next_number() for n in drawing]
     if len(drawing) == len(samplers):
         return draw(work, params, numbers)
-    tokens = work.max(dim=-1).indices
+    tokens = _best(work)
     rows = torch.tensor(drawing, device=work.device)
     tokens[rows] = draw(work[rows], params, numbers)
     return tokens
+
+
+def _best(logits: torch.Tensor) -> torch.Tensor:
+    """Returns each row's most probable token, the first of equals."""
+    if logits.device.type == "cpu":
+        # Uses the processor's vectors, which torch's own does not.
+        return torch.from_numpy(logits.numpy().argmax(axis=-1))
+    return logits.argmax(dim=-1)
 
 
 def _reported(samplers: list[Sampler], logits: torch.Tensor, tokens: torch.Tensor) -> dict[int, Choice]:

@@ -46,6 +46,11 @@ class SequenceBuffers:
         self._prefixes: PrefixCache[KVBuffer] = PrefixCache(prefix_cache_tokens)
 
     @property
+    def sequences(self) -> int:
+        """Running sequences that have memory."""
+        return len(self._running)
+
+    @property
     def reserved(self) -> int:
         """Tokens that running sequences have room for."""
         return sum(running.buffer.capacity for running in self._running.values())
@@ -54,6 +59,10 @@ class SequenceBuffers:
     def kept(self) -> int:
         """Tokens that ended ones take room for."""
         return self._prefixes.used
+
+    def holds(self, sequence: Sequence) -> bool:
+        """Whether a sequence has memory."""
+        return sequence.number in self._running
 
     def open(self, sequence: Sequence) -> int | None:
         """As `Runner.open`."""

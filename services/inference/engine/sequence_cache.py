@@ -41,6 +41,25 @@ class SequenceCache:
         )
         self._prefixes: PrefixCache[list[torch.Tensor]] = PrefixCache(prefix_cache_tokens)
 
+    @property
+    def sequences(self) -> int:
+        """As `SequenceBuffers.sequences`."""
+        return self._running.sequences
+
+    @property
+    def reserved(self) -> int:
+        """As `SequenceBuffers.reserved`, rows that wait for a sequence counted."""
+        return self._running.reserved
+
+    @property
+    def kept(self) -> int:
+        """As `SequenceBuffers.kept`."""
+        return self._prefixes.used
+
+    def holds(self, sequence: Sequence) -> bool:
+        """As `SequenceBuffers.holds`."""
+        return self._running.holds(sequence.number)
+
     def open(self, sequence: Sequence) -> int | None:
         """As `Runner.open`."""
         request = sequence.request
@@ -56,7 +75,7 @@ class SequenceCache:
 
     def close(self, sequence: Sequence) -> None:
         """As `Runner.close`."""
-        if self._running.holds(sequence.number):
+        if self.holds(sequence):
             conversation, system = keys_of(sequence.request)
             self._keep(conversation, sequence, sequence.computed)
             self._keep(system, sequence, min(sequence.request.system_tokens, sequence.computed))

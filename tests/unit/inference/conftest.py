@@ -128,18 +128,21 @@ def greedy(
 
 @pytest.fixture(scope="session")
 def make_tiny(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
-    """Makes tiny models with random weights; ids of tokens are below 64, and none ends a reply."""
+    """Makes tiny models with random weights; ids of tokens are below 64, and none ends a reply.
+
+    Weights are `fp32`, which the slim decoder runs, or those of the compiled step: `int8` or `int4`.
+    """
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
     from services.inference.engine.decoder_config import read_config
-    from services.inference.engine.decoder_model import load_decoder
+    from services.inference.engine.decoder_model import load_block_model, load_decoder
     from services.inference.engine.loader import LoadedModel
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import ModelInfo
     from services.inference.progress import Progress
 
-    def make(family: str, **changed: object) -> Tiny:
+    def make(family: str, weights: str = "fp32", **changed: object) -> Tiny:
         plain: dict[str, object] = {
             "vocab_size": 64,
             "hidden_size": 32,
@@ -162,10 +165,11 @@ def make_tiny(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> 
         model.save_pretrained(folder)
         read = read_config(config)
         assert read is not None
-        decoder = load_decoder(ModelFolder("tiny", folder), read, "fp32", Progress())
+        load = load_decoder if weights == "fp32" else load_block_model
+        held = load(ModelFolder("tiny", folder), read, weights, Progress())
         context = config.max_position_embeddings
-        info = ModelInfo("tiny", "fp32", "cpu", context, 64, decoder.parameters, config.model_type)
-        return Tiny(LoadedModel(decoder, loaded.tokenizer, info, frozenset()), model)
+        info = ModelInfo("tiny", weights, "cpu", context, 64, held.parameters, config.model_type)
+        return Tiny(LoadedModel(held, loaded.tokenizer, info, frozenset()), model)
 
     return make
 

@@ -32,11 +32,11 @@ KV_CACHE_TOKENS = 6 * 256  # room for six of the eight that may run
 PREFIX_TOKENS = 600
 
 
-@pytest.fixture
-def tiniest(make_tiny: Callable) -> LoadedModel:
+@pytest.fixture(params=["fp32", "int8"])
+def tiniest(make_tiny: Callable, request: pytest.FixtureRequest) -> LoadedModel:
     tiny = make_tiny(
-        "llama", hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=8,
+        "llama", weights=request.param, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=32,
     )  # fmt: skip
     return tiny.loaded
 
@@ -57,8 +57,8 @@ class _Watch:
             self.given_up.update(_place(s, running) for s in gone)
             step()
             left = engine._scheduler.all
-            cache = engine._runner._cache._running
-            self.late += sum(s in left or s.number in engine._samplers or cache.holds(s.number) for s in gone)
+            cache = engine._runner._cache
+            self.late += sum(s in left or s.number in engine._samplers or cache.holds(s) for s in gone)
 
         engine._step = watched
 
@@ -137,9 +137,9 @@ async def test_ten_thousand_cancels_leave_nothing_behind_and_each_is_let_go_of_b
     assert engine._scheduler._waiting._callers == {}
     assert not engine._scheduler._prefilling
     assert engine._samplers == {}
-    assert engine._runner._cache._running.sequences == 0
-    assert engine._runner._cache._running._lengths == {}
-    assert engine._runner._cache._running.reserved <= KV_CACHE_TOKENS
-    assert engine._runner._cache._prefixes._size <= PREFIX_TOKENS
+    cache = engine._runner._cache
+    assert cache.sequences == 0
+    assert cache.reserved <= KV_CACHE_TOKENS
+    assert cache.kept <= PREFIX_TOKENS
     assert _objects() == objects
     await engine.close()
