@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from services.memory.embedder.bert import BertParts
+from services.memory.embedder.bert_encoder import BertParts
 
 if TYPE_CHECKING:
     from pathlib import Path

