@@ -100,15 +100,12 @@ class EmbeddingQueue:
         idle = time.monotonic() - self._reported_at > _IDLE_SECONDS
         return EmbeddingProgress(0.0 if idle else self._rate, self._problem)
 
-    async def settle(self, user_id: str, seconds: float) -> bool:
-        """Waits until everything that the user was acknowledged before this call is embedded.
+    async def settle(self, user_id: str, up_to: int, seconds: float) -> bool:
+        """Waits until all of the user's messages up to the id `up_to` are embedded.
 
         Returns:
             False where that took longer than `seconds`, or the embedder is away: the oldest are missing then.
         """
-        up_to = await self._store.last_awaited(user_id)
-        if up_to is None:
-            return True
         if self._problem:
             return False
         search = _Search(user_id, up_to, asyncio.get_running_loop().create_future())

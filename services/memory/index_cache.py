@@ -74,10 +74,28 @@ class IndexCache:
         except ChatbotError:
             self._drop(user_id)
 
+    def holds(self, user_id: str) -> bool:
+        """Tells whether a user's index is in memory."""
+        slot = self._slots.get(user_id)
+        return slot is not None and slot.index is not None
+
     async def refresh(self, user_id: str) -> UserLog | None:
         """Brings a user's index up to date, and returns up to where it then is; None where there is no vector."""
         async with self.up_to_date(user_id) as index:
             return None if index is None else UserLog(index.last_position, index.deletion_counter)
+
+    @asynccontextmanager
+    async def as_it_is(self, user_id: str) -> AsyncIterator[UserIndex | None]:
+        """Lends a user's index to one borrower at a time, however far it has come; None where it is not in memory."""
+        slot = self._slots.get(user_id)
+        if slot is None:
+            yield None
+            return
+        self._slots.move_to_end(user_id)
+        async with slot.lock:
+            if slot.index is not None:
+                measures.CACHE_LOOKUPS.labels("hit").inc()
+            yield slot.index
 
     @asynccontextmanager
     async def up_to_date(self, user_id: str, known: UserLog | None = None) -> AsyncIterator[UserIndex | None]:
@@ -102,7 +120,7 @@ class IndexCache:
                 self._drop(user_id)
 
     async def _refreshed(self, user_id: str, index: UserIndex | None) -> UserIndex | None:
-        log = await self._store.user_log(user_id)
+        log = (await self._store.standing(user_id)).log
         if log is None:
             return None
         if index is None:

@@ -41,7 +41,8 @@ CACHE_EVICTIONS = Counter(
 SEARCH_SECONDS = Histogram(
     "chatbot_memory_search_seconds",
     "How long each part of a search took: embed (the query); beside that, settle (waiting for the user's newest "
-    "messages to be embedded) and index (bringing it up to date); then rank, fetch (the messages found).",
+    "messages to be embedded) and index (bringing it up to date); then rank, and fetch (the messages found, "
+    "with the wait for the database).",
     ("part",),
     buckets=SECONDS_BUCKETS,
     registry=REGISTRY,
@@ -62,4 +63,9 @@ def timed(part: str) -> Iterator[None]:
     try:
         yield
     finally:
-        SEARCH_SECONDS.labels(part).observe(time.monotonic() - began)
+        observed(part, time.monotonic() - began)
+
+
+def observed(part: str, seconds: float) -> None:
+    """Counts how long a part of a search took."""
+    SEARCH_SECONDS.labels(part).observe(seconds)

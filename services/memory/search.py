@@ -14,7 +14,6 @@ from services.memory import measures
 from services.memory.embedder.away import EmbedderAway
 from services.memory.index import IndexQuery
 from services.memory.message import NO_FILTER, Message, MessageFilter, MessageRange
-from services.memory.off_loop import off_loop
 from services.memory.ranking import UNTRUSTED_DENSE_WEIGHT, Recency
 from services.memory.terms import query_terms
 
@@ -28,12 +27,10 @@ if TYPE_CHECKING:
     from services.memory.index import Scored, UserIndex
     from services.memory.index_cache import IndexCache
     from services.memory.store import Store
-    from services.memory.vector import UserLog
+    from services.memory.vector import Standing, UserLog
 
 _log = structlog.get_logger()
 
-_ON_LOOP = 1_000
-"""Messages that are searched on the event loop itself, in a few tenths of a millisecond; more are on a thread."""
 _NEIGHBOUR_BYTES = 4_000_000
 """Most bytes of neighbours in an answer: they fit one gRPC message together with the hits."""
 _BYTES_BESIDE_TEXT = 200
@@ -111,37 +108,23 @@ class Searcher:
         Raises:
             ConversationNotFound: `conversation_id` names none of the user's.
         """
-        if query.conversation_id is not None:
-            await self._store.get_conversation(user_id, query.conversation_id)
         wait = self._wait_seconds if time_left is None else min(self._wait_seconds, time_left / 2)
-        vector, log = await asyncio.gather(self._embedded(query.text, wait), self._loaded(user_id, wait))
-        trusted = vector is not None and self._embedder.trusts(query.text)
-        recency = None if query.half_life_ns is None else Recency(time.time_ns(), query.half_life_ns)
-        dense_weight = 0.0 if vector is None else 1.0 if trusted else UNTRUSTED_DENSE_WEIGHT
-        wanted = IndexQuery(
-            np.zeros(self._embedder.dimension, dtype=np.float32) if vector is None else vector,
-            query_terms(query.text),
-            query.limit,
-            query.conversation_id,
-            query.filter,
-            query.exclude,
-            query.neighbours,
-            recency,
-            dense_weight,
-        )
-        async with self._indexes.up_to_date(user_id, log) as index:
-            if index is None or len(index) == 0:
-                return []
-            with measures.timed("rank"):
-                scored = await _find(index, wanted)
-        if not trusted:
-            scored = [replace(one, similarity=0.0) for one in scored]
-        beside = (i for one in scored for i in (*one.before, *one.after))
-        # Hits first: where not all fit one answer, neighbours are left out.
-        ids = list(dict.fromkeys((*(one.message_id for one in scored), *beside)))
-        with measures.timed("fetch"):
-            messages = await self._store.messages_by_id(user_id, ids)
-        return _hits([one for one in scored if one.message_id in messages], messages)
+        hits = None
+        if self._indexes.holds(user_id):
+            # Nearly always it is whole, which is seen on the way.
+            wanted = self._wanted(query, await self._embedded(query.text, wait))
+            async with self._indexes.as_it_is(user_id) as index:
+                hits = None if index is None else await self._find(user_id, index, wanted)
+            log = None if hits is not None else await self._loaded(user_id, query.conversation_id, wait)
+        else:
+            vector, log = await asyncio.gather(
+                self._embedded(query.text, wait), self._loaded(user_id, query.conversation_id, wait)
+            )
+            wanted = self._wanted(query, vector)
+        if log is not None:
+            async with self._indexes.up_to_date(user_id, log) as index:
+                hits = None if index is None else await self._find(user_id, index, wanted, log)
+        return hits or []
 
     async def _embedded(self, text: str, wait: float) -> NDArray[np.float32] | None:
         """Returns the query's vector; None where the embedder is away, or takes longer than `wait` seconds."""
@@ -153,21 +136,75 @@ class Searcher:
             _log.warning("search by words alone", why=str(failure) or "the embedder took too long")
             return None
 
-    async def _loaded(self, user_id: str, wait: float) -> UserLog | None:
-        """Loads, while the query is embedded, what the user was acknowledged, and returns how far their index is."""
-        with measures.timed("settle"):
-            settled = await self._queue.settle(user_id, wait)
-        if not settled:
-            measures.SEARCHES_WITHOUT.labels("newest").inc()
-            _log.warning("search without messages that are not embedded yet")
+    async def _loaded(self, user_id: str, conversation_id: str | None, wait: float) -> UserLog | None:
+        """Loads what the user was acknowledged, and returns how far their index is: None where they have nothing."""
+        standing = await self._store.standing(user_id, conversation_id)
+        if standing.last_awaited is not None:
+            with measures.timed("settle"):
+                settled = await self._queue.settle(user_id, standing.last_awaited, wait)
+            if not settled:
+                measures.SEARCHES_WITHOUT.labels("newest").inc()
+                _log.warning("search without messages that are not embedded yet")
+        elif standing.log is None:
+            return None
         with measures.timed("index"):
             return await self._indexes.refresh(user_id)
 
+    def _wanted(self, query: SearchQuery, vector: NDArray[np.float32] | None) -> IndexQuery:
+        trusted = vector is not None and self._embedder.trusts(query.text)
+        return IndexQuery(
+            np.zeros(self._embedder.dimension, dtype=np.float32) if vector is None else vector,
+            query_terms(query.text),
+            query.limit,
+            query.conversation_id,
+            query.filter,
+            query.exclude,
+            query.neighbours,
+            None if query.half_life_ns is None else Recency(time.time_ns(), query.half_life_ns),
+            0.0 if vector is None else 1.0 if trusted else UNTRUSTED_DENSE_WEIGHT,
+        )
 
-async def _find(index: UserIndex, wanted: IndexQuery) -> list[Scored]:
-    if len(index) <= _ON_LOOP:
-        return index.search(wanted)
-    return await off_loop(index.search, wanted)
+    async def _find(
+        self, user_id: str, index: UserIndex, wanted: IndexQuery, known: UserLog | None = None
+    ) -> list[Hit] | None:
+        """Searches an index and fetches what was found.
+
+        Args:
+            user_id: Whose index it is.
+            index: Lent to this search alone.
+            wanted: What to look for.
+            known: How far the index has come, where that is enough; None: it must be whole.
+
+        Returns:
+            None where it is not whole.
+
+        Raises:
+            ConversationNotFound: What is looked for is in none of the user's conversations.
+        """
+        scored: list[Scored] | None = None
+        ranking_seconds = 0.0
+
+        def choose(standing: Standing) -> list[int]:
+            nonlocal scored, ranking_seconds
+            scored = None  # it may be asked again, when something has changed
+            if known is None and (standing.last_awaited is not None or not index.has(standing.log)):
+                return []
+            began = time.monotonic()
+            scored = index.search(wanted)
+            ranking_seconds = time.monotonic() - began
+            # Hits first: where not all fit one answer, neighbours are left out.
+            beside = (i for one in scored for i in (*one.before, *one.after))
+            return list(dict.fromkeys((*(one.message_id for one in scored), *beside)))
+
+        began = time.monotonic()
+        messages = await self._store.chosen_messages(user_id, choose, wanted.conversation_id)
+        if scored is None:
+            return None
+        measures.observed("rank", ranking_seconds)
+        measures.observed("fetch", time.monotonic() - began - ranking_seconds)
+        if wanted.dense_weight < 1:
+            scored = [replace(one, similarity=0.0) for one in scored]
+        return _hits([one for one in scored if one.message_id in messages], messages)
 
 
 def _hits(scored: Sequence[Scored], messages: dict[int, Message]) -> list[Hit]:

@@ -52,3 +52,16 @@ class UserLog:
 
     last_position: int
     deletion_counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a search has to know of a user before it can be exact.
+
+    Attributes:
+        log: How far their vectors have come; None where there never was one.
+        last_awaited: Id of their newest message without any vector; None where all have one.
+    """
+
+    log: UserLog | None
+    last_awaited: int | None

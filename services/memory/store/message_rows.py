@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from services.memory.conversation import Counts
-from services.memory.message import Appended, FinishReason, Message, MessagePage, Role, Usage
+from services.memory.message import Appended, Message, MessagePage
 from services.memory.store import conversation_rows, expiry_rows, requests, vector_rows
-from services.memory.store.hot_statement import HotStatement
+from services.memory.store.hot_statement import HotList, HotStatement
+from services.memory.store.message_columns import COLUMNS, message_of_row, values_of
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations, messages, unembedded, vectors
@@ -22,44 +23,35 @@ from services.rpc.errors import MessageNotFound, SequenceMismatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sqlalchemy import BindParameter, ColumnElement, Connection, Row
+    from sqlalchemy import BindParameter, ColumnElement, Connection, Select
 
     from services.memory.conversation import Conversation, ImportedConversation
     from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery
 
 _m = messages.c
-_COLUMNS = (
-    _m.id,
-    _m.conversation_id,
-    _m.sequence,
-    _m.role,
-    _m.content,
-    _m.author,
-    _m.create_ns,
-    _m.finish_reason,
-    _m.prompt_tokens,
-    _m.cached_tokens,
-    _m.completion_tokens,
-    _m.reply_to,
-    _m.superseded,
-    _m.request_id,
-)
-
 _INSERT = insert(messages).returning(_m.id, sort_by_parameter_order=True)
 _INSERT_ONE = HotStatement(
     insert(messages).values({c.name: bindparam(c.name) for c in _m if c is not _m.id}).returning(_m.id)
 )
 _QUEUE = insert(unembedded)
 _QUEUE_ONE = HotStatement(_QUEUE.values({c.name: bindparam(c.name) for c in unembedded.c}))
-_IDS: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
-_SIZES_OF_MINE = select(_m.id, _m.size).where(
-    _m.id.in_(_IDS),
-    ~_m.superseded,
-    _m.conversation_id.in_(
-        select(conversations.c.id).where(conversations.c.user_id == bindparam("wanted_user"), expiry_rows.LIVE)
-    ),
+_LIVE_OF_USER = (
+    select(conversations.c.id)
+    .where(conversations.c.id == _m.conversation_id, conversations.c.user_id == bindparam("wanted_user"))
+    .where(expiry_rows.LIVE)
 )
-_BY_IDS = select(*_COLUMNS).where(_m.id.in_(_IDS))
+
+
+def _sizes_of_mine(ids: Sequence[BindParameter[int]]) -> Select[Any]:
+    return select(_m.id, _m.size).where(_m.id.in_(ids), ~_m.superseded, _LIVE_OF_USER.exists())
+
+
+def _with_ids(ids: Sequence[BindParameter[int]]) -> Select[Any]:
+    return select(*COLUMNS).where(_m.id.in_(ids))
+
+
+_SIZES_OF_MINE = HotList(_sizes_of_mine)
+_BY_IDS = HotList(_with_ids)
 
 
 def append(connection: Connection, wanted: Append, request: WriteRequest, replica: str | None) -> Appended:
@@ -75,14 +67,14 @@ def append(connection: Connection, wanted: Append, request: WriteRequest, replic
     if done is not None:
         first = done.first_sequence or 0
         rows = connection.execute(
-            select(*_COLUMNS)
+            select(*COLUMNS)
             .where(
                 _m.conversation_id == conversation.id,
                 _m.sequence.between(first, first + done.message_count - 1),
             )
             .order_by(_m.sequence)
         )
-        return Appended(tuple(_message(row) for row in rows), replayed=True)
+        return Appended(tuple(message_of_row(row) for row in rows), replayed=True)
     last = conversation.last_sequence
     if wanted.expected_last_sequence not in (None, last):
         raise SequenceMismatch(
@@ -160,8 +152,8 @@ def page(connection: Connection, query: MessageQuery) -> MessagePage:
     found = connection.execute(select(_m.id, _m.size).where(*where).order_by(order).limit(query.limit + 1)).all()
     taken = within_bytes([row.size for row in found[: query.limit]])
     ids = [row.id for row in found[:taken]]
-    rows = connection.execute(select(*_COLUMNS).where(_m.id.in_(ids)).order_by(order))
-    return MessagePage(tuple(_message(row) for row in rows), more=len(found) > taken)
+    rows = connection.execute(select(*COLUMNS).where(_m.id.in_(ids)).order_by(order))
+    return MessagePage(tuple(message_of_row(row) for row in rows), more=len(found) > taken)
 
 
 def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
@@ -169,12 +161,10 @@ def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int
 
     In the order of `ids`, as many as fit one answer.
     """
-    mine = connection.execute(_SIZES_OF_MINE, {"ids": ids, "wanted_user": user_id})
-    size_of = {row.id: row.size for row in mine}
+    size_of: dict[int, int] = dict(map(tuple, _SIZES_OF_MINE.rows(connection, ids, {"wanted_user": user_id})))
     live = [i for i in ids if i in size_of]
     taken = live[: within_bytes([size_of[i] for i in live])]
-    rows = connection.execute(_BY_IDS, {"ids": taken})
-    message_of = {row.id: _message(row) for row in rows}
+    message_of = {row[0]: message_of_row(row) for row in _BY_IDS.rows(connection, taken, {})}
     return {i: message_of[i] for i in taken}
 
 
@@ -237,7 +227,7 @@ def _take_in(
 def _insert(connection: Connection, user_id: str, stored: Sequence[Message], replica: str | None) -> None:
     if not stored:
         return
-    values = [_values(message) for message in stored]
+    values = [values_of(message) for message in stored]
     if len(values) == 1:
         ids = [_INSERT_ONE.rows(connection, values[0])[0][0]]
     else:
@@ -254,26 +244,6 @@ def _insert(connection: Connection, user_id: str, stored: Sequence[Message], rep
         connection.execute(_QUEUE, waiting)
 
 
-def _values(message: Message) -> dict[str, object]:
-    usage = message.usage
-    return {
-        "conversation_id": message.conversation_id,
-        "sequence": message.sequence,
-        "role": int(message.role),
-        "content": message.content,
-        "size": len(message.content.encode()),
-        "author": message.author,
-        "create_ns": message.create_ns,
-        "finish_reason": int(message.finish_reason),
-        "prompt_tokens": None if usage is None else usage.prompt_tokens,
-        "cached_tokens": None if usage is None else usage.cached_tokens,
-        "completion_tokens": None if usage is None else usage.completion_tokens,
-        "reply_to": message.reply_to,
-        "superseded": message.superseded,
-        "request_id": message.request_id,
-    }
-
-
 def _narrowed(narrowing: MessageFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if narrowing.roles:
@@ -285,20 +255,3 @@ def _narrowed(narrowing: MessageFilter) -> list[ColumnElement[bool]]:
     if narrowing.end_ns is not None:
         where.append(_m.create_ns < narrowing.end_ns)
     return where
-
-
-def _message(row: Row[*tuple[Any, ...]]) -> Message:
-    usage = None if row.prompt_tokens is None else Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
-    return Message(
-        row.conversation_id,
-        row.sequence,
-        Role(row.role),
-        row.content,
-        row.author,
-        row.create_ns,
-        FinishReason(row.finish_reason),
-        usage,
-        row.reply_to,
-        row.superseded,
-        row.request_id,
-    )

@@ -28,7 +28,7 @@ from services.rpc.errors import Overloaded, Unavailable
 from services.rpc.log import where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.reader import Reader
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, Standing, StoredVector, UnembeddedMessage
 
 _log = structlog.get_logger()
 
@@ -146,8 +146,24 @@ class SqlStore(OperatorCalls):
         return await self._read(read)
 
     @override
-    async def messages_by_id(self, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
-        return await self._read(partial(message_rows.by_ids, user_id=user_id, ids=ids))
+    async def chosen_messages(
+        self, user_id: str, choose: Callable[[Standing], Sequence[int]], conversation_id: str | None = None
+    ) -> dict[int, Message]:
+        expired: list[str] = []
+
+        def stand(connection: Connection) -> Standing:
+            expired[:] = expiry_rows.of_user(connection, user_id)
+            return self._standing(connection, user_id, conversation_id)
+
+        def fetch(connection: Connection, ids: Sequence[int]) -> dict[int, Message]:
+            return message_rows.by_ids(connection, user_id, ids)
+
+        chosen = await self._retried(lambda: self._reader.run_around(stand, choose, fetch))
+        if expired:
+            # They must not take places among the chosen.
+            await self._remove_expired(user_id, expired, None)
+            chosen = await self._retried(lambda: self._reader.run_around(stand, choose, fetch))
+        return chosen
 
     @override
     async def import_conversations(self, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:
@@ -175,16 +191,17 @@ class SqlStore(OperatorCalls):
         )
 
     @override
-    async def user_log(self, user_id: str) -> UserLog | None:
-        def read(connection: Connection) -> tuple[UserLog | None, list[str]]:
-            return vector_rows.user_log(connection, user_id), expiry_rows.of_user(connection, user_id)
+    async def standing(self, user_id: str, conversation_id: str | None = None) -> Standing:
+        def read(connection: Connection) -> tuple[Standing, list[str]]:
+            standing = self._standing(connection, user_id, conversation_id)
+            return standing, expiry_rows.of_user(connection, user_id)
 
-        log, expired = await self._read(read)
+        standing, expired = await self._read(read)
         if expired:
             # An index must not give places among its hits to what is gone.
             await self._remove_expired(user_id, expired, None)
-            log, _ = await self._read(read)
-        return log
+            standing, _ = await self._read(read)
+        return standing
 
     @override
     async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
@@ -195,10 +212,6 @@ class SqlStore(OperatorCalls):
     @override
     async def logged_messages(self, user_id: str) -> NDArray[np.int64]:
         return await self._read(partial(vector_rows.message_ids, user_id=user_id))
-
-    @override
-    async def last_awaited(self, user_id: str) -> int | None:
-        return await self._read(partial(vector_rows.last_awaited, user_id=user_id))
 
     @override
     async def awaited(self, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
@@ -288,12 +301,21 @@ class SqlStore(OperatorCalls):
     def _own_replica(self) -> str | None:
         return self._replica
 
+    @staticmethod
+    def _standing(connection: Connection, user_id: str, conversation_id: str | None) -> Standing:
+        if conversation_id is not None:
+            conversation_rows.owned(connection, user_id, conversation_id)
+        return vector_rows.standing(connection, user_id)
+
     @override
     async def _read(self, operation: Callable[[Connection], T]) -> T:
+        return await self._retried(lambda: self._reader.run(operation))
+
+    async def _retried(self, read: Callable[[], Awaitable[T]]) -> T:
         self._check_revision()
         for attempt in (1, 2):
             try:
-                return await self._reader.run(operation)
+                return await read()
             except NoConnectionFree:
                 raise Overloaded("Too many reads are waiting.", retry_after=1.0) from None
             except DBAPIError as failure:

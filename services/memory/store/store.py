@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from services.memory.inspection import Fault, Statistics
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, StoredVector, UnembeddedMessage, UserLog
+    from services.memory.vector import NewVector, Standing, StoredVector, UnembeddedMessage
 
 
 class Store(Protocol):
@@ -84,8 +84,20 @@ class Store(Protocol):
     async def list_messages(self, user_id: str, query: MessageQuery) -> MessagePage:
         """Returns a page of a conversation. Raises ConversationNotFound."""
 
-    async def messages_by_id(self, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
-        """Returns the live ones of the user's messages, in the order of `ids`, as many as fit one answer."""
+    async def chosen_messages(
+        self, user_id: str, choose: Callable[[Standing], Sequence[int]], conversation_id: str | None = None
+    ) -> dict[int, Message]:
+        """Returns messages of a user that are chosen by what there is to choose from.
+
+        Args:
+            user_id: Whose.
+            choose: Called off the event loop with the user's standing; returns ids. Those of the user's live messages
+                are returned, in the same order, as many as fit one answer.
+            conversation_id: Must be the user's, where set.
+
+        Raises:
+            ConversationNotFound: It is not.
+        """
 
     async def import_conversations(self, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:
         """Stores conversations under new ids."""
@@ -104,8 +116,16 @@ class Store(Protocol):
     async def end_turn(self, user_id: str, conversation_id: str, turn_id: str) -> None:
         """Takes the conversation back from a turn, if that has it. Raises ConversationNotFound."""
 
-    async def user_log(self, user_id: str) -> UserLog | None:
-        """Returns where the user's log of vectors stands; None where there never was a vector."""
+    async def standing(self, user_id: str, conversation_id: str | None = None) -> Standing:
+        """Returns how far the user's vectors have come, and what has none yet; of one moment.
+
+        Args:
+            user_id: Whose.
+            conversation_id: Must be the user's, where set.
+
+        Raises:
+            ConversationNotFound: It is not.
+        """
 
     async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
         """Returns up to `limit` vectors of one embedder past `position`, in order of position.
@@ -116,9 +136,6 @@ class Store(Protocol):
 
     async def logged_messages(self, user_id: str) -> NDArray[np.int64]:
         """Returns the ids of all messages in the user's log, whichever embedder's their vectors are."""
-
-    async def last_awaited(self, user_id: str) -> int | None:
-        """Returns the id of the user's newest message without any vector; None where all have one."""
 
     async def awaited(self, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
         """Returns messages of a user without any vector, up to the id `up_to`, the newest first."""
@@ -143,7 +160,7 @@ class Store(Protocol):
 
         Args:
             unwritten_since_ns: Conversations last written to before then have expired, too; None: only those past
-                their `expire_ns`, which nothing but this and `user_log` ever sees.
+                their `expire_ns`, which nothing but this and `standing` ever sees.
         """
 
     async def page_token_key(self) -> bytes:

@@ -16,7 +16,7 @@ from services.memory.store.hot_statement import HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
 from services.memory.terms import RECIPE
-from services.memory.vector import StoredVector, UnembeddedMessage, UserLog
+from services.memory.vector import Standing, StoredVector, UnembeddedMessage, UserLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +34,12 @@ _MESSAGE_IDS = HotStatement(select(_v.message_id).where(_v.user_id == bindparam(
 _LAST_AWAITED = HotStatement(select(func.max(_q.message_id)).where(_q.user_id == bindparam("wanted_user"), _q.awaited))
 
 
-def user_log(connection: Connection, user_id: str) -> UserLog | None:
-    """Returns where the user's log stands; None where the user never had a vector."""
-    rows = _USER_LOG.rows(connection, {"wanted_user": user_id})
-    return UserLog(*rows[0]) if rows else None
+def standing(connection: Connection, user_id: str) -> Standing:
+    """Returns where the user's log stands, and what waits for its first vector."""
+    wanted = {"wanted_user": user_id}
+    log = _USER_LOG.rows(connection, wanted)
+    ((last_awaited,),) = _LAST_AWAITED.rows(connection, wanted)
+    return Standing(UserLog(*log[0]) if log else None, last_awaited)
 
 
 def after(connection: Connection, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
@@ -72,13 +74,6 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
 def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:
     """Returns which messages the user's log is of."""
     return np.array(_MESSAGE_IDS.rows(connection, {"wanted_user": user_id}), dtype=np.int64).reshape(-1)
-
-
-def last_awaited(connection: Connection, user_id: str) -> int | None:
-    """Returns the id of the user's newest message that waits for its first vector; None where none does."""
-    newest: int | None
-    ((newest,),) = _LAST_AWAITED.rows(connection, {"wanted_user": user_id})
-    return newest
 
 
 def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:

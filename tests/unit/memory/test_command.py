@@ -214,11 +214,11 @@ def test_reindex_mends_what_cannot_be_searched_and_leaves_the_rest(filled, capsy
 
 def test_reindex_all_embeds_everything_anew_and_has_indexes_in_memory_follow(filled, on_sqlite, capsys):
     run("reindex")
-    before = on_sqlite(lambda store: store.user_log("ann"))
+    before = on_sqlite(lambda store: store.standing("ann")).log
     capsys.readouterr()
     assert run("reindex", "--all") == 0
     assert "Embedded 4 messages." in capsys.readouterr().err
-    after = on_sqlite(lambda store: store.user_log("ann"))
+    after = on_sqlite(lambda store: store.standing("ann")).log
     assert after == UserLog(before.last_position + 3, before.deletion_counter)
     assert run("check") == 0
 

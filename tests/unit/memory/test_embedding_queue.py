@@ -67,12 +67,18 @@ async def working(store, embedder, batch_size=8):
         await thread.close()
 
 
+async def settle(desk, queue, seconds):
+    """Waits as Ann's search does."""
+    last = (await desk.store.standing("ann")).last_awaited
+    return last is None or await queue.settle("ann", last, seconds)
+
+
 async def test_what_waits_from_before_is_embedded_in_batches(desk):
     talk = await desk.conversation()
     await desk.say(talk.id, *(str(i) for i in range(20)))
     embedder = FakeEmbedder()
     async with working(desk.store, embedder) as queue:
-        assert await queue.settle("ann", 30)
+        assert await settle(desk, queue, 30)
     assert await desk.store.count_unembedded() == 0
     assert max(len(batch) for batch in embedder.batches) == 8
     assert sorted(int(text.split()[0]) for batch in embedder.batches for text in batch) == list(range(20))
@@ -82,14 +88,7 @@ async def test_a_search_does_not_wait_longer_than_it_is_told_to(desk):
     talk = await desk.conversation()
     await desk.say(talk.id, "one")
     async with working(desk.store, HeldEmbedder()) as queue:
-        assert not await queue.settle("ann", 0.01)
-
-
-async def test_a_user_without_waiting_messages_waits_for_nobody(desk):
-    talk = await desk.conversation("bob")
-    await desk.say(talk.id, "one", user_id="bob")
-    async with working(desk.store, HeldEmbedder()) as queue:
-        assert await queue.settle("ann", 30)
+        assert not await settle(desk, queue, 0.01)
 
 
 async def test_who_searches_comes_before_the_backlog_of_others(desk):
@@ -99,7 +98,7 @@ async def test_who_searches_comes_before_the_backlog_of_others(desk):
     embedder = HeldEmbedder()
     async with working(desk.store, embedder) as queue:
         await asyncio.to_thread(embedder.asked.wait)
-        settled = asyncio.create_task(queue.settle("ann", 30))
+        settled = asyncio.create_task(settle(desk, queue, 30))
         while not queue._searches:
             await asyncio.sleep(0)
         embedder.let.set()
@@ -121,7 +120,7 @@ async def test_messages_that_come_one_by_one_are_embedded_together_unless_somebo
         for number in range(1, 6):
             await desk.say(talk.id, str(number))
             queue.wake()
-        assert await queue.settle("ann", 30)
+        assert await settle(desk, queue, 30)
     assert [len(batch) for batch in embedder.batches] == [1, 5]
 
 
@@ -131,7 +130,7 @@ async def test_a_failure_is_tried_again(desk, monkeypatch):
     await desk.say(talk.id, "one")
     embedder = FailingOnceEmbedder()
     async with working(desk.store, embedder) as queue:
-        assert await queue.settle("ann", 30)
+        assert await settle(desk, queue, 30)
     assert embedder.failed
 
 
@@ -142,13 +141,13 @@ async def test_nobody_waits_for_an_embedder_that_is_away_and_all_is_embedded_whe
     embedder = AwayEmbedder()
     async with working(desk.store, embedder) as queue:
         # Whether the search came before the first try or after it, it does not wait its 600 seconds.
-        assert not await asyncio.wait_for(queue.settle("ann", 600), 60)
-        assert not await asyncio.wait_for(queue.settle("ann", 600), 60)
+        assert not await asyncio.wait_for(settle(desk, queue, 600), 60)
+        assert not await asyncio.wait_for(settle(desk, queue, 600), 60)
         assert queue.progress.problem == "It is away."
         embedder.back.set()
         while await desk.store.count_unembedded() or queue.progress.problem:
             await asyncio.sleep(0.01)
-        assert await queue.settle("ann", 600)
+        assert await settle(desk, queue, 600)
 
 
 def test_waits_double_up_to_a_limit_begin_anew_after_a_success_and_heed_what_was_asked_for():
@@ -167,7 +166,7 @@ async def test_much_text_is_embedded_in_smaller_groups(desk):
     await desk.say(talk.id, "x" * 9_000, "y" * 5_000, "z" * 5_000, "a", "b")
     embedder = FakeEmbedder()
     async with working(desk.store, embedder) as queue:
-        assert await queue.settle("ann", 30)
+        assert await settle(desk, queue, 30)
     sizes = [[len(text) for text in batch] for batch in embedder.batches]
     assert all(len(batch) == 1 or sum(batch) <= 8_000 for batch in sizes)
     assert sum(len(batch) for batch in sizes) == 5

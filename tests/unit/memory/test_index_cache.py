@@ -24,8 +24,8 @@ class CountingStore:
         self.loaded = 0
         self.looked_through = 0
 
-    async def user_log(self, user_id):
-        return await self.store.user_log(user_id)
+    async def standing(self, user_id):
+        return await self.store.standing(user_id)
 
     async def logged_messages(self, user_id):
         self.looked_through += 1
@@ -119,7 +119,7 @@ async def test_an_index_that_cannot_follow_a_deletion_is_dropped(desk, cache_of,
         raise Unavailable("The database cannot be read now.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(cache._store, "user_log", refuse)
+        broken.setattr(cache._store, "standing", refuse)
         await cache.follow_deletion("ann")
     assert (cache.users(), cache.size) == ([], 0)
     assert await found(cache, "ann", "one") == 1

@@ -15,7 +15,7 @@ class RecordingQueue:
     def __init__(self):
         self.waits: list[float] = []
 
-    async def settle(self, user_id: str, seconds: float) -> bool:
+    async def settle(self, user_id: str, up_to: int, seconds: float) -> bool:
         self.waits.append(seconds)
         return False
 
@@ -33,3 +33,18 @@ async def test_a_search_waits_as_set_but_at_most_half_of_its_callers_time(desk, 
     await thread.close()
     assert queue.waits == [wait]
     assert [hit.message.sequence for hit in hits] == [1]
+
+
+async def test_a_user_all_of_whose_messages_are_embedded_waits_for_nobody(desk):
+    embedder = FakeEmbedder()
+    talk = await desk.conversation()
+    await desk.say(talk.id, "tomatoes")
+    await desk.embed_all(embedder)
+    bobs = await desk.conversation("bob")
+    await desk.say(bobs.id, "tomatoes, not embedded yet", user_id="bob")
+    thread, queue = EmbedderThread(embedder, 8), RecordingQueue()
+    searcher = Searcher(desk.store, thread, queue, IndexCache(desk.store, "fake", 64, 1 << 20), 5.0)
+    (hit,) = await searcher.search("ann", SearchQuery("tomatoes", 10))
+    await thread.close()
+    assert queue.waits == []
+    assert hit.message.content == "tomatoes"

@@ -152,7 +152,7 @@ async def test_superseded_messages_leave_lists_and_searches_but_are_kept(desk, n
     talk = await desk.conversation()
     await desk.say(talk.id, "question", "first answer")
     await desk.embed_all(FakeEmbedder())
-    before = await desk.store.user_log("ann")
+    before = (await desk.store.standing("ann")).log
     await desk.store.append_messages(
         Append(talk.id, (MessageDraft(Role.ASSISTANT, "second answer"),), supersede_from_sequence=2), new_write()
     )
@@ -164,7 +164,7 @@ async def test_superseded_messages_leave_lists_and_searches_but_are_kept(desk, n
         (3, False),
     ]
     assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [1]
-    after = await desk.store.user_log("ann")
+    after = (await desk.store.standing("ann")).log
     assert after.deletion_counter == before.deletion_counter + 1
 
 
@@ -178,7 +178,7 @@ async def test_deleted_messages_are_gone_and_the_others_keep_their_places(desk, 
     await desk.store.append_messages(Append(talk.id, answers), new_write())
     await desk.embed_all(FakeEmbedder())
     await desk.say(talk.id, "waits")
-    before = await desk.store.user_log("ann")
+    before = (await desk.store.standing("ann")).log
     request = new_write()
     assert await desk.store.delete_messages(MessageRange(talk.id, 2, 3), request) == 2
     assert await desk.store.delete_messages(MessageRange(talk.id, 2, 3), request) == 2
@@ -194,7 +194,7 @@ async def test_deleted_messages_are_gone_and_the_others_keep_their_places(desk, 
     state = await desk.store.get_conversation("ann", talk.id)
     assert (state.message_count, state.last_sequence) == (3, 5)
     assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [1, 4]
-    assert (await desk.store.user_log("ann")).deletion_counter > before.deletion_counter
+    assert (await desk.store.standing("ann")).log.deletion_counter > before.deletion_counter
     assert await desk.store.user_faults("ann", "fake", FakeEmbedder().dimension) == []
     assert await desk.store.database_faults() == []
     assert (await desk.say(talk.id, "on")).messages[0].sequence == 6
@@ -379,7 +379,7 @@ async def test_deleting_a_user_takes_all_of_theirs_and_nothing_of_others(desk, n
     assert {type(counts.conversations), type(counts.messages)} == {int}
     assert await desk.store.delete_user(request) == counts
     assert await desk.store.conversation_ids("ann") == []
-    assert await desk.store.user_log("ann") is None
+    assert (await desk.store.standing("ann")).log is None
     assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
     assert [m.content for m in await desk.everything(other.id, "bob")] == ["three"]
     assert len(await desk.store.vectors_after("bob", "fake", 0, 10)) == 1
@@ -390,7 +390,7 @@ async def test_a_user_who_comes_back_after_deletion_has_another_log(desk, new_wr
         talk = await desk.conversation()
         await desk.say(talk.id, "one")
         await desk.embed_all(FakeEmbedder())
-        return await desk.store.user_log("ann")
+        return (await desk.store.standing("ann")).log
 
     before = await one_vector()
     await desk.store.delete_user(new_write())
@@ -418,7 +418,7 @@ async def test_another_embedder_gets_every_message_anew_but_no_search_waits_for_
     await desk.store.queue_other_embedders("next")
     await desk.store.queue_other_embedders("next")
     assert await desk.store.count_unembedded() == 2
-    assert await desk.store.last_awaited("ann") is None
+    assert (await desk.store.standing("ann")).last_awaited is None
     await desk.embed_all(FakeEmbedder(id="next"))
     assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
     assert [row.position for row in await desk.store.vectors_after("ann", "next", 0, 10)] == [3, 4]
@@ -433,12 +433,12 @@ async def test_a_message_that_waits_for_another_embedder_is_there_by_its_words_a
     rows = await desk.store.vectors_after("ann", after.id, 0, 10)
     assert [(row.position, row.vector) for row in rows] == [(1, b""), (2, b"")]
     assert all(row.terms for row in rows)
-    counter = (await desk.store.user_log("ann")).deletion_counter
+    counter = (await desk.store.standing("ann")).log.deletion_counter
     await desk.embed_all(after)
     rows = await desk.store.vectors_after("ann", after.id, 0, 10)
     assert [(row.position, len(row.vector)) for row in rows] == [(3, 128), (4, 128)]
     # Nothing has to be taken out of an index: a message that comes again has its words.
-    assert (await desk.store.user_log("ann")).deletion_counter == counter
+    assert (await desk.store.standing("ann")).log.deletion_counter == counter
 
 
 async def test_a_message_that_gets_other_words_is_taken_out_of_every_index(desk):
@@ -448,7 +448,7 @@ async def test_a_message_that_gets_other_words_is_taken_out_of_every_index(desk)
     counters = []
     for terms in (b"broken", pack_terms("one"), pack_terms("one")):
         await desk.store.put_vectors("fake", {waiting.message_id: NewVector(bytes(128), terms)}, 64)
-        counters.append((await desk.store.user_log("ann")).deletion_counter)
+        counters.append((await desk.store.standing("ann")).log.deletion_counter)
         await desk.store.queue_unfit("fake", 64, everything=True)
     assert counters[0] != counters[1] == counters[2]
 
@@ -487,7 +487,7 @@ async def test_a_conversation_that_has_expired_is_answered_like_one_that_does_no
     assert await desk.store.conversation_ids("ann") == [stays.id]
     page = await desk.store.list_conversations("ann", 10, None)
     assert [conversation.id for conversation in page.conversations] == [stays.id]
-    assert [m.content for m in (await desk.store.messages_by_id("ann", ids)).values()] == ["stays"]
+    assert [m.content for m in (await desk.store.chosen_messages("ann", lambda _: ids)).values()] == ["stays"]
 
 
 async def test_asking_for_the_log_takes_what_has_expired_out_of_the_index(desk, new_write, monkeypatch):
@@ -495,9 +495,9 @@ async def test_asking_for_the_log_takes_what_has_expired_out_of_the_index(desk, 
     await expiring(desk, new_write, soon)
     await expiring(desk, new_write, None, text="stays")
     await desk.embed_all(FakeEmbedder())
-    before = await desk.store.user_log("ann")
+    before = (await desk.store.standing("ann")).log
     monkeypatch.setattr("services.memory.store.expiry_rows.time.time_ns", lambda: soon)
-    after = await desk.store.user_log("ann")
+    after = (await desk.store.standing("ann")).log
     assert after.deletion_counter == before.deletion_counter + 1
     assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 1
 
