@@ -13,7 +13,7 @@ from bench.memory.workload import Workload, texts
 from bench.result import Observation
 from services.memory.conversation import ConversationDraft, ImportedConversation, ImportedMessage
 from services.memory.database import DATABASE_FILE
-from services.memory.embedder.thread import made_by
+from services.memory.embedder.threads import made_by
 from services.memory.message import MessageDraft, Role
 from services.memory.message_text import searched_words
 from services.memory.store import open_sqlite_store

@@ -16,7 +16,7 @@ from bench.memory.client import quantiles
 from bench.memory.store_task import CONVERSATION, FILTERS, LIMIT, Question, StoreTask
 from bench.result import Observation
 from services.memory.conversation import ConversationDraft
-from services.memory.embedder import Embedder, EmbedderThread
+from services.memory.embedder import Embedder, EmbedderThreads
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
 from services.memory.message import Append, MessageDraft, MessageFilter, Role
@@ -102,7 +102,7 @@ class _Watch:
 async def ours(task: StoreTask, folder: Path) -> list[Observation]:
     """Measures our store, index and search, in this process."""
     store = await open_sqlite_store(folder / "memory.db")
-    embedder = EmbedderThread(_GivenQueries(task), 32)
+    embedder = EmbedderThreads(_GivenQueries(task), 32)
     queue = None
     try:
         watch = _Watch(task, NEIGHBOUR_WEIGHT)

@@ -26,7 +26,7 @@ from services.rpc.log import where
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from services.memory.embedder import EmbedderThread
+    from services.memory.embedder import EmbedderThreads
     from services.memory.store import Store
     from services.memory.vector import UnembeddedMessage
 
@@ -74,7 +74,7 @@ class EmbeddingQueue:
         batch_size: Most messages embedded at once.
     """
 
-    def __init__(self, store: Store, embedder: EmbedderThread, batch_size: int) -> None:
+    def __init__(self, store: Store, embedder: EmbedderThreads, batch_size: int) -> None:
         self._store = store
         self._embedder = embedder
         self._batch_size = batch_size
@@ -200,7 +200,7 @@ class EmbeddingQueue:
         self._backlog, self._done_since_report, self._reported_at = left, 0, now
 
 
-async def embed_batch(store: Store, embedder: EmbedderThread, batch: Sequence[UnembeddedMessage]) -> None:
+async def embed_batch(store: Store, embedder: EmbedderThreads, batch: Sequence[UnembeddedMessage]) -> None:
     """Embeds messages and stores what they are found by, a few at a time."""
     for group in _groups(batch):
         rows, packed = await asyncio.gather(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from services.memory.embedder import EmbedderThread
+    from services.memory.embedder import EmbedderThreads
     from services.memory.embedding_queue import EmbeddingQueue
     from services.memory.index import Scored, UserIndex
     from services.memory.index_cache import IndexCache
@@ -82,7 +82,7 @@ class Searcher:
     def __init__(
         self,
         store: Store,
-        embedder: EmbedderThread,
+        embedder: EmbedderThreads,
         queue: EmbeddingQueue,
         indexes: IndexCache,
         wait_seconds: float,

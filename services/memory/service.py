@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chatbot.v1 import memory_service_pb2, memory_service_pb2_grpc
 from services.memory.database import open_store
-from services.memory.embedder import EmbedderThread, chosen_embedder
+from services.memory.embedder import EmbedderThreads, chosen_embedder
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.housekeeping import Housekeeping
 from services.memory.index_cache import IndexCache
@@ -61,7 +61,7 @@ class MemoryService:
         model = self._embedder
         if model is None:
             model = await chosen_embedder(settings)
-        embedder = EmbedderThread(model, settings.embedding_batch_size)
+        embedder = EmbedderThreads(model, settings.embedding_batch_size)
         self._taken.push_async_callback(embedder.close)
         await store.queue_other_embedders(embedder.id)
         queue = EmbeddingQueue(store, embedder, settings.embedding_batch_size)

@@ -23,7 +23,7 @@ from services.rpc.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.memory.embedder import EmbedderThread
+    from services.memory.embedder import EmbedderThreads
     from services.memory.embedding_queue import EmbeddingQueue
     from services.memory.index_cache import IndexCache
     from services.memory.page_token import PageTokens
@@ -37,7 +37,7 @@ class Rooms:
     """What is behind the door once the service has started."""
 
     store: Store
-    embedder: EmbedderThread
+    embedder: EmbedderThreads
     queue: EmbeddingQueue
     indexes: IndexCache
     searcher: Searcher

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from services.memory.backoff import Backoff
 from services.memory.command.outcome import WHOLE
 from services.memory.command.progress import Steps, counted, say
-from services.memory.embedder import EmbedderAway, EmbedderThread
+from services.memory.embedder import EmbedderAway, EmbedderThreads
 from services.memory.embedding_queue import embed_batch
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def reindex(options: Options, desk: Desk) -> int:
     batch_size = desk.settings.embedding_batch_size
     async with desk.store() as store:
         model = await desk.embedder()
-        embedder = EmbedderThread(model, batch_size)
+        embedder = EmbedderThreads(model, batch_size)
         try:
             await store.queue_unfit(embedder.id, embedder.dimension, everything=options.all)
             done = 0

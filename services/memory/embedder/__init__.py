@@ -7,14 +7,14 @@ from services.memory.embedder.away import EmbedderAway
 from services.memory.embedder.embedder import Embedded, Embedder
 from services.memory.embedder.fake import FakeEmbedder
 from services.memory.embedder.load import EmbedderOptions, chosen_embedder, load_embedder
-from services.memory.embedder.thread import EmbedderThread, made_by
+from services.memory.embedder.threads import EmbedderThreads, made_by
 
 __all__ = [
     "Embedded",
     "Embedder",
     "EmbedderAway",
     "EmbedderOptions",
-    "EmbedderThread",
+    "EmbedderThreads",
     "FakeEmbedder",
     "chosen_embedder",
     "load_embedder",

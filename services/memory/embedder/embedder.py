@@ -29,8 +29,9 @@ class Embedder(Protocol):
     """A model that puts texts of like meaning close together.
 
     Its calls return float32 rows of unit length, one a text, shape `[len(texts), dimension]`; of zeros where a text
-    cannot be embedded at all. They block, are called from one thread at a time, and take any text that is not empty,
-    however long. They raise EmbedderAway where trying again later may help.
+    cannot be embedded at all. They block, and take any text that is not empty, however long. Two threads call at once,
+    of which one embeds queries alone and the other never does. They raise EmbedderAway where trying again later may
+    help.
     """
 
     id: str

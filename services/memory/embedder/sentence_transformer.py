@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class SentenceTransformerEmbedder(Embedder):
     ) -> None:
         self.id = id
         self._prompts = prompts
+        # Hugging Face's tokenizers are told how to cut and pad at each call, and fail where two threads call at once.
+        self._one_at_a_time = threading.Lock()
         quieten: Any = transformers_logging.disable_progress_bar  # untyped
         quieten()
         self._model = SentenceTransformer(source, device="cpu", revision=revision)
@@ -60,8 +63,9 @@ class SentenceTransformerEmbedder(Embedder):
 
     @override
     def embed_counted(self, texts: Sequence[str]) -> Embedded:
-        pieces = [self._prompts.message + piece for text in texts for piece in self._cut(text)]
-        count = sum(len(self._tokenizer(piece)["input_ids"]) for piece in pieces)
+        with self._one_at_a_time:
+            pieces = [self._prompts.message + piece for text in texts for piece in self._cut(text)]
+            count = sum(len(self._tokenizer(piece)["input_ids"]) for piece in pieces)
         return Embedded(self.embed_messages(texts), count)
 
     @override
@@ -76,7 +80,8 @@ class SentenceTransformerEmbedder(Embedder):
             rows = encode(pieces, prompt=chosen, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
             return np.asarray(rows, dtype=np.float32)
 
-        return embed_in_pieces(texts, self._cut, embed)
+        with self._one_at_a_time:
+            return embed_in_pieces(texts, self._cut, embed)
 
     def _cut(self, text: str) -> list[str]:
         return cut(text, self._window, self._offsets_of)

@@ -59,8 +59,6 @@ class ServerEmbedder(Embedder):
 
     def __init__(self, client: OpenAIClient, model: str | None, prompts: Prompts | None) -> None:
         self._client = client
-        self._tokens: int | None = None
-        """Counted since counting began; None: not known."""
         entry = _chosen(client, model)
         self._model: str = entry["id"]
         self._prompts = prompts_of(self._model) if prompts is None else prompts
@@ -78,33 +76,33 @@ class ServerEmbedder(Embedder):
 
     @override
     def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._embed(texts, self._prompts.message)
+        return self._embed(texts, self._prompts.message, _Count())
 
     @override
     def embed_counted(self, texts: Sequence[str]) -> Embedded:
-        self._tokens = 0
-        return Embedded(self.embed_messages(texts), self._tokens)
+        count = _Count()
+        return Embedded(self._embed(texts, self._prompts.message, count), count.tokens)
 
     @override
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._embed(texts, self._prompts.query)
+        return self._embed(texts, self._prompts.query, _Count())
 
     @override
     def close(self) -> None:
         self._client.close()
 
-    def _embed(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+    def _embed(self, texts: Sequence[str], prompt: str, count: _Count) -> NDArray[np.float32]:
         try:
             return embed_in_pieces(
                 texts,
                 lambda text: _pieces(text, _WINDOW),
-                lambda pieces: np.concatenate([self._ask(some, prompt) for some in _requests(pieces)]),
+                lambda pieces: np.concatenate([self._ask(some, prompt, count) for some in _requests(pieces)]),
             )
         except StartupError as refusal:
             # What it would not start with may pass while it runs: a key that is being changed, a model being loaded.
             raise EmbedderAway(str(refusal)) from None
 
-    def _ask(self, pieces: list[str], prompt: str) -> NDArray[np.float32]:
+    def _ask(self, pieces: list[str], prompt: str, count: _Count) -> NDArray[np.float32]:
         given = [prompt + piece for piece in pieces]
         try:
             try:
@@ -114,17 +112,16 @@ class ServerEmbedder(Embedder):
                 answer = self._client.embed(self._model, given, self.dimension)
         except (TooLong, Refused) as refusal:
             if len(pieces) > 1:
-                return np.concatenate([self._ask([piece], prompt) for piece in pieces])
-            return self._alone(pieces[0], prompt, refusal)
-        counted, more = self._tokens, answer.tokens
-        self._tokens = None if counted is None or more is None else counted + more
+                return np.concatenate([self._ask([piece], prompt, count) for piece in pieces])
+            return self._alone(pieces[0], prompt, count, refusal)
+        count.add(answer.tokens)
         return answer.rows
 
-    def _alone(self, piece: str, prompt: str, refusal: Exception) -> NDArray[np.float32]:
+    def _alone(self, piece: str, prompt: str, count: _Count, refusal: Exception) -> NDArray[np.float32]:
         """Embeds what the server will not take as it is: half by half where that is too long."""
         if isinstance(refusal, TooLong) and len(piece) >= 2 * _LEAST_WINDOW:
             halves = _pieces(piece, (len(piece) + 1) // 2)
-            return embed_in_pieces([piece], lambda _: halves, lambda each: self._ask(each, prompt))
+            return embed_in_pieces([piece], lambda _: halves, lambda each: self._ask(each, prompt, count))
         try:
             self._client.embed(self._model, [_PLAIN], self.dimension)
         except (TooLong, Refused):
@@ -132,6 +129,16 @@ class ServerEmbedder(Embedder):
         # Asked again for ever it would keep all that waits behind it from being embedded.
         _log.warning("the embedder will not take a text: it is found by its words only", characters=len(piece))
         return np.zeros((1, self.dimension), dtype=np.float32)
+
+
+class _Count:
+    """Tokens read so far; None: the server does not tell."""
+
+    def __init__(self) -> None:
+        self.tokens: int | None = 0
+
+    def add(self, more: int | None) -> None:
+        self.tokens = None if self.tokens is None or more is None else self.tokens + more
 
 
 def _chosen(client: OpenAIClient, wanted: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import BindParameter, Connection, Insert, Select, Update
+    from sqlalchemy.sql.dml import ReturningDelete
 
 
 class _Rendered(NamedTuple):
@@ -34,7 +35,7 @@ class HotStatement:
             are: numbers, text and bytes; a Boolean is 0 or 1 from SQLite.
     """
 
-    def __init__(self, statement: Select[Any] | Insert | Update) -> None:
+    def __init__(self, statement: Select[Any] | Insert | Update | ReturningDelete[Any]) -> None:
         self._statement = statement
         self._rendered: _Rendered | None = None
 
@@ -91,7 +92,7 @@ class HotList:
         build: Makes the statement for ids that are bound to these parameters. That an id comes twice changes nothing.
     """
 
-    def __init__(self, build: Callable[[Sequence[BindParameter[int]]], Select[Any]]) -> None:
+    def __init__(self, build: Callable[[Sequence[BindParameter[int]]], Select[Any] | ReturningDelete[Any]]) -> None:
         self._build = build
         self._of_width: dict[int, HotStatement] = {}
 

@@ -10,9 +10,9 @@ import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import bindparam, case, delete, exists, false, func, insert, or_, select, update
+from sqlalchemy import BigInteger, bindparam, case, delete, exists, false, func, insert, or_, select, update
 
-from services.memory.store.hot_statement import HotStatement
+from services.memory.store.hot_statement import HotList, HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
 from services.memory.terms import RECIPE
@@ -31,6 +31,17 @@ _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 _USER_LOG = HotStatement(select(_u.last_position, _u.deletion_counter).where(_u.user_id == bindparam("wanted_user")))
 # SQLite's index by position holds what is asked for: no vector is read.
 _MESSAGE_IDS = HotStatement(select(_v.message_id).where(_v.user_id == bindparam("wanted_user")))
+_TAKE_POSITIONS = HotStatement(
+    update(users)
+    .where(_u.user_id == bindparam("wanted_user"))
+    .values(last_position=_u.last_position + bindparam("count", type_=BigInteger()))
+    .returning(_u.last_position)
+)
+_WAITING = HotList(lambda ids: select(_q.message_id, _q.user_id).where(_q.message_id.in_(ids)))
+_TAKE_OUT = HotList(
+    lambda ids: delete(vectors).where(_v.message_id.in_(ids)).returning(_v.message_id, _v.user_id, _v.terms)
+)
+_NO_LONGER_WAITING = HotList(lambda ids: delete(unembedded).where(_q.message_id.in_(ids)).returning(_q.message_id))
 _LAST_AWAITED = HotStatement(select(func.max(_q.message_id)).where(_q.user_id == bindparam("wanted_user"), _q.awaited))
 
 
@@ -151,34 +162,33 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
         vector_of: Vectors and terms by message id.
         dimension: Of the vectors.
     """
-    waiting = select(_q.message_id, _q.user_id).where(_q.message_id.in_(list(vector_of))).order_by(_q.message_id)
-    lock_users(connection, {row.user_id for row in connection.execute(waiting)})
-    live = connection.execute(waiting).all()
+    wanted = list(vector_of)
+    lock_users(connection, {user_id for _, user_id in _WAITING.rows(connection, wanted, {})})
     ids_of: dict[str, list[int]] = {}
-    for row in live:
-        ids_of.setdefault(row.user_id, []).append(row.message_id)
-    for user_id, ids in ids_of.items():
-        first = _take_positions(connection, user_id, len(ids))
-        replaced = connection.execute(delete(vectors).where(_v.message_id.in_(ids)).returning(_v.message_id, _v.terms))
-        if any(row.terms != vector_of[row.message_id].terms for row in replaced):
-            # An index in memory puts another vector in a message's place, but never other words.
-            count_deletion(connection, user_id)
-        connection.execute(
-            insert(vectors),
-            [
-                {
-                    "message_id": i,
-                    "user_id": user_id,
-                    "embedder": embedder,
-                    "dimension": dimension,
-                    "position": position,
-                    "vector": vector_of[i].vector,
-                    "terms": vector_of[i].terms,
-                }
-                for position, i in enumerate(ids, start=first)
-            ],
-        )
-        connection.execute(delete(unembedded).where(_q.message_id.in_(ids)))
+    for i, user_id in sorted(map(tuple, _WAITING.rows(connection, wanted, {}))):
+        ids_of.setdefault(user_id, []).append(i)
+    live = [i for ids in ids_of.values() for i in ids]
+    if not live:
+        return
+    replaced = _TAKE_OUT.rows(connection, live, {})
+    # An index in memory puts another vector in a message's place, but never other words.
+    for user_id in {user_id for i, user_id, terms in replaced if terms != vector_of[i].terms}:
+        count_deletion(connection, user_id)
+    rows = [
+        {
+            "message_id": i,
+            "user_id": user_id,
+            "embedder": embedder,
+            "dimension": dimension,
+            "position": position,
+            "vector": vector_of[i].vector,
+            "terms": vector_of[i].terms,
+        }
+        for user_id, ids in ids_of.items()
+        for position, i in enumerate(ids, start=_take_positions(connection, user_id, len(ids)))
+    ]
+    connection.execute(insert(vectors), rows)
+    _NO_LONGER_WAITING.rows(connection, live, {})
 
 
 def count_deletion(connection: Connection, user_id: str) -> None:
@@ -193,14 +203,9 @@ def forget_user(connection: Connection, user_id: str) -> None:
 
 def _take_positions(connection: Connection, user_id: str, count: int) -> int:
     """Returns the first of `count` new positions."""
-    last = connection.execute(
-        update(users)
-        .where(_u.user_id == user_id)
-        .values(last_position=_u.last_position + count)
-        .returning(_u.last_position)
-    ).scalar_one_or_none()
-    if last is None:
-        last = count
+    rows = _TAKE_POSITIONS.rows(connection, {"wanted_user": user_id, "count": count})
+    last: int = rows[0][0] if rows else count
+    if not rows:
         connection.execute(
             insert(users).values(user_id=user_id, last_position=count, deletion_counter=secrets.randbits(62))
         )

@@ -50,7 +50,11 @@ def test_vectors_in_single_precision_are_those_of_sentence_transformers(exact):
         "from services.memory.embedder.prompts import Prompts\n"
         "embedder = SentenceTransformerEmbedder(sys.argv[1], 'oracle', Prompts('find: ', 'told: '))\n"
         "sys.stdout.buffer.write(embedder.embed_queries(['boats']).tobytes())\n"
-        "sys.stdout.buffer.write(embedder.embed_messages(['boats']).tobytes())"
+        "sys.stdout.buffer.write(embedder.embed_messages(['boats']).tobytes())\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(2) as two:\n"
+        "    both = (embedder.embed_queries, embedder.embed_messages)\n"
+        "    list(two.map(lambda embed: [embed(['boats ' * n]) for n in range(1, 40)], both))"
     )
     # In a process of its own: what these libraries warn of at import is not ours to answer for.
     short = TEXTS[:6]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from contextlib import asynccontextmanager
 
 import pytest
 
 from services.memory.backoff import Backoff
-from services.memory.embedder import EmbedderAway, EmbedderThread, FakeEmbedder
+from services.memory.embedder import EmbedderAway, EmbedderThreads, FakeEmbedder
 from services.memory.embedding_queue import EmbeddingQueue
 
 
@@ -56,7 +58,7 @@ class AwayEmbedder(FakeEmbedder):
 
 @asynccontextmanager
 async def working(store, embedder, batch_size=8):
-    thread = EmbedderThread(embedder, batch_size)
+    thread = EmbedderThreads(embedder, batch_size)
     queue = EmbeddingQueue(store, thread, batch_size)
     try:
         yield queue
@@ -174,7 +176,7 @@ async def test_much_text_is_embedded_in_smaller_groups(desk):
 
 async def test_tokens_are_counted_for_each_call_by_itself_whatever_is_embedded_meanwhile():
     embedder = HeldEmbedder()
-    thread = EmbedderThread(embedder, 100)
+    thread = EmbedderThreads(embedder, 100)
     first = asyncio.ensure_future(thread.embed_messages(["held"]))
     await asyncio.to_thread(embedder.asked.wait)
     others = [thread.embed_messages(["in between"]), thread.embed_counted(["one two", "three"])]
@@ -187,8 +189,41 @@ async def test_tokens_are_counted_for_each_call_by_itself_whatever_is_embedded_m
     await thread.close()
 
 
+async def test_a_query_does_not_wait_for_messages_that_are_being_embedded():
+    embedder = HeldEmbedder()
+    thread = EmbedderThreads(embedder, 8)
+    messages = asyncio.ensure_future(thread.embed_messages(["held"]))
+    await asyncio.to_thread(embedder.asked.wait)
+    row = await asyncio.wait_for(thread.embed_query("at once"), 30)
+    assert not messages.done()
+    embedder.let.set()
+    assert (row == FakeEmbedder().embed_queries(["at once"])[0]).all()
+    await messages
+    await thread.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+async def test_messages_give_way_to_queries_on_busy_processors():
+    class PriorityEmbedder(FakeEmbedder):
+        def embed_messages(self, texts):
+            priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().embed_messages(texts)
+
+        def embed_queries(self, texts):
+            priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().embed_queries(texts)
+
+    priorities = []
+    thread = EmbedderThreads(PriorityEmbedder(), 8)
+    await thread.embed_query("one")
+    await thread.embed_messages(["two"])
+    await thread.close()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert priorities == [own, min(own + 10, 19)]
+
+
 async def test_a_closed_embedder_refuses(desk):
-    thread = EmbedderThread(FakeEmbedder(), 4)
+    thread = EmbedderThreads(FakeEmbedder(), 4)
     await thread.close()
     with pytest.raises(Exception, match="stopping"):
         await thread.embed_query("one")

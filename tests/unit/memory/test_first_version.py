@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 import services.memory
-from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.embedder import EmbedderThreads, FakeEmbedder
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
 from services.memory.search import Searcher, SearchQuery
@@ -43,7 +43,7 @@ def database_of_the_first_version(file: Path) -> None:
 async def test_what_the_first_version_stored_is_found_by_words_and_goes_on(tmp_path):
     database_of_the_first_version(tmp_path / "memory.db")
     store = await open_sqlite_store(tmp_path / "memory.db")
-    thread = EmbedderThread(FakeEmbedder(), 8)
+    thread = EmbedderThreads(FakeEmbedder(), 8)
     await store.queue_other_embedders(thread.id)
     queue = EmbeddingQueue(store, thread, 8)
     searcher = Searcher(store, thread, queue, IndexCache(store, thread.id, 64, 1 << 20), 30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.embedder import EmbedderThreads, FakeEmbedder
 from services.memory.index_cache import IndexCache
 from services.memory.search import Searcher, SearchQuery
 
@@ -27,7 +27,7 @@ async def test_a_search_waits_as_set_but_at_most_half_of_its_callers_time(desk, 
     await desk.say(talk.id, "tomatoes")
     await desk.embed_all(embedder)
     await desk.say(talk.id, "tomatoes again, not embedded yet")
-    thread, queue = EmbedderThread(embedder, 8), RecordingQueue()
+    thread, queue = EmbedderThreads(embedder, 8), RecordingQueue()
     searcher = Searcher(desk.store, thread, queue, IndexCache(desk.store, "fake", 64, 1 << 20), 5.0)
     hits = await searcher.search("ann", SearchQuery("tomatoes", 10), time_left)
     await thread.close()
@@ -42,7 +42,7 @@ async def test_a_user_all_of_whose_messages_are_embedded_waits_for_nobody(desk):
     await desk.embed_all(embedder)
     bobs = await desk.conversation("bob")
     await desk.say(bobs.id, "tomatoes, not embedded yet", user_id="bob")
-    thread, queue = EmbedderThread(embedder, 8), RecordingQueue()
+    thread, queue = EmbedderThreads(embedder, 8), RecordingQueue()
     searcher = Searcher(desk.store, thread, queue, IndexCache(desk.store, "fake", 64, 1 << 20), 5.0)
     (hit,) = await searcher.search("ann", SearchQuery("tomatoes", 10))
     await thread.close()

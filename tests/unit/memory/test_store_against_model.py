@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.memory.conversation import ConversationDraft
-from services.memory.embedder import EmbedderThread, FakeEmbedder
+from services.memory.embedder import EmbedderThreads, FakeEmbedder
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
 from services.memory.message import Append, MessageDraft, MessageQuery, MessageRange, Role
@@ -37,7 +37,7 @@ class Memory(RuleBasedStateMachine):
 
     async def _open(self):
         self.store = await open_sqlite_store(Path(self.folder.name) / "memory.db")
-        self.thread = EmbedderThread(EMBEDDER, 8)
+        self.thread = EmbedderThreads(EMBEDDER, 8)
         self.queue = EmbeddingQueue(self.store, self.thread, 8)
         indexes = IndexCache(self.store, self.thread.id, self.thread.dimension, 4_000)
         self.searcher = Searcher(self.store, self.thread, self.queue, indexes, 30)
