@@ -184,12 +184,15 @@ class UserIndex:
         halves = np.frombuffer(b"".join(row.vector or none for row in rows), dtype="<f2")
         vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
         # Half floats are of unit length only nearly; a similarity is a cosine.
-        norms = np.linalg.norm(vectors, axis=1)
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         embedded = norms > 0
         lost = places[~embedded & self._embedded[places]]
         if len(lost):
             self._vectors.remove(lost)
-        if embedded.any():
+        if embedded.all():
+            vectors /= norms[:, None]
+            self._vectors.put(vectors, places)
+        elif embedded.any():
             self._vectors.put(vectors[embedded] / norms[embedded, None], places[embedded])
         self._embedded[places] = embedded
         self._changed += len(lost) + int(np.count_nonzero(embedded))

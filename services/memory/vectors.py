@@ -72,7 +72,13 @@ class FlatVectors(Vectors):
 
     @override
     def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
-        row_of = np.full(1 + max(places.max(), self._places.max(initial=-1)), -1, dtype=np.int64)
+        last = self._places.max(initial=-1)
+        if places.min() > last:
+            # What is all new has nothing to be looked for.
+            self._faiss.add(rows)
+            self._places = np.concatenate([self._places, places])
+            return
+        row_of = np.full(1 + max(places.max(), last), -1, dtype=np.int64)
         row_of[self._places] = np.arange(len(self))
         at = row_of[places]
         had = at >= 0

@@ -7,6 +7,7 @@ is taken.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import BigInteger, bindparam
@@ -25,6 +26,10 @@ class _Rendered(NamedTuple):
     text: str
     names: Sequence[str]
     own: Mapping[str, Callable[[], Any]]
+
+
+def _same(value: object) -> object:
+    return value
 
 
 class HotStatement:
@@ -78,7 +83,8 @@ class HotStatement:
     def _render(self, connection: Connection) -> _Rendered:
         compiled = self._statement.compile(dialect=connection.dialect)
         names = compiled.positiontup or ()
-        own = {name: call for name in names if (call := compiled.binds[name].callable) is not None}
+        bound = {name: compiled.binds[name] for name in names}
+        own = {name: one.callable or partial(_same, one.value) for name, one in bound.items() if not one.required}
         return _Rendered(str(compiled), names, own)
 
 

@@ -10,7 +10,21 @@ import secrets
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import BigInteger, bindparam, case, delete, exists, false, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    LargeBinary,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from services.memory.store.hot_statement import HotList, HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
@@ -31,6 +45,27 @@ _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 _USER_LOG = HotStatement(select(_u.last_position, _u.deletion_counter).where(_u.user_id == bindparam("wanted_user")))
 # SQLite's index by position holds what is asked for: no vector is read.
 _MESSAGE_IDS = HotStatement(select(_v.message_id).where(_v.user_id == bindparam("wanted_user")))
+_AFTER = HotStatement(
+    select(
+        _v.message_id,
+        _v.position,
+        _m.conversation_id,
+        _m.sequence,
+        _m.role,
+        _m.author,
+        _m.create_ns,
+        case((_v.embedder == bindparam("embedder"), _v.vector), else_=bindparam("none", type_=LargeBinary())),
+        _v.terms,
+    )
+    .join_from(vectors, messages, _m.id == _v.message_id)
+    .where(
+        _v.user_id == bindparam("wanted_user"),
+        _v.position > bindparam("known"),
+        or_(_v.embedder == bindparam("embedder"), _v.embedder.like(bindparam("words"))),
+    )
+    .order_by(_v.position)
+    .limit(bindparam("at_most", type_=Integer()))
+)
 _TAKE_POSITIONS = HotStatement(
     update(users)
     .where(_u.user_id == bindparam("wanted_user"))
@@ -58,28 +93,8 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
 
     Among them, with their words alone, are messages that are yet to be embedded anew, where words are made as now.
     """
-    rows = connection.execute(
-        select(
-            _v.message_id,
-            _v.position,
-            _m.conversation_id,
-            _m.sequence,
-            _m.role,
-            _m.author,
-            _m.create_ns,
-            case((_v.embedder == embedder, _v.vector), else_=b""),
-            _v.terms,
-        )
-        .join_from(vectors, messages, _m.id == _v.message_id)
-        .where(
-            _v.user_id == user_id,
-            _v.position > position,
-            or_(_v.embedder == embedder, _v.embedder.endswith(f"/{RECIPE}", autoescape=True)),
-        )
-        .order_by(_v.position)
-        .limit(limit)
-    )
-    return [StoredVector(*row) for row in rows]
+    wanted = {"wanted_user": user_id, "embedder": embedder, "known": position, "at_most": limit}
+    return [StoredVector(*row) for row in _AFTER.rows(connection, {**wanted, "none": b"", "words": f"%/{RECIPE}"})]
 
 
 def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:
