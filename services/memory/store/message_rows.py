@@ -6,14 +6,15 @@ An operation that refuses does so before its first write: the writer relies on t
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, tuple_, update
 
 from services.memory.conversation import Counts
-from services.memory.message import Appended, FinishReason, Message, MessagePage, Role, Usage
+from services.memory.message import Appended, Message, MessagePage
 from services.memory.store import conversation_rows, expiry_rows, requests, vector_rows
 from services.memory.store.hot_statement import HotStatement
+from services.memory.store.message_row import COLUMNS, message_of, values_of
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations, messages, unembedded, vectors
@@ -22,28 +23,13 @@ from services.rpc.errors import MessageNotFound, SequenceMismatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sqlalchemy import BindParameter, ColumnElement, Connection, Row
+    from sqlalchemy import BindParameter, ColumnElement, Connection
 
     from services.memory.conversation import Conversation, ImportedConversation
     from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery
+    from services.memory.resource_name import MessageName
 
 _m = messages.c
-_COLUMNS = (
-    _m.id,
-    _m.conversation_id,
-    _m.sequence,
-    _m.role,
-    _m.content,
-    _m.author,
-    _m.create_ns,
-    _m.finish_reason,
-    _m.prompt_tokens,
-    _m.cached_tokens,
-    _m.completion_tokens,
-    _m.reply_to,
-    _m.superseded,
-    _m.request_id,
-)
 
 _INSERT = insert(messages).returning(_m.id, sort_by_parameter_order=True)
 _INSERT_ONE = HotStatement(
@@ -59,7 +45,7 @@ _SIZES_OF_MINE = select(_m.id, _m.size).where(
         select(conversations.c.id).where(conversations.c.user_id == bindparam("wanted_user"), expiry_rows.LIVE)
     ),
 )
-_BY_IDS = select(*_COLUMNS).where(_m.id.in_(_IDS))
+_BY_IDS = select(*COLUMNS).where(_m.id.in_(_IDS))
 
 
 def append(connection: Connection, wanted: Append, request: WriteRequest, replica: str | None) -> Appended:
@@ -75,14 +61,14 @@ def append(connection: Connection, wanted: Append, request: WriteRequest, replic
     if done is not None:
         first = done.first_sequence or 0
         rows = connection.execute(
-            select(*_COLUMNS)
+            select(*COLUMNS)
             .where(
                 _m.conversation_id == conversation.id,
                 _m.sequence.between(first, first + done.message_count - 1),
             )
             .order_by(_m.sequence)
         )
-        return Appended(tuple(_message(row) for row in rows), replayed=True)
+        return Appended(tuple(message_of(row) for row in rows), replayed=True)
     last = conversation.last_sequence
     if wanted.expected_last_sequence not in (None, last):
         raise SequenceMismatch(
@@ -160,8 +146,8 @@ def page(connection: Connection, query: MessageQuery) -> MessagePage:
     found = connection.execute(select(_m.id, _m.size).where(*where).order_by(order).limit(query.limit + 1)).all()
     taken = within_bytes([row.size for row in found[: query.limit]])
     ids = [row.id for row in found[:taken]]
-    rows = connection.execute(select(*_COLUMNS).where(_m.id.in_(ids)).order_by(order))
-    return MessagePage(tuple(_message(row) for row in rows), more=len(found) > taken)
+    rows = connection.execute(select(*COLUMNS).where(_m.id.in_(ids)).order_by(order))
+    return MessagePage(tuple(message_of(row) for row in rows), more=len(found) > taken)
 
 
 def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
@@ -174,8 +160,18 @@ def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int
     live = [i for i in ids if i in size_of]
     taken = live[: within_bytes([size_of[i] for i in live])]
     rows = connection.execute(_BY_IDS, {"ids": taken})
-    message_of = {row.id: _message(row) for row in rows}
-    return {i: message_of[i] for i in taken}
+    found = {row.id: message_of(row) for row in rows}
+    return {i: found[i] for i in taken}
+
+
+def by_names(connection: Connection, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
+    """As `by_ids`, by resource names."""
+    places = [(name.conversation_id, name.sequence) for name in dict.fromkeys(names)]
+    found = connection.execute(
+        select(_m.id, _m.conversation_id, _m.sequence).where(tuple_(_m.conversation_id, _m.sequence).in_(places))
+    )
+    id_at = {(row.conversation_id, row.sequence): row.id for row in found}
+    return tuple(by_ids(connection, user_id, [id_at[place] for place in places if place in id_at]).values())
 
 
 def _placed(draft: MessageDraft, conversation: Conversation, sequence: int, now_ns: int, request_id: str) -> Message:
@@ -194,6 +190,8 @@ def _placed(draft: MessageDraft, conversation: Conversation, sequence: int, now_
         None if target is None else target.sequence,
         superseded=False,
         request_id=request_id,
+        quotes=draft.quotes,
+        quotes_start=draft.quotes_start,
     )
 
 
@@ -237,7 +235,7 @@ def _take_in(
 def _insert(connection: Connection, user_id: str, stored: Sequence[Message], replica: str | None) -> None:
     if not stored:
         return
-    values = [_values(message) for message in stored]
+    values = [values_of(message) for message in stored]
     if len(values) == 1:
         ids = [_INSERT_ONE.rows(connection, values[0])[0][0]]
     else:
@@ -254,26 +252,6 @@ def _insert(connection: Connection, user_id: str, stored: Sequence[Message], rep
         connection.execute(_QUEUE, waiting)
 
 
-def _values(message: Message) -> dict[str, object]:
-    usage = message.usage
-    return {
-        "conversation_id": message.conversation_id,
-        "sequence": message.sequence,
-        "role": int(message.role),
-        "content": message.content,
-        "size": len(message.content.encode()),
-        "author": message.author,
-        "create_ns": message.create_ns,
-        "finish_reason": int(message.finish_reason),
-        "prompt_tokens": None if usage is None else usage.prompt_tokens,
-        "cached_tokens": None if usage is None else usage.cached_tokens,
-        "completion_tokens": None if usage is None else usage.completion_tokens,
-        "reply_to": message.reply_to,
-        "superseded": message.superseded,
-        "request_id": message.request_id,
-    }
-
-
 def _narrowed(narrowing: MessageFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if narrowing.roles:
@@ -285,20 +263,3 @@ def _narrowed(narrowing: MessageFilter) -> list[ColumnElement[bool]]:
     if narrowing.end_ns is not None:
         where.append(_m.create_ns < narrowing.end_ns)
     return where
-
-
-def _message(row: Row[*tuple[Any, ...]]) -> Message:
-    usage = None if row.prompt_tokens is None else Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
-    return Message(
-        row.conversation_id,
-        row.sequence,
-        Role(row.role),
-        row.content,
-        row.author,
-        row.create_ns,
-        FinishReason(row.finish_reason),
-        usage,
-        row.reply_to,
-        row.superseded,
-        row.request_id,
-    )
