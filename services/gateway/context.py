@@ -68,11 +68,6 @@ class Prompt:
     window_start: int
     """Sequence of the oldest message that stands in it word for word."""
 
-    @property
-    def said_tokens(self) -> int:
-        """Tokens of the message being said and of what is quoted with it."""
-        return sum(section.tokens for section in self.sections[-2 if self.quoted else -1 :])
-
     def messages(self) -> list[ChatMessage]:
         """Returns the prompt as chat templates take it."""
         return alternating(ChatMessage(role=s.role, content=s.content) for s in self.sections)

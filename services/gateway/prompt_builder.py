@@ -65,7 +65,7 @@ class RecallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The recent messages of a prompt, the tokens of each and its quotes, and how many they may take together."""
+    """The recent messages of a prompt, the tokens of each without its quotes, and how many they may take together."""
 
     messages: tuple[ChatMessage, ...]
     tokens: tuple[int, ...]
@@ -208,13 +208,16 @@ class PromptBuilder:
             message_tokens=said_tokens,
             next_sequence=next_sequence,
         )
-        window_tokens = tuple(one.tokens for one in recent)
-        prompt_tokens = fixed_tokens + summary_tokens + sum(window_tokens) + fresh_tokens
+        prompt_tokens = fixed_tokens + summary_tokens + sum(one.tokens for one in recent) + fresh_tokens
         owner = user_id if conversation.system_prompt else ""
         key = hashlib.sha256(f"{owner}\0{system}".encode()).hexdigest()
         return BuiltPrompt(
             prompt,
-            Window(tuple(one.message for one in recent), window_tokens, budget),
+            Window(
+                tuple(one.message for one in recent),
+                tuple(one.tokens - one.quote_tokens for one in recent),
+                budget,
+            ),
             prompt_tokens,
             n_context,
             window_moved=cut > 0 or start < conversation.window_start_sequence,

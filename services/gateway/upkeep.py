@@ -242,6 +242,6 @@ class Upkeep:
 def _through(built: BuiltPrompt, message: ChatMessage, reply: ChatMessage) -> int:
     """Returns the sequence up to which messages are to leave the window; 0: none are."""
     window = [*built.window.messages, message, reply]
-    tokens = [*built.window.tokens, built.prompt.said_tokens, reply.usage.completion_tokens]
+    tokens = [*built.window.tokens, built.prompt.sections[-1].tokens, reply.usage.completion_tokens]
     cut = context.cut_ahead(window, tokens, built.window.budget)
     return window[cut].sequence - 1 if cut else 0
