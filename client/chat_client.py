@@ -67,6 +67,10 @@ class ChatClient(HistoryCalls):
         """Waits, without an end, until the backend is reached; for whoever found it gone."""
         await self._connection.wire.until_connected()
 
+    async def until_lost(self) -> None:
+        """Waits, without an end, until the backend cannot be reached."""
+        await self._connection.wire.until_lost()
+
     def as_user(self, user: str | None) -> ChatClient:
         """Returns a client of another user over this one's connection, which is open as long as this one is.
 

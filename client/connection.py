@@ -72,6 +72,13 @@ class Wire:
             raise self._not_open()
         await self._channel.channel_ready()
 
+    async def until_lost(self) -> None:
+        """Waits, without an end, until the other side cannot be reached: whoever is idle is not lost."""
+        if self._channel is None:
+            raise self._not_open()
+        while (state := self._channel.get_state(try_to_connect=True)) != grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            await self._channel.wait_for_state_change(state)
+
     @staticmethod
     def _not_open() -> ChatbotError:
         return ChatbotError("The client is not open: use it in an `async with` block.", reason="CLOSED")

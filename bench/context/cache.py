@@ -92,6 +92,7 @@ async def measure(
             tell(f"{case.name}: turn {turn} of {len(said)}")
     seen = [
         Observation(MEASURE, "cached_share", "%", 100 * sum(cached) / sum(prompts)),
+        Observation(MEASURE, "computed", "tokens a turn", (sum(prompts) - sum(cached)) / len(prompts)),
         Observation(MEASURE, "recalled_messages", "a turn", sum(recalled) / len(recalled)),
     ]
     for metric, values in (("prompt", prompts), ("cached", cached)):

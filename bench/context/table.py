@@ -56,16 +56,19 @@ def cache_markdown(result: Result) -> str:
     """Returns what each case found in the cache."""
     lines = [
         *heading(result),
-        "Of the tokens of all prompts, those that the KV cache held; messages recalled, mean of a turn.",
+        "Of the tokens of all prompts, those that the KV cache held; tokens of the prompt that were computed,",
+        "and messages recalled, mean of a turn.",
         "",
-        _row("context", "cached, %", "longest prompt, tokens", "recalled"),
-        _row(*["---"] * 4),
+        _row("context", "cached, %", "computed, tokens", "longest prompt, tokens", "recalled"),
+        _row(*["---"] * 5),
     ]
     for name in result.contenders:
         prompts = result.find(name, f"{MEASURE}, each turn", "prompt")
         longest = "–" if prompts is None else number(prompts.summary.maximum)
-        share, recalled = (_value(result, name, MEASURE, metric) for metric in ("cached_share", "recalled_messages"))
-        lines.append(_row(name, share, longest, recalled))
+        share, computed, recalled = (
+            _value(result, name, MEASURE, metric) for metric in ("cached_share", "computed", "recalled_messages")
+        )
+        lines.append(_row(name, share, computed, longest, recalled))
     return "\n".join([*lines, ""])
 
 

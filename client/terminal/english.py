@@ -20,6 +20,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     "deadline": "(cut off: the time ran out)",
     "engine_lost": "(cut off: the model was lost; /regenerate tries again)",
     "lost": "No answer from {address}. Trying again; Ctrl-C gives up.",
+    "gone": "The connection to {address} is lost. Trying again.",
     "connected_again": "Connected again.",
     "not_ready": "It is not ready yet; Ctrl-C gives up.",
     "connection_cut": "(cut off: the connection was lost; /regenerate tries again)",

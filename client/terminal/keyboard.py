@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
@@ -87,6 +88,10 @@ class Prompt:
             return await self._session.prompt_async(handle_sigint=False)
         except EOFError:
             return None
+
+    async def above(self, write: Callable[[], None]) -> None:
+        """Has something written above the prompt; what is typed stays as it is."""
+        await run_in_terminal(write)
 
     async def confirm(self, question: str, yes: tuple[str, ...]) -> bool:
         """Asks a question, and tells whether the answer was one of `yes`. Ctrl-C and Ctrl-D are no."""

@@ -20,6 +20,7 @@ RUSSIAN: Final[Mapping[str, str]] = {
     "deadline": "(обрезано: время вышло)",
     "engine_lost": "(обрезано: модель потеряна; /regenerate — попробовать снова)",
     "lost": "{address} не отвечает. Пробуем снова; Ctrl-C прекращает.",
+    "gone": "Связь с {address} прервалась. Пробуем снова.",
     "connected_again": "Связь восстановлена.",
     "not_ready": "Ещё не готово; Ctrl-C прекращает.",
     "connection_cut": "(обрезано: связь прервалась; /regenerate — попробовать снова)",

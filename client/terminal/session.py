@@ -18,6 +18,7 @@ from client.errors import (
 from client.requests import new_request_id
 from client.terminal.commands import Commands
 from client.terminal.completion import CommandCompleter
+from client.terminal.connection_watch import ConnectionWatch
 from client.terminal.conversation_list import ConversationList
 from client.terminal.keyboard import QUOTES, interrupts_go_to
 from client.terminal.languages import language_notice, possible_languages
@@ -98,7 +99,8 @@ class Session:
         self._prompt = prompt
         self._prompt.complete_with(CommandCompleter(self.conversations))
         self._commands = Commands(self)
-        self._turns = Turns(client, screen)
+        self._connection = ConnectionWatch(client, self._tell_of_connection)
+        self._turns = Turns(client, screen, self._connection)
         self._step: asyncio.Task[bool] | None = None
         self._language_told = False
         self._unanswered: _Unanswered | None = None
@@ -107,7 +109,7 @@ class Session:
         """Talks until the user leaves."""
         with interrupts_go_to(self._interrupt):
             await self._attempt(self._open(resume=resume))
-            while (line := await self._prompt.ask()) is not None:
+            while (line := await self._ask()) is not None:
                 if await self._attempt(self._take(line)):
                     return
 
@@ -162,6 +164,14 @@ class Session:
             self.model = await self.client.get_model()
         return self.model
 
+    async def _ask(self) -> str | None:
+        async with self._connection.watching():
+            return await self._prompt.ask()
+
+    async def _tell_of_connection(self, key: str) -> None:
+        text = self.words(key, address=self.client.address)
+        await self._prompt.above(lambda: self.screen.note(text))
+
     async def _open(self, *, resume: bool) -> bool:
         self.screen.say(model_line(await self.known_model()))
         if resume:
@@ -204,6 +214,7 @@ class Session:
             self.screen.note(self.words("stopped"))
         except ChatbotError as error:
             line = error_line(self.words, error, self.client.address)
+            self._connection.lost = isinstance(error, NotConnected)
             self.screen.error(f"{line} {self.words('next_tries_again')}" if isinstance(error, NotConnected) else line)
         except BrokenPipeError:
             raise  # nobody sees the screen any more
@@ -240,6 +251,7 @@ class Session:
             self.conversation = reply.started.conversation
             # A replay does not tell again what was recalled.
             self.recalled = reply.started.recalled or self.recalled
+            self._connection.lost = False
             self._unanswered = None
 
     async def _follow_unanswered(self) -> None:

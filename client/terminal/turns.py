@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from client.chat_client import ChatClient
     from client.reply import Reply
+    from client.terminal.connection_watch import ConnectionWatch
     from client.terminal.messages import Words
     from client.terminal.screen import Screen
 
@@ -32,9 +33,10 @@ _MOST_WAIT_SECONDS = 5.0
 class Turns:
     """Takes one turn at a time."""
 
-    def __init__(self, client: ChatClient, screen: Screen) -> None:
+    def __init__(self, client: ChatClient, screen: Screen, connection: ConnectionWatch) -> None:
         self._client = client
         self._screen = screen
+        self._connection = connection
         self._under_way: Reply | None = None
 
     def stop(self) -> bool:
@@ -68,8 +70,10 @@ class Turns:
                 return reply
             if isinstance(failure, NotConnected):
                 self._screen.error(words("lost", address=self._client.address))
+                self._connection.lost = True
                 await asyncio.sleep(pause)
                 await self._client.until_connected()
+                self._connection.lost = False
                 self._screen.note(words("connected_again"))
                 shown = reply.text or shown
                 patience, pause = _PATIENCE_AFTER_LOSS_SECONDS, min(pause * 2, _MOST_WAIT_SECONDS)

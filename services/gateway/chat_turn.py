@@ -259,6 +259,8 @@ class ChatTurns:
                     finish_reason=ended,
                     usage=usage,
                     reply_to=turn.message.name,
+                    quotes=[quoted.hit.message.name for quoted in turn.built.prompt.quoted],
+                    quotes_start_sequence=turn.built.quotes_start,
                 )
                 stored = await self._history.append_reply(
                     turn.user_id, turn.request_id, turn.conversation, reply, turn.replaces_from

@@ -2,10 +2,10 @@
 
     [system] [summary] [recent messages, oldest first] [recalled messages, quoted as data] [this message]
 
-Stable first, volatile last: the next turn's prompt begins with this one's, up to what was recalled, so that the
-KV cache of the conversation is reused. That is why the window of recent messages does not slide by a message a
-turn: it grows until it overflows, and is then cut back to half at once (`cut_window`). What is summed up of older
-messages changes together with the window's start.
+Stable first, volatile last: the next turn's prompt goes on from this one's, so that the KV cache of the conversation
+is reused. What was recalled for a message therefore stays before it while it is in the window, and is not quoted again.
+The window of recent messages does not slide by a message a turn: it grows until it overflows, and is then cut back to
+half at once (`cut_window`). What is summed up of older messages changes together with the window's start.
 
 Summary and recalled text are data. They stand inside messages of the user, each part on lines of its own, and never
 in a system message.
@@ -45,11 +45,26 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Recent:
+    """A message of the window."""
+
+    message: ChatMessage
+    tokens: int
+    """Of the message and its quotes."""
+    quotes: str = ""
+    """What was quoted with it, as the model sees it; empty: nothing."""
+    quote_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt, and what went into it. `recalled`: in the order it stands there."""
+    """A prompt, and what went into it."""
 
     sections: tuple[Section, ...]
     recalled: tuple[Recalled, ...]
+    """What fits the message being said."""
+    quoted: tuple[Recalled, ...]
+    """Those of `recalled` that are quoted with it; the others stand in the window's quotes."""
     window_start: int
     """Sequence of the oldest message that stands in it word for word."""
 
@@ -122,10 +137,10 @@ def assemble(
     system_tokens: int,
     summary: str,
     summary_tokens: int,
-    window: Sequence[ChatMessage],
-    window_tokens: Sequence[int],
+    window: Sequence[Recent],
     recalled: Sequence[Recalled],
-    recalled_tokens: int,
+    quoted_now: Sequence[Recalled],
+    quoted_tokens: int,
     message: ChatMessage,
     message_tokens: int,
     next_sequence: int,
@@ -138,9 +153,9 @@ def assemble(
         summary: As `summary_block` gives it; empty: none.
         summary_tokens: Its tokens.
         window: Recent messages, oldest first.
-        window_tokens: Tokens of each.
         recalled: What search found, best first.
-        recalled_tokens: What it takes, headings included.
+        quoted_now: Those of it that the window does not quote.
+        quoted_tokens: What these take, headings included.
         message: The message being said.
         message_tokens: Its tokens.
         next_sequence: Sequence of the message being said, where the window is empty.
@@ -150,12 +165,14 @@ def assemble(
         sections.append(Section(ContextSection.KIND_SYSTEM, ROLE_SYSTEM, system_prompt, system_tokens))
     if summary:
         sections.append(Section(ContextSection.KIND_SUMMARY, ROLE_USER, summary, summary_tokens))
-    sections += [
-        Section(ContextSection.KIND_RECENT, recent.role, recent.content, count)
-        for recent, count in zip(window, window_tokens, strict=True)
-    ]
-    ordered = in_order(recalled)
+    for recent in window:
+        if recent.quotes:
+            sections.append(Section(ContextSection.KIND_RECALLED, ROLE_USER, recent.quotes, recent.quote_tokens))
+        own = recent.tokens - recent.quote_tokens
+        sections.append(Section(ContextSection.KIND_RECENT, recent.message.role, recent.message.content, own))
+    ordered = in_order(quoted_now)
     if ordered:
-        sections.append(Section(ContextSection.KIND_RECALLED, ROLE_USER, quoted(ordered), recalled_tokens))
+        sections.append(Section(ContextSection.KIND_RECALLED, ROLE_USER, quoted(ordered), quoted_tokens))
     sections.append(Section(ContextSection.KIND_MESSAGE, ROLE_USER, message.content, message_tokens))
-    return Prompt(tuple(sections), ordered, window[0].sequence if window else next_sequence)
+    window_start = window[0].message.sequence if window else next_sequence
+    return Prompt(tuple(sections), in_order(recalled), ordered, window_start)

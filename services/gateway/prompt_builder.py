@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, ChatMessage
 from services.gateway import context, recall
+from services.gateway.window import Said, quotes_start, read_window
 from services.rpc import errors
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from services.gateway.peers import Peers
     from services.gateway.settings import GatewaySettings
 
-_PAGE_SIZE = 1000
 _LONGEST_QUERY = 4000
 """Characters of a message that are searched with; embedders read less than that."""
 
@@ -65,7 +65,7 @@ class RecallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The recent messages of a prompt, the tokens of each, and how many they may take together."""
+    """The recent messages of a prompt, the tokens of each without its quotes, and how many they may take together."""
 
     messages: tuple[ChatMessage, ...]
     tokens: tuple[int, ...]
@@ -82,6 +82,8 @@ class BuiltPrompt:
     context_tokens: int
     window_moved: bool
     """Whether the window was cut, so that its new start has to be stored."""
+    quotes_start: int
+    """Sequence from which on replies have their quotes in the prompt."""
     system_cache_key: str
     """Tells system messages apart: that of the deployment is everybody's, others are their user's own."""
 
@@ -130,105 +132,102 @@ class PromptBuilder:
             start = summarised + 1
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
         window, found = await asyncio.gather(
-            self._window(user_id, conversation, start, before_sequence, time_left),
+            read_window(
+                self._peers.memory,
+                user_id,
+                conversation,
+                start=start,
+                before_sequence=before_sequence,
+                time_left=time_left,
+                with_quotes=limits.limit > 0,
+            ),
             self._search(user_id, text, limits, in_window=in_window, time_left=time_left),
         )
         # A message that never got its reply is said together with this one.
-        unanswered = [window.pop().content] if window and window[-1].role == ROLE_USER else []
+        unanswered = [window.pop().message.content] if window and window[-1].message.role == ROLE_USER else []
         said = ChatMessage(role=ROLE_USER, content="\n\n".join([*unanswered, text]))
         system = conversation.system_prompt or self._settings.system_prompt
         opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
         summary = context.summary_block(conversation.summary) if summarised else ""
-        counts, summary_counts = await asyncio.gather(
-            self._peers.inference.count_messages([*opening, *window, said], time_left, form),
-            self._peers.inference.count_texts([f"{summary}\n\n"] if summary else [], time_left),
+        blocks = [summary, *(one.block for one in window)]
+        counts, block_tokens = await asyncio.gather(
+            self._peers.inference.count_messages([*opening, *(one.whole() for one in window), said], time_left, form),
+            self._count_blocks(blocks, time_left),
         )
         system_tokens = counts.message_tokens[0] if system else 0
-        window_tokens = list(counts.message_tokens[len(opening) : -1])
+        recent = [
+            context.Recent(one.message, tokens, block, min(of_block, tokens))
+            for one, tokens, block, of_block in zip(
+                window, counts.message_tokens[len(opening) : -1], blocks[1:], block_tokens[1:], strict=True
+            )
+        ]
         said_tokens = counts.message_tokens[-1]
         n_context = counts.context_tokens
-        fixed_tokens = counts.total_tokens - sum(window_tokens)
+        fixed_tokens = counts.total_tokens - sum(one.tokens for one in recent)
         if fixed_tokens >= n_context:
             raise errors.ContextTooLong.of(fixed_tokens, n_context)
 
         reserve = min(self._settings.reply_reserve_tokens, n_context // 2)
         left = max(n_context - reserve - fixed_tokens, 0)
-        summary_tokens = sum(summary_counts)
+        summary_tokens = block_tokens[0]
         if summary_tokens > left // 2:
             # A message so long leaves no room for what it is not about.
             summary, summary_tokens = "", 0
         left -= summary_tokens
         recall_tokens = min(limits.max_tokens, left // 2) if limits.limit else 0
         budget = left - recall_tokens
-        cut = context.cut_window(window, window_tokens, budget)
-        window, window_tokens = window[cut:], window_tokens[cut:]
         next_sequence = before_sequence or conversation.last_sequence + 1
+        start_of_quotes = quotes_start(one.message for one in window)
+        if sum(one.tokens for one in recent) > budget:
+            # What was quoted makes room first, all of it, so that it pushes no more out than messages themselves would.
+            window = [Said(one.message) for one in window]
+            recent = [context.Recent(one.message, one.tokens - one.quote_tokens) for one in recent]
+            start_of_quotes = next_sequence
+        cut = context.cut_window([one.message for one in recent], [one.tokens for one in recent], budget)
+        window, recent = window[cut:], recent[cut:]
         if cut:
             # What has just left the window may be what is needed now.
-            in_window.start_sequence = window[0].sequence if window else next_sequence
+            in_window.start_sequence = window[0].message.sequence if window else next_sequence
             found = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
         min_similarity = found.close_similarity if limits.min_similarity is None else limits.min_similarity
         close = recall.worth_recalling(found.hits, text, min_similarity, limits.min_word_share)
         candidates, heading_tokens = await self._counted(close, text, time_left)
         recalled = recall.within_budget(candidates, heading_tokens, limits.limit, recall_tokens) if candidates else []
-        recalled_tokens = recall.tokens_of(recalled, heading_tokens)
+        fresh = recall.not_standing(recalled, (quote for one in window for quote in one.quotes))
+        fresh_tokens = recall.tokens_of(fresh, heading_tokens)
         prompt = context.assemble(
             system_prompt=system,
             system_tokens=system_tokens,
             summary=summary,
             summary_tokens=summary_tokens,
-            window=window,
-            window_tokens=window_tokens,
+            window=recent,
             recalled=recalled,
-            recalled_tokens=recalled_tokens,
+            quoted_now=fresh,
+            quoted_tokens=fresh_tokens,
             message=said,
             message_tokens=said_tokens,
             next_sequence=next_sequence,
         )
-        prompt_tokens = fixed_tokens + summary_tokens + sum(window_tokens) + recalled_tokens
+        prompt_tokens = fixed_tokens + summary_tokens + sum(one.tokens for one in recent) + fresh_tokens
         owner = user_id if conversation.system_prompt else ""
         key = hashlib.sha256(f"{owner}\0{system}".encode()).hexdigest()
         return BuiltPrompt(
             prompt,
-            Window(tuple(window), tuple(window_tokens), budget),
+            Window(
+                tuple(one.message for one in recent),
+                tuple(one.tokens - one.quote_tokens for one in recent),
+                budget,
+            ),
             prompt_tokens,
             n_context,
             window_moved=cut > 0 or start < conversation.window_start_sequence,
+            quotes_start=start_of_quotes,
             system_cache_key=key,
         )
 
     async def exact_tokens(self, built: BuiltPrompt, time_left: float | None) -> int:
         """Returns the tokens of a prompt as it would be generated from: what is joined has fewer than its parts."""
         return (await self._peers.inference.count_messages(built.prompt.messages(), time_left)).total_tokens
-
-    async def _window(
-        self,
-        user_id: str,
-        conversation: memory_pb.Conversation,
-        start: int,
-        before_sequence: int | None,
-        time_left: float | None,
-    ) -> list[ChatMessage]:
-        """Returns the messages from the window's start on, oldest first, user and assistant in turn."""
-        messages: list[ChatMessage] = []
-        if not conversation.name or conversation.last_sequence == 0:
-            return messages
-        request = memory_pb.ListMessagesRequest(
-            user_id=user_id, conversation=conversation.name, page_size=_PAGE_SIZE, start_sequence=start
-        )
-        while True:
-            page = await self._peers.memory.call(self._peers.memory.stub.ListMessages, request, time_left)
-            messages += page.messages
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
-        # System messages of an imported conversation are its record, not its instructions.
-        spoken = context.alternating(
-            m
-            for m in messages
-            if m.role in {ROLE_USER, ROLE_ASSISTANT} and (before_sequence is None or m.sequence < before_sequence)
-        )
-        return spoken[1:] if spoken and spoken[0].role == ROLE_ASSISTANT else spoken
 
     async def _search(
         self,
@@ -250,6 +249,12 @@ class PromptBuilder:
             exclude=[in_window] if in_window.conversation else (),
         )
         return await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
+
+    async def _count_blocks(self, blocks: Sequence[str], time_left: float | None) -> list[int]:
+        """Returns the tokens of each block with the empty line below it; 0 for an empty one."""
+        counts = await self._peers.inference.count_texts([f"{block}\n\n" for block in blocks if block], time_left)
+        left = iter(counts)
+        return [next(left) if block else 0 for block in blocks]
 
     async def _counted(
         self, hits: Sequence[memory_pb.SearchHit], text: str, time_left: float | None

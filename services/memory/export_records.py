@@ -50,5 +50,6 @@ async def _records(store: Store, user_id: str, conversation_id: str) -> AsyncGen
             # What was deleted has nothing that could be taken in; of a reply its end is left.
             deleted = not message.content and message.finish_reason is FinishReason.UNSPECIFIED
             if message.sequence <= conversation.last_sequence and not deleted:
-                yield pb.ExportRecord(message=wire.message(message))
+                # They name messages of conversations that an export need not have.
+                yield pb.ExportRecord(message=wire.message(replace(message, quotes=(), quotes_start=0)))
         query = replace(query, after=page.messages[-1].sequence)

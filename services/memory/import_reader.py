@@ -47,6 +47,8 @@ class _Open:
             if reply_to is None:
                 raise MessageNotFound("record.message.reply_to names no earlier message of the conversation.")
         request_id = check.request_id("record.message.request_id", given.request_id) if given.request_id else None
+        # Names of where it comes from name nothing here.
+        draft = replace(draft, quotes=(), quotes_start=0)
         self.messages.append(ImportedMessage(draft, reply_to, given.superseded, request_id))
         if given.name:
             self._sequence_of[given.name] = len(self.messages)

@@ -49,6 +49,8 @@ class MessageDraft:
     finish_reason: FinishReason = FinishReason.UNSPECIFIED
     usage: Usage | None = None
     reply_to: MessageName | None = None
+    quotes: tuple[MessageName, ...] = ()
+    quotes_start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Message:
         reply_to: Sequence of the message of the same conversation that it replies to.
         superseded: Whether a later message took its place.
         request_id: Of the write that stored it.
+        quotes: Messages that were quoted to the model for it; they need not be there any more.
+        quotes_start: Sequence of the first reply whose quotes still stood in its prompt.
     """
 
     conversation_id: str
@@ -74,6 +78,8 @@ class Message:
     reply_to: int | None
     superseded: bool
     request_id: str
+    quotes: tuple[MessageName, ...] = ()
+    quotes_start: int = 0
 
     @property
     def name(self) -> MessageName:

@@ -132,6 +132,15 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         return pb.DeleteMessagesResponse(message_count=count)
 
     @override
+    async def BatchGetMessages(
+        self, request: pb.BatchGetMessagesRequest, context: Context
+    ) -> pb.BatchGetMessagesResponse:
+        rooms = self._opened()
+        user_id = check.user("user_id", request.user_id)
+        found = await rooms.store.messages_by_name(user_id, validation.message_names(request))
+        return pb.BatchGetMessagesResponse(messages=[wire.message(stored) for stored in found])
+
+    @override
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         rooms = self._opened()
         user_id = check.user("user_id", request.user_id)

@@ -19,7 +19,7 @@ from services.memory.conversation import (
     TitleSource,
 )
 from services.memory.message import Append, FinishReason, MessageDraft, MessageFilter, MessageRange, Role, Usage
-from services.memory.resource_name import parse_conversation, parse_message
+from services.memory.resource_name import MessageName, parse_conversation, parse_message
 from services.memory.search import SearchQuery
 from services.memory.store import WriteRequest
 from services.rpc.errors import invalid_field
@@ -29,6 +29,8 @@ _MAX_MESSAGES = 1000
 _MAX_APPEND_BYTES = 8_000_000
 _MAX_FILTER_ENTRIES = 100
 _MAX_NEIGHBOURS = 10
+_MAX_QUOTES = 100
+_MAX_NAMES = 1000
 _MAX_TEXTS = 64
 _UPDATABLE = (
     "title",
@@ -169,6 +171,8 @@ def message_draft(field: str, given: chat_message_pb2.ChatMessage) -> MessageDra
     # A model may end its turn, or be stopped, before it has said anything.
     if not content and (role is not Role.ASSISTANT or finish_reason is FinishReason.UNSPECIFIED):
         raise invalid_field(f"{field}.content", "must not be empty, except in a reply that has a finish_reason")
+    if len(given.quotes) > _MAX_QUOTES:
+        raise invalid_field(f"{field}.quotes", f"must be at most {_MAX_QUOTES}")
     return MessageDraft(
         role,
         content,
@@ -177,7 +181,16 @@ def message_draft(field: str, given: chat_message_pb2.ChatMessage) -> MessageDra
         finish_reason,
         _usage(f"{field}.usage", given.usage) if given.HasField("usage") else None,
         parse_message(f"{field}.reply_to", given.reply_to) if given.reply_to else None,
+        tuple(parse_message(f"{field}.quotes[{i}]", name) for i, name in enumerate(given.quotes)),
+        check.not_negative(f"{field}.quotes_start_sequence", given.quotes_start_sequence),
     )
+
+
+def message_names(request: memory_service_pb2.BatchGetMessagesRequest) -> list[MessageName]:
+    """Returns the names of the messages that are asked for."""
+    if not 1 <= len(request.names) <= _MAX_NAMES:
+        raise invalid_field("names", f"must be 1 to {_MAX_NAMES}")
+    return [parse_message(f"names[{i}]", name) for i, name in enumerate(request.names)]
 
 
 def message_filter(given: memory_service_pb2.MessageFilter) -> MessageFilter:

@@ -89,6 +89,8 @@ def message(stored: Message) -> chat_message_pb2.ChatMessage:
         reply_to="" if stored.reply_to is None else str(MessageName(stored.conversation_id, stored.reply_to)),
         superseded=stored.superseded,
         request_id=stored.request_id,
+        quotes=[str(name) for name in stored.quotes],
+        quotes_start_sequence=stored.quotes_start,
     )
 
 

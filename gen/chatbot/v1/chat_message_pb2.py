@@ -26,21 +26,21 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63hatbot/v1/chat_message.proto\x12\nchatbot.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x15\n\rcached_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\"\xbe\x01\n\x11GenerationTimings\x12-\n\nqueue_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cprefill_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x64\x65\x63ode_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11tokens_per_second\x18\x04 \x01(\x01\"\xbc\x02\n\x0b\x43hatMessage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.chatbot.v1.Role\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x13\n\x06\x61uthor\x18\x04 \x01(\tH\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12/\n\rfinish_reason\x18\x07 \x01(\x0e\x32\x18.chatbot.v1.FinishReason\x12 \n\x05usage\x18\x08 \x01(\x0b\x32\x11.chatbot.v1.Usage\x12\x10\n\x08reply_to\x18\t \x01(\t\x12\x12\n\nsuperseded\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\x0b \x01(\tB\t\n\x07_author*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*\xf9\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x1d\n\x19\x46INISH_REASON_STOP_STRING\x10\x02\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x03\x12\x1e\n\x1a\x46INISH_REASON_CONTEXT_FULL\x10\x04\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\x05\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x06\x12\x1d\n\x19\x46INISH_REASON_ENGINE_LOST\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63hatbot/v1/chat_message.proto\x12\nchatbot.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x15\n\rcached_tokens\x18\x02 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x05\"\xbe\x01\n\x11GenerationTimings\x12-\n\nqueue_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cprefill_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x64\x65\x63ode_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11tokens_per_second\x18\x04 \x01(\x01\"\xeb\x02\n\x0b\x43hatMessage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.chatbot.v1.Role\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x13\n\x06\x61uthor\x18\x04 \x01(\tH\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12/\n\rfinish_reason\x18\x07 \x01(\x0e\x32\x18.chatbot.v1.FinishReason\x12 \n\x05usage\x18\x08 \x01(\x0b\x32\x11.chatbot.v1.Usage\x12\x10\n\x08reply_to\x18\t \x01(\t\x12\x12\n\nsuperseded\x18\n \x01(\x08\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0e\n\x06quotes\x18\x0c \x03(\t\x12\x1d\n\x15quotes_start_sequence\x18\r \x01(\x03\x42\t\n\x07_author*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*\xf9\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x1d\n\x19\x46INISH_REASON_STOP_STRING\x10\x02\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x03\x12\x1e\n\x1a\x46INISH_REASON_CONTEXT_FULL\x10\x04\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\x05\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x06\x12\x1d\n\x19\x46INISH_REASON_ENGINE_LOST\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatbot.v1.chat_message_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=704
-  _globals['_ROLE']._serialized_end=784
-  _globals['_FINISHREASON']._serialized_start=787
-  _globals['_FINISHREASON']._serialized_end=1036
+  _globals['_ROLE']._serialized_start=751
+  _globals['_ROLE']._serialized_end=831
+  _globals['_FINISHREASON']._serialized_start=834
+  _globals['_FINISHREASON']._serialized_end=1083
   _globals['_USAGE']._serialized_start=110
   _globals['_USAGE']._serialized_end=190
   _globals['_GENERATIONTIMINGS']._serialized_start=193
   _globals['_GENERATIONTIMINGS']._serialized_end=383
   _globals['_CHATMESSAGE']._serialized_start=386
-  _globals['_CHATMESSAGE']._serialized_end=702
+  _globals['_CHATMESSAGE']._serialized_end=749
 # @@protoc_insertion_point(module_scope)

@@ -2,10 +2,11 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -63,7 +64,7 @@ class GenerationTimings(_message.Message):
     def __init__(self, queue_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefill_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., decode_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., tokens_per_second: _Optional[float] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
-    __slots__ = ("name", "role", "content", "author", "create_time", "sequence", "finish_reason", "usage", "reply_to", "superseded", "request_id")
+    __slots__ = ("name", "role", "content", "author", "create_time", "sequence", "finish_reason", "usage", "reply_to", "superseded", "request_id", "quotes", "quotes_start_sequence")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +76,8 @@ class ChatMessage(_message.Message):
     REPLY_TO_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    QUOTES_FIELD_NUMBER: _ClassVar[int]
+    QUOTES_START_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: Role
     content: str
@@ -86,4 +89,6 @@ class ChatMessage(_message.Message):
     reply_to: str
     superseded: bool
     request_id: str
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., content: _Optional[str] = ..., author: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., reply_to: _Optional[str] = ..., superseded: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    quotes: _containers.RepeatedScalarFieldContainer[str]
+    quotes_start_sequence: int
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., content: _Optional[str] = ..., author: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., reply_to: _Optional[str] = ..., superseded: _Optional[bool] = ..., request_id: _Optional[str] = ..., quotes: _Optional[_Iterable[str]] = ..., quotes_start_sequence: _Optional[int] = ...) -> None: ...

@@ -193,6 +193,20 @@ class DeleteMessagesResponse(_message.Message):
     message_count: int
     def __init__(self, message_count: _Optional[int] = ...) -> None: ...
 
+class BatchGetMessagesRequest(_message.Message):
+    __slots__ = ("user_id", "names")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user_id: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BatchGetMessagesResponse(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[_chat_message_pb2.ChatMessage]
+    def __init__(self, messages: _Optional[_Iterable[_Union[_chat_message_pb2.ChatMessage, _Mapping]]] = ...) -> None: ...
+
 class MessageFilter(_message.Message):
     __slots__ = ("roles", "authors", "start_time", "end_time")
     ROLES_FIELD_NUMBER: _ClassVar[int]

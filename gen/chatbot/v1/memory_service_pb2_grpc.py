@@ -75,6 +75,11 @@ class MemoryServiceStub:
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesRequest.SerializeToString,
                 response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesResponse.FromString,
                 _registered_method=True)
+        self.BatchGetMessages = channel.unary_unary(
+                '/chatbot.v1.MemoryService/BatchGetMessages',
+                request_serializer=chatbot_dot_v1_dot_memory__service__pb2.BatchGetMessagesRequest.SerializeToString,
+                response_deserializer=chatbot_dot_v1_dot_memory__service__pb2.BatchGetMessagesResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/chatbot.v1.MemoryService/ListMessages',
                 request_serializer=chatbot_dot_v1_dot_memory__service__pb2.ListMessagesRequest.SerializeToString,
@@ -187,6 +192,13 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetMessages(self, request, context):
+        """Returns messages by their names, whatever conversations of the user's they are of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMessages(self, request, context):
         """Lists a conversation's messages.
         """
@@ -292,6 +304,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.DeleteMessages,
                     request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesRequest.FromString,
                     response_serializer=chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesResponse.SerializeToString,
+            ),
+            'BatchGetMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetMessages,
+                    request_deserializer=chatbot_dot_v1_dot_memory__service__pb2.BatchGetMessagesRequest.FromString,
+                    response_serializer=chatbot_dot_v1_dot_memory__service__pb2.BatchGetMessagesResponse.SerializeToString,
             ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
@@ -534,6 +551,33 @@ class MemoryService:
             '/chatbot.v1.MemoryService/DeleteMessages',
             chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesRequest.SerializeToString,
             chatbot_dot_v1_dot_memory__service__pb2.DeleteMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatbot.v1.MemoryService/BatchGetMessages',
+            chatbot_dot_v1_dot_memory__service__pb2.BatchGetMessagesRequest.SerializeToString,
+            chatbot_dot_v1_dot_memory__service__pb2.BatchGetMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

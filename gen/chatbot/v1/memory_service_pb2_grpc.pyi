@@ -63,6 +63,8 @@ class MemoryServiceStub:
     of superseded messages, so that no other message gets another name; exports leave out what has nothing else.
     With the last message that is shown, their conversation is deleted.
     """
+    BatchGetMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.BatchGetMessagesRequest, _memory_service_pb2.BatchGetMessagesResponse]
+    """Returns messages by their names, whatever conversations of the user's they are of."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]
     """Lists a conversation's messages."""
     SearchMessages: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMessagesRequest, _memory_service_pb2.SearchMessagesResponse]
@@ -125,6 +127,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     of superseded messages, so that no other message gets another name; exports leave out what has nothing else.
     With the last message that is shown, their conversation is deleted.
     """
+    BatchGetMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.BatchGetMessagesRequest, _memory_service_pb2.BatchGetMessagesResponse]  # type: ignore[assignment]
+    """Returns messages by their names, whatever conversations of the user's they are of."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMessagesRequest, _memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists a conversation's messages."""
     SearchMessages: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMessagesRequest, _memory_service_pb2.SearchMessagesResponse]  # type: ignore[assignment]
@@ -226,6 +230,14 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         of superseded messages, so that no other message gets another name; exports leave out what has nothing else.
         With the last message that is shown, their conversation is deleted.
         """
+
+    @_abc_1.abstractmethod
+    def BatchGetMessages(
+        self,
+        request: _memory_service_pb2.BatchGetMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_service_pb2.BatchGetMessagesResponse, _abc.Awaitable[_memory_service_pb2.BatchGetMessagesResponse]]:
+        """Returns messages by their names, whatever conversations of the user's they are of."""
 
     @_abc_1.abstractmethod
     def ListMessages(

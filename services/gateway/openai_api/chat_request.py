@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from services.gateway.openai_api.messages import Message
-from services.gateway.openai_api.response_format import FormatFields, response_format
+from services.gateway.openai_api.response_format import FormatFields, StructuredOutputs, response_format
 from services.gateway.openai_api.sampling import SamplingFields, TokenCount
 from services.gateway.openai_api.schema import RequestModel
 from services.rpc.errors import invalid_field
@@ -35,6 +35,9 @@ class ChatCompletionRequest(SamplingFields):
     response_format: FormatFields | None = None
     json_schema: dict[str, Any] | None = None
     """llama.cpp's: a schema alone."""
+    structured_outputs: StructuredOutputs | None = None
+    """vLLM's."""
+    continue_final_message: bool | None = None
     timings_per_token: bool | None = None
     """llama.cpp's; with it the end of one reply tells its `timings`."""
     stream: bool | None = None
@@ -76,11 +79,12 @@ class ChatCompletionRequest(SamplingFields):
         """What form the reply must have; None: free text.
 
         Raises:
-            InvalidArgument: A schema is missing.
+            InvalidArgument: A schema is missing, or the form is not supported.
         """
-        if self.json_schema is not None and self.response_format is None:
-            return response_format(FormatFields(type="json_object", schema=self.json_schema))
-        return response_format(self.response_format)
+        named = self.structured_outputs.fields if self.structured_outputs is not None else None
+        if self.json_schema is not None:
+            named = FormatFields(type="json_object", schema=self.json_schema)
+        return response_format(self.response_format or named)
 
     def check(self) -> None:
         """Checks what no field says by itself.
@@ -91,7 +95,7 @@ class ChatCompletionRequest(SamplingFields):
         check_stream_options(self.stream, self.stream_options)
         if self.tools and self.tool_choice != "none":
             raise invalid_field("tools", "is not supported; leave it out, or set tool_choice to none")
-        for name in ("functions", "audio", "web_search_options"):
+        for name in ("functions", "audio", "web_search_options", "continue_final_message"):
             if getattr(self, name):
                 raise invalid_field(name, "is not supported")
         if set(self.modalities or ()) - {"text"}:

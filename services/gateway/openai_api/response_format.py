@@ -29,6 +29,31 @@ class FormatFields(RequestModel):
     has it."""
 
 
+class StructuredOutputs(RequestModel):
+    """What form a reply must have, as vLLM's server takes it. Its other forms than a JSON Schema are refused."""
+
+    json_: dict[str, Any] | None = Field(None, alias="json")
+    json_object: bool | None = None
+    regex: Any = None
+    choice: Any = None
+    grammar: Any = None
+    structural_tag: Any = None
+
+    @property
+    def fields(self) -> FormatFields | None:
+        """The same as OpenAI's clients ask for it; None for free text.
+
+        Raises:
+            InvalidArgument: It is a form that is not supported.
+        """
+        for name in ("regex", "choice", "grammar", "structural_tag"):
+            if getattr(self, name) is not None:
+                raise invalid_field(f"structured_outputs.{name}", "is not supported; json is, a JSON Schema")
+        if self.json_ is None and not self.json_object:
+            return None
+        return FormatFields(type="json_object", schema=self.json_)
+
+
 def response_format(fields: FormatFields | None, where: str = "response_format") -> ResponseFormat | None:
     """Returns what the inference service is asked for; None for free text.
 

@@ -38,6 +38,8 @@ class SamplingFields(RequestModel):
     stop: Stop | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     logit_bias: dict[str, Any] | None = None
+    grammar: Any = None
+    prompt_logprobs: Any = None
 
     @property
     def choices(self) -> int:
@@ -57,6 +59,10 @@ class SamplingFields(RequestModel):
         """
         if self.logit_bias:
             raise invalid_field("logit_bias", "is not supported")
+        if self.grammar:
+            raise invalid_field("grammar", "is not supported; a JSON Schema is, as response_format")
+        if self.prompt_logprobs is not None:
+            raise invalid_field("prompt_logprobs", "is not supported; those of the reply are, by logprobs")
         config = SamplingConfig(stop=[self.stop] if isinstance(self.stop, str) else self.stop or ())
         values = {
             "temperature": self.temperature,

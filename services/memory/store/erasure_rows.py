@@ -46,7 +46,9 @@ def erase(connection: Connection, wanted: MessageRange, request: WriteRequest) -
         connection.execute(delete(vectors).where(vectors.c.message_id.in_(gone)))
         connection.execute(delete(unembedded).where(unembedded.c.message_id.in_(gone)))
         connection.execute(
-            update(messages).where(*inside).values(content="", size=0, author=None, reply_to=None, superseded=True)
+            update(messages)
+            .where(*inside)
+            .values(content="", size=0, author=None, reply_to=None, quotes="", quotes_start=0, superseded=True)
         )
         connection.execute(
             update(messages)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, tuple_, update
 
 from services.memory.conversation import Counts
 from services.memory.message import Appended, Message, MessagePage
 from services.memory.store import conversation_rows, expiry_rows, requests, vector_rows
 from services.memory.store.hot_statement import HotList, HotStatement
-from services.memory.store.message_columns import COLUMNS, message_of_row, values_of
+from services.memory.store.message_row import COLUMNS, message_of, values_of
 from services.memory.store.paging import within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
 from services.memory.store.tables import conversations, messages, unembedded, vectors
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from services.memory.conversation import Conversation, ImportedConversation
     from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery
+    from services.memory.resource_name import MessageName
 
 _m = messages.c
+
 _INSERT = insert(messages).returning(_m.id, sort_by_parameter_order=True)
 _INSERT_ONE = HotStatement(
     insert(messages).values({c.name: bindparam(c.name) for c in _m if c is not _m.id}).returning(_m.id)
@@ -74,7 +76,7 @@ def append(connection: Connection, wanted: Append, request: WriteRequest, replic
             )
             .order_by(_m.sequence)
         )
-        return Appended(tuple(message_of_row(row) for row in rows), replayed=True)
+        return Appended(tuple(message_of(row) for row in rows), replayed=True)
     last = conversation.last_sequence
     if wanted.expected_last_sequence not in (None, last):
         raise SequenceMismatch(
@@ -153,7 +155,7 @@ def page(connection: Connection, query: MessageQuery) -> MessagePage:
     taken = within_bytes([row.size for row in found[: query.limit]])
     ids = [row.id for row in found[:taken]]
     rows = connection.execute(select(*COLUMNS).where(_m.id.in_(ids)).order_by(order))
-    return MessagePage(tuple(message_of_row(row) for row in rows), more=len(found) > taken)
+    return MessagePage(tuple(message_of(row) for row in rows), more=len(found) > taken)
 
 
 def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
@@ -164,8 +166,18 @@ def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int
     size_of: dict[int, int] = dict(map(tuple, _SIZES_OF_MINE.rows(connection, ids, {"wanted_user": user_id})))
     live = [i for i in ids if i in size_of]
     taken = live[: within_bytes([size_of[i] for i in live])]
-    message_of = {row[0]: message_of_row(row) for row in _BY_IDS.rows(connection, taken, {})}
-    return {i: message_of[i] for i in taken}
+    found = {row[0]: message_of(row) for row in _BY_IDS.rows(connection, taken, {})}
+    return {i: found[i] for i in taken}
+
+
+def by_names(connection: Connection, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
+    """As `by_ids`, by resource names."""
+    places = [(name.conversation_id, name.sequence) for name in dict.fromkeys(names)]
+    found = connection.execute(
+        select(_m.id, _m.conversation_id, _m.sequence).where(tuple_(_m.conversation_id, _m.sequence).in_(places))
+    )
+    id_at = {(row.conversation_id, row.sequence): row.id for row in found}
+    return tuple(by_ids(connection, user_id, [id_at[place] for place in places if place in id_at]).values())
 
 
 def _placed(draft: MessageDraft, conversation: Conversation, sequence: int, now_ns: int, request_id: str) -> Message:
@@ -184,6 +196,8 @@ def _placed(draft: MessageDraft, conversation: Conversation, sequence: int, now_
         None if target is None else target.sequence,
         superseded=False,
         request_id=request_id,
+        quotes=draft.quotes,
+        quotes_start=draft.quotes_start,
     )
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ImportedConversation,
     )
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
+    from services.memory.resource_name import MessageName
     from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.reader import Reader
     from services.memory.store.requests import WriteRequest
@@ -164,6 +165,10 @@ class SqlStore(OperatorCalls):
             await self._remove_expired(user_id, expired, None)
             chosen = await self._retried(lambda: self._reader.run_around(stand, choose, fetch))
         return chosen
+
+    @override
+    async def messages_by_name(self, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
+        return await self._read(partial(message_rows.by_names, user_id=user_id, names=names))
 
     @override
     async def import_conversations(self, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from services.memory.inspection import Fault, Statistics
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
+    from services.memory.resource_name import MessageName
     from services.memory.store.requests import WriteRequest
     from services.memory.vector import NewVector, Standing, StoredVector, UnembeddedMessage
 
@@ -98,6 +99,9 @@ class Store(Protocol):
         Raises:
             ConversationNotFound: It is not.
         """
+
+    async def messages_by_name(self, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
+        """Returns the live ones of the user's messages, in the order of `names`, as many as fit one answer."""
 
     async def import_conversations(self, imported: Sequence[ImportedConversation], request: WriteRequest) -> Counts:
         """Stores conversations under new ids."""

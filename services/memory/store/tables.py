@@ -65,6 +65,8 @@ messages = Table(
     Column("reply_to", BigInteger),  # a sequence of the same conversation
     Column("superseded", Boolean, nullable=False),
     Column("request_id", Text, nullable=False),
+    Column("quotes", Text, nullable=False, server_default=text("''")),  # names of messages, a space between two
+    Column("quotes_start", BigInteger, nullable=False, server_default=text("0")),  # a sequence of the same conversation
     UniqueConstraint("conversation_id", "sequence"),
     sqlite_autoincrement=True,  # an id is never used again, so no cache can take one message for another
 )

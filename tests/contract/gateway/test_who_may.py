@@ -8,8 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +20,16 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from chatbot.v1 import chat_service_pb2 as chat_pb
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from services.gateway.identity import Role
-from services.gateway.identity.api_key import new_key
-from services.gateway.identity.key_file import KeyFile
 from services.inference.engine.fake import FakeEngine
 from services.rpc import errors
 from services.rpc.channel import open_channel
 from services.rpc.log import configure_logging
 from tests.contract.gateway.house import House
+from tests.support.keys import Keys
 
 METHODS = list(chat_pb.DESCRIPTOR.services_by_name["ChatService"].methods)
 ROOT = Path(__file__).resolve().parents[3]
 LIST = chat_pb.ChatServiceListConversationsRequest()
-
-
-class Keys:
-    """The file of keys of the gateway under test."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = KeyFile(path)
-
-    def add(self, user: str, role: Role = Role.USER, lifetime: timedelta | None = None) -> str:
-        now = datetime.now(UTC)
-        secret, key = new_key(user, user, role, now, None if lifetime is None else now + lifetime)
-        with self.file.changing() as keys:
-            keys.append(key)
-        return secret
-
-    def revoke(self, user: str) -> None:
-        with self.file.changing() as keys:
-            keys[:] = [replace(k, revoke_time=datetime.now(UTC)) if k.user_id == user else k for k in keys]
 
 
 @pytest.fixture

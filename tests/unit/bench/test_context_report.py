@@ -39,7 +39,8 @@ def test_evidence_is_the_mean_share_and_small_talk_counts_tokens_alone():
 def test_a_conversation_is_reported_by_its_share_and_its_longest_prompt(case):
     seen = [
         (case.name, Observation("conversation", "cached_share", "%", 93.21)),
+        (case.name, Observation("conversation", "computed", "tokens a turn", 12.5)),
         (case.name, Observation("conversation", "recalled_messages", "a turn", 2.0)),
         *((case.name, Observation("conversation, each turn", "prompt", "tokens", value)) for value in (10, 400)),
     ]
-    assert f"| {case.name} | 93.2 | 400 | 2.00 |" in cache_markdown(result_of(seen))
+    assert f"| {case.name} | 93.2 | 12.5 | 400 | 2.00 |" in cache_markdown(result_of(seen))

@@ -56,7 +56,7 @@ class Memory(RuleBasedStateMachine):
         return WriteRequest(user, str(uuid.uuid4()), b"")
 
     def chosen(self, data, user):
-        return data.draw(st.sampled_from(sorted(self.model[user])))
+        return data.draw(st.sampled_from(list(self.model[user])))
 
     @rule(user=USERS)
     def create(self, user):

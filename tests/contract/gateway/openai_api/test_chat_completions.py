@@ -201,6 +201,7 @@ PASSES: list[dict[str, Any]] = [
     {"user": "x", "metadata": {"a": "b"}, "store": False, "reasoning_effort": "low", "anything": {"else": 1}},
     {"stream": False, "model": None},
     {"prompt_cache_key": "k"},
+    {"grammar": None, "structured_outputs": {}, "prompt_logprobs": None, "continue_final_message": False},
 ]
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -251,6 +252,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
     ({"functions": [{"name": "f"}]}, "functions"),
     ({"logit_bias": {"1": 5}}, "logit_bias"),
+    ({"grammar": 'root ::= "a"'}, "grammar"),
+    ({"structured_outputs": {"choice": ["a"]}}, "structured_outputs.choice"),
+    ({"structured_outputs": {"json": {"x": REFUSED_TEXT}}}, "response_format.json_schema"),
+    ({"prompt_logprobs": 0}, "prompt_logprobs"),
+    ({"continue_final_message": True}, "continue_final_message"),
     ({"modalities": ["text", "audio"]}, "modalities"),
     ({"stream": "yes"}, "stream"),
 ]
