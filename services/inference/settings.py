@@ -33,8 +33,9 @@ class InferenceSettings(CommonSettings):
         "auto",
         description="How weights are held. On a CPU, for models of the Llama, Qwen and Gemma families: `int8` or "
         "`int4` (the 4-bit blocks of a `.gguf` file as they are). "
-        "Anywhere: `bf16`, `fp32`, or bitsandbytes' 8 and 4 bits, `bnb-int8` and `bnb-nf4`. `auto`: `bnb-int8` on a "
-        "GPU; on a CPU `int4` where the model comes in it, else `int8`, else `bf16`.",
+        "Anywhere: `bf16`, `fp32`, or bitsandbytes' 8 and 4 bits, `bnb-int8` and `bnb-nf4`. `auto`: on a GPU `bf16` "
+        "for models of those families, else `bnb-int8`; on a CPU `int4` where the model comes in it, else `int8`, else "
+        "`bf16`.",
     )
     bnb_int8_threshold: Annotated[float, Field(ge=0)] = Field(
         6.0,
@@ -43,6 +44,12 @@ class InferenceSettings(CommonSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs: `cpu`, `cuda`, or `auto`: a GPU where there is one."
+    )
+    recording_seconds: Annotated[float, Field(ge=0)] = Field(
+        30.0,
+        description="On a GPU, for models of the Llama, Qwen and Gemma families not in bitsandbytes' weights: how long "
+        "the start may take to record steps as CUDA graphs, the shapes that are met most first. Steps of other shapes "
+        "run slower. 0: none are recorded.",
     )
     context_tokens: Annotated[int, Field(ge=16)] | None = Field(
         None,
@@ -65,7 +72,7 @@ class InferenceSettings(CommonSettings):
         None,
         description="Most tokens of running requests, reply included, that there is memory for; a request that finds "
         "no room waits. Default: what all running requests can need together, within half of the memory that is free "
-        "at start. Applies to models of the Llama, Qwen and Gemma families on a CPU, but not in bitsandbytes' weights.",
+        "at start. Applies to models of the Llama, Qwen and Gemma families, but not in bitsandbytes' weights.",
     )
     prefix_cache_tokens: Annotated[int, Field(ge=0)] = Field(
         32768,

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.nn import functional
 
+from services.inference.engine.decoder_config import Rope
+
 if TYPE_CHECKING:
-    from services.inference.engine.decoder_config import DecoderConfig, Rope
+    from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.decoder_weights import DecoderLinears, DecoderWeights, LayerLinears, LayerNorms
 
 
@@ -43,6 +45,7 @@ class Decoder:
         self.vocabulary_size = weights.embedding.shape[0]
         self.dtype = weights.embedding.dtype
         self.device = weights.embedding.device
+        self._ropes = [Rope(rope.inverse_frequencies.to(self.device), rope.scale) for rope in config.ropes]
         # As a tensor of the weights' dtype: so it is rounded as the models were trained.
         self._embedding_scale = torch.tensor(config.embedding_scale, dtype=self.dtype, device=self.device)
 
@@ -64,7 +67,7 @@ class Decoder:
         hidden = functional.embedding(tokens, self._weights.embedding)
         if self.config.embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
-        rotations = [_rotation(rope, positions, self.dtype) for rope in self.config.ropes]
+        rotations = [_rotation(rope, positions, self.dtype) for rope in self._ropes]
         for number, norms in enumerate(self._weights.layers):
             rotation = rotations[self.config.rope_of_layer[number]]
             hidden = hidden + self._attention(number, norms, hidden, rotation, attention)
@@ -110,7 +113,7 @@ class Decoder:
 
 def _rotation(rope: Rope, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns cosines, and sines with the sign that a half turn of the head gives them; each `(N, 1, D)`."""
-    angles = positions[:, None].float() * rope.inverse_frequencies.to(positions.device)
+    angles = positions[:, None].float() * rope.inverse_frequencies
     cosines, sines = angles.cos() * rope.scale, angles.sin() * rope.scale
     return (
         torch.cat((cosines, cosines), dim=-1).to(dtype)[:, None],
