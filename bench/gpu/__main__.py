@@ -26,7 +26,7 @@ from bench.engine.roofline import FORMS, Shape
 from bench.engine.roofline import step as decode_step
 from bench.engine.server_process import NotStarted
 from bench.gpu import entrants, random_model
-from bench.gpu.entrants import ALONE, OURS, Place, Program
+from bench.gpu.entrants import ALONE, FUSED, OURS, Place, Program
 from bench.progress import tell
 from bench.result import Observation, Result, collect
 from bench.summary import median
@@ -63,7 +63,8 @@ class Seen:
     missing: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     device: str = ""
-    profile: str = ""
+    profiles: dict[str, str] = field(default_factory=dict)
+    """Where the time of one stream goes, by contender."""
 
     def values(self, contender: str, measure: str, metric: str) -> list[float]:
         """Returns the repetitions of one observation."""
@@ -132,8 +133,8 @@ def main(words: list[str]) -> int:
             )
             result.write(file.with_name(f"{file.name}.json"))
             text = table.markdown(result)
-            if seen.profile:
-                text += f"\n## Where the time of the engine goes, 1 stream\n\n```\n{seen.profile}\n```\n"
+            for name, profile in seen.profiles.items():
+                text += f"\n## Where the time goes, 1 stream, {name}\n\n```\n{profile}\n```\n"
             file.with_name(f"{file.name}.md").write_text(text, encoding="utf-8")
 
         asyncio.run(_go(options, place, until, seen, keep))
@@ -148,6 +149,7 @@ async def _go(options: argparse.Namespace, place: Place, until: float, seen: See
     everyone: list[Entrant] = [
         entrants.alone(place),
         entrants.Door(place),
+        entrants.alone(place, fused=True),
         *(entrants.transformers(place, *peer.split()) for peer in PEERS if peer in chosen),
     ]
     for number, entrant in enumerate(everyone):
@@ -186,9 +188,9 @@ async def _measure(entrant: Entrant, options: argparse.Namespace, seen: Seen) ->
             found.append(Observation(f"decode/{streams}", "step", "ms", step))
             seen.observations += [(entrant.name, one) for one in found]
             tell(f"round {number + 1}, {streams} streams, {entrant.name}: {tokens:.0f} tokens/s, {step:.2f} ms a step")
-    if isinstance(entrant, Program) and entrant.name == ALONE:
+    if isinstance(entrant, Program) and entrant.name in {ALONE, FUSED}:
         question = {"prompts": _prompts(1, "profile"), "max_tokens": 32, "profile": True}
-        seen.profile = (await entrant.ask(question))["profile"]
+        seen.profiles[entrant.name] = (await entrant.ask(question))["profile"]
 
 
 def _prompts(streams: int, seed: str) -> list[tuple[int, ...]]:
@@ -220,12 +222,12 @@ def _limits(seen: Seen, shape: Shape, options: argparse.Namespace) -> list[tuple
             ("limit of memory, bf16", Observation(measure, "step_bytes", "MB", least.bytes / 1e6)),
             ("limit of memory, bf16", Observation(measure, "step", "ms", 1e3 * least.bytes / speed)),
         ]
-        steps = seen.values(ALONE, measure, "step")
         rates = seen.values(ALONE, measure, "tokens_per_second")
         through = seen.values(OURS, measure, "tokens_per_second")
-        if steps:
-            share = 1e3 * least.bytes / speed / median(steps)
-            found.append((ALONE, Observation(measure, "share_of_memory_limit", "", share)))
+        for name in (ALONE, FUSED):
+            if steps := seen.values(name, measure, "step"):
+                share = 1e3 * least.bytes / speed / median(steps)
+                found.append((name, Observation(measure, "share_of_memory_limit", "", share)))
         if rates and through:
             share = median(through) / median(rates)
             found.append((OURS, Observation(measure, "share_of_engine_alone", "", share)))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 OURS = "ours"
 ALONE = "ours, engine alone"
+FUSED = "ours, engine alone, fused"
 
 _START_SECONDS = 150.0
 
@@ -104,9 +105,11 @@ class Door:
 class Program:
     """A program that answers one line of JSON for each on its input."""
 
-    def __init__(self, name: str, command: tuple[str, ...], log: Path) -> None:
+    def __init__(
+        self, name: str, command: tuple[str, ...], log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
-        self._process = ServerProcess((sys.executable, "-m", *command), log, piped=True)
+        self._process = ServerProcess((sys.executable, "-m", *command), log, environment, piped=True)
 
     async def start(self) -> None:
         """As `Entrant.start`."""
@@ -145,10 +148,11 @@ class Program:
         return answer
 
 
-def alone(place: Place) -> Program:
+def alone(place: Place, *, fused: bool = False) -> Program:
     """Our engine without a door."""
     command = ("bench.gpu.engine_alone", str(place.folder), str(place.streams), place.device)
-    return Program(ALONE, command, place.logs / "engine.log")
+    name = FUSED if fused else ALONE
+    return Program(name, command, place.logs / f"{name}.log", {"CHATBOT_FUSE_STEPS": "1" if fused else "0"})
 
 
 def transformers(place: Place, way: str, weights: str) -> Program:

@@ -51,6 +51,11 @@ class InferenceSettings(CommonSettings):
         "the start may take to record steps as CUDA graphs, the shapes that are met most first. Steps of other shapes "
         "run slower. 0: none are recorded.",
     )
+    fuse_steps: bool = Field(
+        False,
+        description="Where `CHATBOT_RECORDING_SECONDS` applies: whether torch compiles the small operations of a step "
+        "to a few. Needs a C compiler and Python's headers, and lengthens the start by tens of seconds.",
+    )
     context_tokens: Annotated[int, Field(ge=16)] | None = Field(
         None,
         description="Most tokens that prompt and reply can have together, where that is to be fewer than the model "

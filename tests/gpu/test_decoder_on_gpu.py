@@ -20,7 +20,7 @@ from services.inference.engine.model_source import ModelFolder
 from services.inference.engine.native import NativeEngine
 from services.inference.engine.paged_runner import PagedRunner
 from services.inference.engine.protocol import Delta, EngineRequest, Finished, SamplingParams
-from services.inference.engine.runner_choice import Recording
+from services.inference.engine.runner_choice import Readying
 from services.inference.progress import Progress
 from services.inference.settings import InferenceSettings
 
@@ -72,14 +72,16 @@ def _load(folder: Path, weights: str) -> LoadedModel:
     return load_model(settings, ModelFolder("tiny", folder), Progress())
 
 
-def _engine(loaded: LoadedModel, most: int, *, seconds: float = 60.0, prefix_cache_tokens: int = 0) -> NativeEngine:
-    recording = Recording(seconds, lambda _: None)
+def _engine(
+    loaded: LoadedModel, most: int, *, seconds: float = 60.0, fuse: bool = False, prefix_cache_tokens: int = 0
+) -> NativeEngine:
+    readying = Readying(seconds, lambda _: None, fuse=fuse)
     return NativeEngine(
         loaded,
         max_running=most,
         prefix_cache_tokens=prefix_cache_tokens,
         kv_cache_tokens=8 * CONTEXT,
-        recording=recording,
+        readying=readying,
     )
 
 
@@ -165,6 +167,16 @@ def test_a_graph_computes_what_its_operations_do(model: Model):
     assert [tokens for tokens, _ in one] == [tokens for tokens, _ in other]
     for engine in (recorded, plain):
         asyncio.run(engine.close())
+
+
+def test_fused_operations_say_the_same(model: Model):
+    engine = _engine(model.loaded, 8, fuse=True)
+    prompts = [_prompt(length, length) for length in (5, 90, 300, 500)]
+    replies = _ask(engine, [_request(p, MOST) for p in prompts])
+    parted = [_check(tokens, model.oracle, p) for (tokens, _), p in zip(replies, prompts, strict=True)]
+    assert sum(parted) <= 1
+    asyncio.run(engine.close())
+    model.loaded.model.unfuse()
 
 
 def test_on_a_gpu_these_families_run_in_bf16_on_the_slim_decoder_unless_told_otherwise(model: Model, tmp_path: Path):

@@ -34,7 +34,7 @@ from services.inference.engine.protocol import (
     Started,
     TokenLogprob,
 )
-from services.inference.engine.runner_choice import Recording, make_runner
+from services.inference.engine.runner_choice import Readying, make_runner
 from services.inference.engine.sampling import Choice, Sampler, choose_all
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence
@@ -64,7 +64,7 @@ def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progres
         max_running=settings.max_running_requests,
         prefix_cache_tokens=settings.prefix_cache_tokens,
         kv_cache_tokens=settings.kv_cache_tokens,
-        recording=Recording(settings.recording_seconds, progress.begin),
+        readying=Readying(settings.recording_seconds, progress.begin, fuse=settings.fuse_steps),
     )
     engine.grammars.read_ahead()
     return engine
@@ -80,9 +80,9 @@ class NativeEngine:
         max_running: int,
         prefix_cache_tokens: int,
         kv_cache_tokens: int | None = None,
-        recording: Recording | None = None,
+        readying: Readying | None = None,
     ) -> None:
-        self._runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens, recording)
+        self._runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens, readying)
         self._model = replace(loaded.info, context_tokens=limits.context_tokens)
         self._tokenizer = loaded.tokenizer
         self._vocabulary = loaded.tokenizer.vocabulary

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+import structlog
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from services.inference.engine.paged_attention import PagedAttention
 from services.inference.engine.recorded_steps import RecordedSteps
 from services.inference.engine.step_input import Piece, StepInput
+from services.rpc.log import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
     _Numbered = tuple[int, Work]
     """Work, and its place in the step."""
+
+_log = structlog.get_logger()
 
 _KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """cuDNN's plans its kernel anew for each shape."""
@@ -42,9 +47,23 @@ class PagedRunner:
         self._cache = cache
         self._shapes = shapes
         self.device = decoder.device
-        most_rows = max(shape.rows for shape in shapes.decode())
+        most_rows = shapes.decode_shape(shapes.most_rows, 1).rows
         row = torch.empty(decoder.vocabulary_size, dtype=decoder.dtype, device=decoder.device)
         self._decode_steps = RecordedSteps(self._compute_decode, most_rows, row)
+
+    def fuse(self) -> None:
+        """Has the model's small operations made few; where that cannot be, it is told in the log and they stay many."""
+        began = time.monotonic()
+        self._decoder.fuse()
+        try:
+            # For one row code is made, and once more for any number of them.
+            for rows in (1, 2):
+                self._decode_steps.run(self._shapes.decode_shape(rows, 1), ())
+        except (RuntimeError, OSError, ImportError) as failure:
+            self._decoder.unfuse()
+            _log.warning("operations cannot be fused and run slower", failure=where(failure))
+        else:
+            _log.info("operations fused", seconds=round(time.monotonic() - began, 1))
 
     def record(self, recorder: Recorder, most_seconds: float, tell: Callable[[str], None]) -> None:
         """Records the steps of one token a sequence; as `RecordedSteps.record`."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.inference.engine.loader import LoadedModel
+    from services.inference.engine.recorded_steps import Recorder
     from services.inference.engine.runner import Runner
 
 _SHARE_OF_FREE_MEMORY = 0.5
@@ -44,12 +45,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """What the start may spend on recording steps, where they can be."""
+class Readying:
+    """What the start does on a GPU so that steps are fast."""
 
-    most_seconds: float
+    recording_seconds: float
+    """How long it may record steps; 0: none are."""
     tell: Callable[[str], None]
     """Told how far it is."""
+    fuse: bool = False
+    """Whether torch compiles their small operations to a few."""
 
 
 def make_runner(
@@ -57,7 +61,7 @@ def make_runner(
     max_running: int,
     kv_cache_tokens: int | None,
     prefix_cache_tokens: int,
-    recording: Recording | None = None,
+    readying: Readying | None = None,
 ) -> tuple[Runner, Limits]:
     """Returns the runner of a model, and its limits: a context that would not fit the memory is cut to what does.
 
@@ -66,7 +70,7 @@ def make_runner(
         max_running: Most sequences at the same time.
         kv_cache_tokens: Most tokens of running sequences; None: as many as half of the memory holds that is free.
         prefix_cache_tokens: Most tokens of ended ones that are kept.
-        recording: How steps are recorded on a GPU; None: not at all.
+        readying: What is done on a GPU so that steps are fast; None: nothing.
 
     Raises:
         StartupError: The model's step cannot be compiled for this machine, or there is too little memory; the message
@@ -99,8 +103,8 @@ def make_runner(
         return CompiledRunner(_compiled(model, loaded, limits), buffers), limits
     if device.type == "cuda":
         paged = paged_runner(model, limits, max_running, prefix_cache_tokens)
-        if recording is not None and recording.most_seconds > 0:
-            paged.record(CudaRecorder(device), recording.most_seconds, recording.tell)
+        if readying is not None:
+            ready(paged, CudaRecorder(device), readying)
         return paged, replace(limits, step_prompt_tokens=MOST_PLACES)
     cache = SequenceCache(
         shape,
@@ -110,6 +114,15 @@ def make_runner(
         prefix_cache_tokens=prefix_cache_tokens,
     )
     return BatchedRunner(model, cache), limits
+
+
+def ready(runner: PagedRunner, recorder: Recorder, readying: Readying) -> None:
+    """Makes a runner's steps fast, as far as that can be."""
+    if readying.fuse:
+        readying.tell("fusing operations")
+        runner.fuse()
+    if readying.recording_seconds > 0:
+        runner.record(recorder, readying.recording_seconds, readying.tell)
 
 
 def paged_runner(decoder: Decoder, limits: Limits, max_running: int, prefix_cache_tokens: int) -> PagedRunner:
@@ -131,6 +144,7 @@ def paged_runner(decoder: Decoder, limits: Limits, max_running: int, prefix_cach
     shapes = StepShapes(
         most_rows=max_running,
         most_context=limits.context_tokens,
+        most_tokens=limits.kv_cache_tokens,
         queries_a_key=decoder.config.heads // decoder.config.kv_heads,
         context_worth_a_step=decoder.parameters * decoder.dtype.itemsize // shape.bytes_per_token,
     )

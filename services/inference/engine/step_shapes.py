@@ -52,6 +52,8 @@ class StepShapes:
     """Longest sequence, in tokens."""
     queries_a_key: int
     """Query heads that share a head of keys."""
+    most_tokens: int
+    """Most tokens of all sequences together."""
     context_worth_a_step: int
     """So many tokens of context take as long to read as the weights do."""
 
@@ -63,7 +65,9 @@ class StepShapes:
         rows = [1]
         while rows[-1] < self.most_rows:
             rows.append(2 * rows[-1])
-        return [StepShape(count, 1, self._context(most)) for most in tokens for count in rows]
+        shapes = [StepShape(count, 1, self._context(most)) for most in tokens for count in rows]
+        # Larger ones are not met: a context doubles at most what is there.
+        return [shape for shape in shapes if shape.rows == 1 or shape.rows * shape.context <= 2 * self.most_tokens]
 
     def decode_shape(self, rows: int, end: int) -> StepShape:
         """Returns the shape for so many sequences of one new token, the longest of which then has `end` tokens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -173,10 +174,43 @@ def test_what_cannot_be_recorded_is_told_once_and_computed_all_the_same(family, 
 
 
 def test_recording_ends_when_its_time_is_up_and_tells_how_far_it_is(family):
-    runner = paged_runner(family.loaded.model, Limits(CONTEXT, 2 * CONTEXT), 8, 0)
+    runner = paged_runner(family.loaded.model, Limits(CONTEXT, 4 * CONTEXT), 8, 0)
     told: list[str] = []
     runner.record(Again(), 0.0, told.append)
     assert (runner._decode_steps.shapes, told) == ((), [])
     runner.record(Again(), 1e9, told.append)
     assert told[0] == "recording decode steps: 0 of 8"
     assert len(runner._decode_steps.shapes) == 8
+
+
+def _logits(runner: PagedRunner) -> torch.Tensor:
+    pages = np.array(runner._cache.memory.take(6))
+    runner._decode_steps.run(StepShape(1, 128, 16), [Piece([n * 7 % 64 for n in range(90)], 0, pages)])
+    return runner._decode_steps.run(StepShape(4, 1, 16), [Piece([5], 90, pages)]).clone()
+
+
+def test_fused_operations_compute_the_same(family, monkeypatch: pytest.MonkeyPatch):
+    # As torch takes them apart, but without the compiler that puts them together.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    runner = paged_runner(family.loaded.model, Limits(CONTEXT, 2 * CONTEXT), 8, 0)
+    plain = _logits(runner)
+    runner.fuse()
+    assert runner._decoder._before_attention != runner._decoder._compute_before
+    fused = _logits(runner)
+    runner._decoder.unfuse()
+    torch.testing.assert_close(fused, plain)
+
+
+def test_what_cannot_be_fused_is_told_once_and_computed_all_the_same(
+    family, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda _: fail)
+    runner = paged_runner(family.loaded.model, Limits(CONTEXT, 2 * CONTEXT), 8, 0)
+    runner.fuse()
+    told = capsys.readouterr().out
+    assert told.count("cannot be fused") == 1
+    assert "Traceback" not in told
+    assert torch.isfinite(_logits(runner)).all()
