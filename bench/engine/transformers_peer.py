@@ -79,8 +79,9 @@ def generate_batch(model: Any, prompts: Prompts, max_tokens: int) -> Answer:
         persistent_manager=True,
     )
     seconds = time.perf_counter() - began
-    if len(outputs) != len(prompts) or any(output.error for output in outputs.values()):
-        raise RuntimeError("generate_batch lost a request")
+    errors = [str(output.error) for output in outputs.values() if output.error]
+    if len(outputs) != len(prompts) or errors:
+        raise RuntimeError(f"generate_batch lost a request: {', '.join(errors[:1]) or 'without a word'}")
     # Its clock is `time.perf_counter` too.
     return {
         "seconds": seconds,

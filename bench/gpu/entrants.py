@@ -27,6 +27,8 @@ ALONE = "ours, engine alone"
 FUSED = "ours, engine alone, fused"
 
 _START_SECONDS = 150.0
+_CONTEXT = 4096
+"""Most tokens of prompt and reply together: more than is asked for, as for whoever serves conversations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class Place:
     streams: int
     """Most replies at the same time."""
     threads: int
+
+    def log(self, name: str) -> Path:
+        """Returns the file that one's log goes to."""
+        return self.logs / f"{name.replace(',', '').replace(' ', '-')}.log"
 
 
 class Entrant(Protocol):
@@ -76,12 +82,13 @@ class Door:
             "CHATBOT_DATA_DIR": str(place.logs),
             "CHATBOT_MODEL": str(place.folder),
             "CHATBOT_DEVICE": place.device,
+            "CHATBOT_CONTEXT_TOKENS": str(_CONTEXT),
             "CHATBOT_MAX_RUNNING_REQUESTS": str(place.streams),
             "CHATBOT_MAX_QUEUED_REQUESTS_PER_CALLER": str(place.streams),
             "PYTHONPATH": f"{GENERATED}:{sys.path[0]}",
         }
         command = (sys.executable, "-m", "services.inference", "--exit-with-parent")
-        self._process = ServerProcess(command, place.logs / "ours.log", environment)
+        self._process = ServerProcess(command, place.log(self.name), environment)
 
     async def start(self) -> None:
         """As `Entrant.start`."""
@@ -152,7 +159,8 @@ def alone(place: Place, *, fused: bool = False) -> Program:
     """Our engine without a door."""
     command = ("bench.gpu.engine_alone", str(place.folder), str(place.streams), place.device)
     name = FUSED if fused else ALONE
-    return Program(name, command, place.logs / f"{name}.log", {"CHATBOT_FUSE_STEPS": "1" if fused else "0"})
+    environment = {"CHATBOT_FUSE_STEPS": "1" if fused else "0", "CHATBOT_CONTEXT_TOKENS": str(_CONTEXT)}
+    return Program(name, command, place.log(name), environment)
 
 
 def transformers(place: Place, way: str, weights: str) -> Program:
@@ -165,4 +173,4 @@ def transformers(place: Place, way: str, weights: str) -> Program:
     """
     command = ("bench.engine.transformers_peer", way, str(place.folder), str(place.threads), place.device, weights)
     name = f"{way} {weights}"
-    return Program(name, command, place.logs / f"{name}.log")
+    return Program(name, command, place.log(name))
