@@ -149,6 +149,30 @@ async def test_a_prefix_of_any_length_is_reused_and_shared(family, refer, ask: A
     assert _is_as_it_was(runner)
 
 
+async def test_replies_that_are_cancelled_give_their_pages_back(tiny: LoadedModel, ask: Ask, start):
+    engine, runner, _ = start(tiny, 6, 3 * CONTEXT, 700)
+    dice = torch.Generator().manual_seed(2)
+    lengths = torch.randint(1, 200, (60,), generator=dice).tolist()
+    asked = [
+        asyncio.ensure_future(_run(engine, ask(tuple(range(n % 60)) + (1,) * n, max_tokens=30, cache_key=f"{n % 7}")))
+        for n in lengths
+    ]
+    for place, task in enumerate(asked):
+        if place % 3:
+            await asyncio.wait([asked[place - 1]], timeout=0)
+            for _ in range(place):
+                await asyncio.sleep(0)
+            task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    # Whoever was cancelled is forgotten at the next step, which somebody else must ask for.
+    await _run(engine, ask((1, 2, 3), max_tokens=3))
+    await engine.close()
+    assert runner._cache.sequences == 0
+    held = runner._cache.memory.pages - runner._cache.memory.free
+    assert 0 < held * PAGE_TOKENS <= runner._cache.kept <= 700
+    assert min(runner._cache.memory._holders) == 0
+
+
 def test_rows_without_a_sequence_change_nothing_of_the_others(family):
     def logits(rows: int) -> torch.Tensor:
         runner = paged_runner(family.loaded.model, Limits(CONTEXT, 2 * CONTEXT), 8, 0)
