@@ -1,7 +1,7 @@
 # The commands of whoever works on this project. `python run.py` is all that a user needs.
 PYTHON := .venv/bin/python
 
-.PHONY: protos docs lint types format test test-browser test-clients locks bench-engine bench-memory bench-context bench-quantization check
+.PHONY: protos docs lint types format test test-browser test-clients test-gpu locks bench-engine bench-gpu bench-memory bench-context bench-quantization check
 
 protos:  ## regenerate gen/ from protos/
 	$(PYTHON) -m deploy.protos
@@ -23,6 +23,9 @@ format:  ## rewrite in the project's style
 test:  ## set up and run all tests
 	python3 run.py test
 
+test-gpu:  ## try the decoder on an NVIDIA GPU
+	python3 run.py test tests/gpu -m gpu
+
 test-browser:  ## try the page in Chromium (Debian: apt-get install chromium), with axe-core of .ci
 	(cd .ci && npm ci --no-audit --no-fund --loglevel=error)
 	python3 run.py test tests/browser -m browser
@@ -35,6 +38,9 @@ locks:  ## choose the versions of all packages anew
 
 bench-engine:  ## measure the inference service beside its peers; BENCH="--quick" and the like go to it
 	$(PYTHON) -m bench.engine $(BENCH)
+
+bench-gpu:  ## measure the inference service on a GPU beside transformers; BENCH="--seconds 300" and the like go to it
+	$(PYTHON) -m bench.gpu $(BENCH)
 
 bench-memory:  ## measure the memory service: does search find the evidence, and how fast
 	$(PYTHON) -m bench.memory $(BENCH)

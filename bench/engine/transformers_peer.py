@@ -1,6 +1,7 @@
 """The program that measures transformers in process, one line of JSON a question.
 
-`python -m bench.engine.transformers_peer generate|generate_batch FOLDER THREADS`: bf16, greedy, never ending early.
+`python -m bench.engine.transformers_peer generate|generate_batch FOLDER THREADS [DEVICE [WEIGHTS]]`: greedy, never
+ending early; DEVICE is `cpu` or `cuda`, WEIGHTS `bf16` or `bnb-int8`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    BitsAndBytesConfig,
     ContinuousBatchingConfig,
     GenerationConfig,
     StoppingCriteria,
@@ -43,7 +45,7 @@ class _StepClock(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **rest: Any) -> torch.Tensor:
         self.first = self.first or time.perf_counter()
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool)
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
 def generate(model: Any, prompts: Prompts, max_tokens: int) -> Answer:
@@ -54,11 +56,11 @@ def generate(model: Any, prompts: Prompts, max_tokens: int) -> Answer:
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     clock = _StepClock()
     output = model.generate(
-        ids,
-        attention_mask=mask,
+        ids.to(model.device),
+        attention_mask=mask.to(model.device),
         generation_config=_greedy(max_tokens),
         stopping_criteria=StoppingCriteriaList([clock]),
-    )
+    ).cpu()
     return {
         "seconds": time.perf_counter() - began,
         "tokens": [output.shape[1] - longest] * len(prompts),
@@ -72,21 +74,39 @@ def generate_batch(model: Any, prompts: Prompts, max_tokens: int) -> Answer:
     outputs = model.generate_batch(
         prompts,
         generation_config=_greedy(max_tokens),
-        continuous_batching_config=ContinuousBatchingConfig(
-            num_blocks=_BLOCKS, max_requests_per_batch=_MOST_REQUESTS, max_batch_tokens=_BATCH_TOKENS
-        ),
+        continuous_batching_config=_batching(model.device.type),
         record_timestamps=True,
         persistent_manager=True,
     )
     seconds = time.perf_counter() - began
-    if len(outputs) != len(prompts) or any(output.error for output in outputs.values()):
-        raise RuntimeError("generate_batch lost a request")
+    errors = [str(output.error) for output in outputs.values() if output.error]
+    if len(outputs) != len(prompts) or errors:
+        raise RuntimeError(f"generate_batch lost a request: {', '.join(errors[:1]) or 'without a word'}")
     # Its clock is `time.perf_counter` too.
     return {
         "seconds": seconds,
         "tokens": [len(output.generated_tokens) for output in outputs.values()],
         "firsts": [output.timestamps[0] - began for output in outputs.values() if output.timestamps],
     }
+
+
+def _batching(device: str) -> ContinuousBatchingConfig:
+    if device == "cuda":
+        return ContinuousBatchingConfig(max_requests_per_batch=_MOST_REQUESTS)
+    return ContinuousBatchingConfig(
+        num_blocks=_BLOCKS, max_requests_per_batch=_MOST_REQUESTS, max_batch_tokens=_BATCH_TOKENS
+    )
+
+
+def _load(folder: str, device: str, weights: str) -> Any:
+    options: dict[str, Any] = {"dtype": torch.bfloat16}
+    if device == "cuda":
+        options["device_map"] = {"": device}
+    if weights == "bnb-int8":
+        quantization: Callable[..., BitsAndBytesConfig] = BitsAndBytesConfig  # untyped
+        options["quantization_config"] = quantization(load_in_8bit=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
+    return model.eval()
 
 
 def _greedy(max_tokens: int) -> Any:
@@ -97,13 +117,12 @@ def _greedy(max_tokens: int) -> Any:
 _WAYS: dict[str, Callable[[Any, Prompts, int], Answer]] = {"generate": generate, "generate_batch": generate_batch}
 
 
-def main(way: str, folder: str, threads: str) -> None:
+def main(way: str, folder: str, threads: str, device: str = "cpu", weights: str = "bf16") -> None:
     """Answers until the input ends."""
     # Libraries print to standard output now and then: it is ours alone from here on.
     answers, sys.stdout = sys.stdout, sys.stderr
     torch.set_num_threads(int(threads))
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    model.eval()
+    model = _load(folder, device, weights)
     for line in sys.stdin:
         question = json.loads(line)
         with torch.inference_mode():

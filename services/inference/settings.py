@@ -44,6 +44,17 @@ class InferenceSettings(CommonSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs: `cpu`, `cuda`, or `auto`: a GPU where there is one."
     )
+    recording_seconds: Annotated[float, Field(ge=0)] = Field(
+        30.0,
+        description="On a GPU, for models of the Llama, Qwen and Gemma families not in bitsandbytes' weights: how long "
+        "the start may take to record steps as CUDA graphs, the shapes that are met most first. Steps of other shapes "
+        "run slower. 0: none are recorded.",
+    )
+    fuse_steps: bool = Field(
+        False,
+        description="Where `CHATBOT_RECORDING_SECONDS` applies: whether torch compiles the small operations of a step "
+        "to a few. Needs a C compiler and Python's headers, and lengthens the start by tens of seconds.",
+    )
     context_tokens: Annotated[int, Field(ge=16)] | None = Field(
         None,
         description="Most tokens that prompt and reply can have together, where that is to be fewer than the model "
@@ -65,7 +76,7 @@ class InferenceSettings(CommonSettings):
         None,
         description="Most tokens of running requests, reply included, that there is memory for; a request that finds "
         "no room waits. Default: what all running requests can need together, within half of the memory that is free "
-        "at start. Applies to models of the Llama, Qwen and Gemma families on a CPU, but not in bitsandbytes' weights.",
+        "at start. Applies to models of the Llama, Qwen and Gemma families, but not in bitsandbytes' weights.",
     )
     prefix_cache_tokens: Annotated[int, Field(ge=0)] = Field(
         32768,

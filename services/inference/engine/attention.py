@@ -76,7 +76,7 @@ class DecodeAttention:
         keys, values = cache[:, : config.kv_heads], cache[:, config.kv_heads :]
         # The query heads that share a head of keys stand where a prompt's tokens would.
         grouped = queries.reshape(self._count, config.kv_heads, -1, config.head_size)
-        read = _read(config, grouped, keys, values, self._masks[config.windows[layer]])
+        read = scaled_attention(config, grouped, keys, values, self._masks[config.windows[layer]])
         read = read.reshape(self._count, -1)
         return read if self._whole else read[self._rows]
 
@@ -87,7 +87,7 @@ class DecodeAttention:
         own = torch.zeros(self._count, dtype=torch.long, device=self._lane.device)
         own = own.index_copy_(0, self._rows, self._positions)[:, None]
         seen = torch.arange(self._length, device=self._lane.device)[None]
-        return _additive(_sees(own, seen, window), self._lane.dtype)[:, None, None]
+        return additive(sees(own, seen, window), self._lane.dtype)[:, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +118,17 @@ def _causal_mask(
     if begin == 0 and (window is None or window >= end):
         return None
     own = torch.arange(begin, end, device=device)[:, None]
-    return _additive(_sees(own, torch.arange(end, device=device)[None], window), dtype)
+    return additive(sees(own, torch.arange(end, device=device)[None], window), dtype)
 
 
-def _sees(own: torch.Tensor, other: torch.Tensor, window: int | None) -> torch.Tensor:
+def sees(own: torch.Tensor, other: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Returns which tokens those at the positions `own` attend to, of those at the positions `other`."""
     seen = other <= own
     return seen if window is None else seen & (other > own - window)
 
 
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Returns what to add to products so that only what is seen counts."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
@@ -142,11 +144,11 @@ def _read_prompt(
         mask: Shape `(T, L)`; None: causal.
     """
     keys, values = keys_values[None, : config.kv_heads], keys_values[None, config.kv_heads :]
-    read = _read(config, queries.transpose(0, 1)[None], keys, values, mask, causal=mask is None)
+    read = scaled_attention(config, queries.transpose(0, 1)[None], keys, values, mask, causal=mask is None)
     return read[0].transpose(0, 1).reshape(len(queries), -1)
 
 
-def _read(
+def scaled_attention(
     config: DecoderConfig,
     queries: torch.Tensor,
     keys: torch.Tensor,
@@ -176,4 +178,4 @@ def _read(
 
 def _causal(length: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     own = torch.arange(length, device=device)
-    return _additive(_sees(own[:, None], own[None], None), dtype)
+    return additive(sees(own[:, None], own[None], None), dtype)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.nn import functional
 
+from services.inference.engine.decoder_config import Rope
+
 if TYPE_CHECKING:
-    from services.inference.engine.decoder_config import DecoderConfig, Rope
+    from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.decoder_weights import DecoderLinears, DecoderWeights, LayerLinears, LayerNorms
 
 
@@ -43,6 +45,9 @@ class Decoder:
         self.vocabulary_size = weights.embedding.shape[0]
         self.dtype = weights.embedding.dtype
         self.device = weights.embedding.device
+        self._ropes = [Rope(rope.inverse_frequencies.to(self.device), rope.scale) for rope in config.ropes]
+        self._before_attention = self._compute_before
+        self._after_attention = self._compute_after
         # As a tensor of the weights' dtype: so it is rounded as the models were trained.
         self._embedding_scale = torch.tensor(config.embedding_scale, dtype=self.dtype, device=self.device)
 
@@ -64,34 +69,47 @@ class Decoder:
         hidden = functional.embedding(tokens, self._weights.embedding)
         if self.config.embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
-        rotations = [_rotation(rope, positions, self.dtype) for rope in self.config.ropes]
-        for number, norms in enumerate(self._weights.layers):
-            rotation = rotations[self.config.rope_of_layer[number]]
-            hidden = hidden + self._attention(number, norms, hidden, rotation, attention)
-            hidden = hidden + self._mlp(norms, self._linears.layers[number], hidden)
+        rotations = [_rotation(rope, positions, self.dtype) for rope in self._ropes]
+        for number, (norms, linears) in enumerate(zip(self._weights.layers, self._linears.layers, strict=True)):
+            cosines, sines = rotations[self.config.rope_of_layer[number]]
+            qkv = self._before_attention(norms, linears, hidden, cosines, sines)
+            hidden = self._after_attention(norms, linears, hidden, attention.attend(number, qkv))
         logits = self._linears.head(self._norm(hidden[wanted], self._weights.norm))
         return _capped(logits, self.config.logits_cap)
 
-    def _attention(
-        self,
-        number: int,
-        norms: LayerNorms,
-        hidden: torch.Tensor,
-        rotation: tuple[torch.Tensor, torch.Tensor],
-        attention: Attention,
+    def fuse(self) -> None:
+        """Has torch compile what lies between two attentions, so that its small operations become a few.
+
+        They are compiled at the next call, which takes tens of seconds, and a C compiler where the device is a GPU.
+        """
+        self._before_attention = torch.compile(self._compute_before)
+        self._after_attention = torch.compile(self._compute_after)
+
+    def unfuse(self) -> None:
+        """Undoes `fuse`."""
+        self._before_attention, self._after_attention = self._compute_before, self._compute_after
+
+    def _compute_before(
+        self, norms: LayerNorms, linears: LayerLinears, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
     ) -> torch.Tensor:
-        config, linears = self.config, self._linears.layers[number]
+        config = self.config
         qkv = linears.qkv(self._norm(hidden, norms.attention))
         qkv = qkv.view(len(hidden), config.heads + 2 * config.kv_heads, config.head_size)
         rotated = qkv[:, : config.heads + config.kv_heads]
         if norms.query is not None and norms.key is not None:
             queries = self._norm(rotated[:, : config.heads], norms.query)
             keys = self._norm(rotated[:, config.heads :], norms.key)
-            rotated.copy_(_rotated(torch.cat((queries, keys), dim=1), rotation))
+            rotated.copy_(_rotated(torch.cat((queries, keys), dim=1), (cosines, sines)))
         else:
-            rotated.copy_(_rotated(rotated, rotation))
-        read = linears.attention_out(attention.attend(number, qkv))
-        return read if norms.after_attention is None else self._norm(read, norms.after_attention)
+            rotated.copy_(_rotated(rotated, (cosines, sines)))
+        return qkv
+
+    def _compute_after(
+        self, norms: LayerNorms, linears: LayerLinears, hidden: torch.Tensor, attended: torch.Tensor
+    ) -> torch.Tensor:
+        read = linears.attention_out(attended)
+        hidden = hidden + (read if norms.after_attention is None else self._norm(read, norms.after_attention))
+        return hidden + self._mlp(norms, linears, hidden)
 
     def _mlp(self, norms: LayerNorms, linears: LayerLinears, hidden: torch.Tensor) -> torch.Tensor:
         gate, up = linears.gate_up(self._norm(hidden, norms.mlp)).chunk(2, dim=-1)
@@ -110,7 +128,7 @@ class Decoder:
 
 def _rotation(rope: Rope, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns cosines, and sines with the sign that a half turn of the head gives them; each `(N, 1, D)`."""
-    angles = positions[:, None].float() * rope.inverse_frequencies.to(positions.device)
+    angles = positions[:, None].float() * rope.inverse_frequencies
     cosines, sines = angles.cos() * rope.scale, angles.sin() * rope.scale
     return (
         torch.cat((cosines, cosines), dim=-1).to(dtype)[:, None],

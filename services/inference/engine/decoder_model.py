@@ -20,22 +20,24 @@ if TYPE_CHECKING:
     from services.inference.engine.block_weights import Bits
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.model_source import ModelFolder
-    from services.inference.engine.protocol import Weights
+    from services.inference.engine.protocol import Device, Weights
     from services.inference.progress import Progress
 
 _WARM_UP_TOKENS = 8
 _BLOCK_BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 
 
-def load_decoder(folder: ModelFolder, config: DecoderConfig, weights: Weights, progress: Progress) -> Decoder:
-    """Loads a folder's weights onto the CPU, as bf16 or fp32, and computes once with them.
+def load_decoder(
+    folder: ModelFolder, config: DecoderConfig, weights: Weights, progress: Progress, device: Device = "cpu"
+) -> Decoder:
+    """Loads a folder's weights as bf16 or fp32, and computes once with them.
 
     Raises:
         StartupError: They cannot be loaded or computed; the message says what to do.
     """
     dtype = torch.float32 if weights == "fp32" else torch.bfloat16
-    with _told(folder, weights):
-        decoder = Decoder(config, *read_linears(folder.path, config, dtype, progress.reach))
+    with _told(folder, weights, device):
+        decoder = Decoder(config, *read_linears(folder.path, config, dtype, progress.reach, device))
         _warm_up(decoder)
     return decoder
 
@@ -46,29 +48,29 @@ def load_block_model(folder: ModelFolder, config: DecoderConfig, weights: Weight
     Raises:
         StartupError: They cannot be loaded; the message says what to do.
     """
-    with _told(folder, weights):
+    with _told(folder, weights, "cpu"):
         return BlockModel(
             config, *read_blocks(folder.path, config, torch.bfloat16, _BLOCK_BITS[weights], progress.reach)
         )
 
 
 @contextmanager
-def _told(folder: ModelFolder, weights: Weights) -> Iterator[None]:
+def _told(folder: ModelFolder, weights: Weights, device: Device) -> Iterator[None]:
     """Turns what goes wrong into what whoever starts the service is told."""
     try:
         yield
-    except MemoryError:
-        raise load_failures.too_big(weights, "cpu") from None
+    except (torch.OutOfMemoryError, MemoryError):
+        raise load_failures.too_big(weights, device) from None
     except (WeightsDamaged, SafetensorError, OSError, ValueError, KeyError):
         raise load_failures.damaged(folder) from None
     except RuntimeError as failure:
-        raise load_failures.impossible(weights, "cpu") from failure
+        raise load_failures.impossible(weights, device) from failure
 
 
 def _warm_up(decoder: Decoder) -> None:
     # The first run of a kernel is slow, and tells whether this machine has it.
-    tokens = torch.zeros(_WARM_UP_TOKENS, dtype=torch.long)
-    positions = torch.arange(_WARM_UP_TOKENS)
+    tokens = torch.zeros(_WARM_UP_TOKENS, dtype=torch.long, device=decoder.device)
+    positions = torch.arange(_WARM_UP_TOKENS, device=decoder.device)
     logits = decoder.forward(tokens, positions, PromptAttention(decoder.config), positions[-1:])
     if not bool(torch.isfinite(logits).all()):
         raise load_failures.no_numbers()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from services.inference.engine.block_weights import Bits, BlockLinear, Blocks
     from services.inference.engine.decoder_config import DecoderConfig
+    from services.inference.engine.protocol import Device
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -75,7 +76,11 @@ class WeightsDamaged(Exception):
 
 
 def read_linears(
-    folder: Path, config: DecoderConfig, dtype: torch.dtype, reach: Callable[[int, int], None] | None = None
+    folder: Path,
+    config: DecoderConfig,
+    dtype: torch.dtype,
+    reach: Callable[[int, int], None] | None = None,
+    device: Device = "cpu",
 ) -> tuple[DecoderWeights, DecoderLinears]:
     """Reads a folder's safetensors.
 
@@ -84,13 +89,14 @@ def read_linears(
         config: The model's.
         dtype: What weights are held in.
         reach: Told how many bytes of how many have been read, each time there are more.
+        device: Where they are held.
 
     Raises:
         WeightsDamaged: The folder lacks a tensor.
         OSError, ValueError, safetensors.SafetensorError: A file cannot be read.
     """
     with ExitStack() as stack:
-        reader = _Reader(folder, config, dtype, stack, reach)
+        reader = _Reader(folder, config, _Place(dtype, device), stack, reach)
         embedding, head = reader.ends()
         layers = reader.layers(lambda _, weights, bias: Linear(torch.cat(weights), bias))
         linears = tuple(LayerLinears(*layer) for _, layer in layers)
@@ -118,7 +124,7 @@ def read_blocks(
         WeightsDamaged, OSError, ValueError, safetensors.SafetensorError: As for `read_linears`.
     """
     with ExitStack() as stack:
-        reader = _Reader(folder, config, dtype, stack, reach)
+        reader = _Reader(folder, config, _Place(dtype, "cpu"), stack, reach)
         stored = BlockFile(folder, stack) if bits == 4 and has_blocks(folder) else None
         embedding, head = reader.ends()
         # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
@@ -146,17 +152,25 @@ def _stored_blocks(file: BlockFile, names: list[str]) -> Blocks | None:
 LinearT = TypeVar("LinearT")
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is read is held so."""
+
+    dtype: torch.dtype
+    device: Device
+
+
 class _Reader:
     def __init__(
         self,
         folder: Path,
         config: DecoderConfig,
-        dtype: torch.dtype,
+        place: _Place,
         stack: ExitStack,
         reach: Callable[[int, int], None] | None,
     ) -> None:
         self._config = config
-        self._dtype = dtype
+        self._place = place
         self._parameters = 0
         self._reach = reach
         self._read_bytes = self._file_bytes = 0
@@ -223,7 +237,7 @@ class _Reader:
         biases = [
             self._take(f"{name}.bias", (len(weight),))
             if f"{name}.bias" in self._files
-            else torch.zeros(len(weight), dtype=self._dtype)
+            else torch.zeros(len(weight), dtype=self._place.dtype, device=self._place.device)
             for name, weight in zip(names, weights, strict=True)
         ]
         return names, weights, torch.cat(biases)
@@ -244,7 +258,7 @@ class _Reader:
         self._read_bytes += tensor.nbytes
         if self._reach is not None:
             self._reach(self._read_bytes, self._file_bytes)
-        return tensor.to(self._dtype)
+        return tensor.to(device=self._place.device, dtype=self._place.dtype)
 
 
 def _file_names(folder: Path) -> list[str]:

@@ -29,6 +29,15 @@ def too_big(weights: Weights, device: Device) -> StartupError:
     )
 
 
+def no_room(tokens: int) -> StartupError:
+    """There is too little memory for keys and values."""
+    return StartupError(
+        f"Keys and values of {tokens} tokens do not fit the memory beside the model; set "
+        f"{variable_name('kv_cache_tokens')}, {variable_name('prefix_cache_tokens')} or "
+        f"{variable_name('context_tokens')} lower."
+    )
+
+
 def impossible(weights: str, device: Device) -> StartupError:
     """The device, or what is installed, cannot compute with these weights."""
     hint = "install bitsandbytes and accelerate in versions that support this device, or " if "bnb" in weights else ""

@@ -174,9 +174,10 @@ def _load_weights(
     prequantized: bool,
     int8_threshold: float,
 ) -> Decoder | BlockModel | PreTrainedModel:
-    if device == "cpu" and not weights.startswith("bnb") and decoder_config is not None:
-        load = load_block_model if weights in {"int8", "int4"} else load_decoder
-        return load(folder, decoder_config, weights, progress)
+    if decoder_config is not None and not weights.startswith("bnb"):
+        if weights in {"int8", "int4"}:
+            return load_block_model(folder, decoder_config, weights, progress)
+        return load_decoder(folder, decoder_config, weights, progress, device)
     from services.inference.engine.transformers_model import load_transformers_model  # noqa: PLC0415 - takes seconds
 
     return load_transformers_model(folder, weights, device, prequantized=prequantized, int8_threshold=int8_threshold)

@@ -34,7 +34,7 @@ from services.inference.engine.protocol import (
     Started,
     TokenLogprob,
 )
-from services.inference.engine.runner_choice import make_runner
+from services.inference.engine.runner_choice import Readying, make_runner
 from services.inference.engine.sampling import Choice, Sampler, choose_all
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence
@@ -64,6 +64,7 @@ def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progres
         max_running=settings.max_running_requests,
         prefix_cache_tokens=settings.prefix_cache_tokens,
         kv_cache_tokens=settings.kv_cache_tokens,
+        readying=Readying(settings.recording_seconds, progress.begin, fuse=settings.fuse_steps),
     )
     engine.grammars.read_ahead()
     return engine
@@ -73,9 +74,15 @@ class NativeEngine:
     """Runs one model for many requests at once."""
 
     def __init__(
-        self, loaded: LoadedModel, *, max_running: int, prefix_cache_tokens: int, kv_cache_tokens: int | None = None
+        self,
+        loaded: LoadedModel,
+        *,
+        max_running: int,
+        prefix_cache_tokens: int,
+        kv_cache_tokens: int | None = None,
+        readying: Readying | None = None,
     ) -> None:
-        self._runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens)
+        self._runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens, readying)
         self._model = replace(loaded.info, context_tokens=limits.context_tokens)
         self._tokenizer = loaded.tokenizer
         self._vocabulary = loaded.tokenizer.vocabulary
@@ -85,7 +92,7 @@ class NativeEngine:
         self._kv_capacity = limits.kv_cache_tokens
         # One thread: the tokenizer serves one call at a time.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
-        self._budget = PrefillBudget()
+        self._budget = PrefillBudget(limits.step_prompt_tokens)
         self._system_messages = SystemMessages(loaded.tokenizer)
         self._scheduler = Scheduler(max_running, self._budget)
         self._samplers: dict[int, Sampler] = {}

@@ -30,9 +30,13 @@ class PrefillBudget:
 
     Prompts' tokens and replies' count alike, so that steps of all kinds tell of one another: where prompts come all the
     time there may be no step without them to compare with.
+
+    Args:
+        most: Most prompt tokens that one step reads, where not `MOST_TOKENS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
         self._tokens: float | None = None
         self._seconds = 0.0
         self._spread = 0.0
@@ -47,13 +51,13 @@ class PrefillBudget:
             prompts: How many wait to be read.
         """
         if not replies:
-            return MOST_TOKENS
+            return self._most or MOST_TOKENS
         if self._tokens is None:
-            return min(_FIRST_TOKENS, MOST_TOKENS)
+            return min(_FIRST_TOKENS, self._most or MOST_TOKENS)
         one = self._token_seconds(self._tokens)
         without = max(self._seconds + one * (replies - self._tokens), one * replies)
         seconds = _LENGTHENED_BY * without * max(1.0, _CROWD * (prompts - 1) / replies)
-        return min(max(int(seconds / one), _LEAST_TOKENS), MOST_TOKENS)
+        return min(max(int(seconds / one), _LEAST_TOKENS), self._most or MOST_TOKENS)
 
     def note(self, replies: int, prompt_tokens: int, seconds: float) -> None:
         """Learns how long a step took.

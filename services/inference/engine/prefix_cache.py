@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from services.inference.engine.protocol import EngineRequest
+    from services.inference.engine.sequence import Sequence as RunningSequence
 
 Kept = TypeVar("Kept")
 Key = tuple[Literal["conversation", "system"], str]
@@ -37,10 +38,12 @@ class PrefixCache(Generic[Kept]):
 
     Args:
         capacity: Most tokens that there is room for, over all keys; 0 keeps none.
+        on_drop: Told of what is forgotten; not of what `take` hands over.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, on_drop: Callable[[Kept], None] | None = None) -> None:
         self._capacity = capacity
+        self._on_drop = on_drop
         self._kept: OrderedDict[Key, _Entry[Kept]] = OrderedDict()
         self.used = 0
         """Tokens that what is kept takes room for."""
@@ -75,7 +78,7 @@ class PrefixCache(Generic[Kept]):
         """As `find`, and forgets it: for whoever goes on writing to it."""
         prefix = self.find(key, prompt)
         if prefix is not None:
-            self._drop(key)
+            self._pop(key)
         return prefix
 
     def keep(self, key: Key, tokens: tuple[int, ...], cache: Kept, room: int) -> None:
@@ -89,14 +92,33 @@ class PrefixCache(Generic[Kept]):
             self._drop(next(iter(self._kept)))
 
     def _drop(self, key: Key) -> None:
+        kept = self._pop(key)
+        if kept is not None and self._on_drop is not None:
+            self._on_drop(kept.cache)
+
+    def _pop(self, key: Key) -> _Entry[Kept] | None:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self.used -= kept.room
+        return kept
 
 
 def keys_of(request: EngineRequest) -> tuple[Key, Key]:
     """Returns the keys that a request's conversation and its system message are kept under."""
     return ("conversation", request.cache_key), ("system", request.system_key)
+
+
+def shared_with(running: RunningSequence, request: EngineRequest) -> tuple[int, int]:
+    """Returns how many tokens of a prompt a running sequence has computed, and of how many that it may lend."""
+    conversation, system = keys_of(request)
+    theirs = keys_of(running.request)
+    if conversation[1] and theirs[0] == conversation:
+        most = running.computed
+    elif system[1] and theirs[1] == system:
+        most = min(running.computed, running.request.system_tokens)
+    else:
+        return 0, 0
+    return common_prefix(running.tokens[:most], request.prompt[:-1]), most
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

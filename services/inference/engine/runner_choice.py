@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,11 +15,18 @@ from services.inference.engine.compiled_runner import CompiledRunner
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.kv_cache import kv_shape
 from services.inference.engine.memory import free_bytes
+from services.inference.engine.paged_runner import PagedRunner
+from services.inference.engine.recorded_steps import CudaRecorder
 from services.inference.engine.sequence_buffers import SequenceBuffers
 from services.inference.engine.sequence_cache import SequenceCache
+from services.inference.engine.sequence_pages import SequencePages
+from services.inference.engine.step_shapes import MOST_PLACES, StepShapes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.inference.engine.loader import LoadedModel
+    from services.inference.engine.recorded_steps import Recorder
     from services.inference.engine.runner import Runner
 
 _SHARE_OF_FREE_MEMORY = 0.5
@@ -33,15 +40,41 @@ class Limits:
     """Longest sequence."""
     kv_cache_tokens: int
     """All running sequences together."""
+    step_prompt_tokens: int | None = None
+    """Of prompts, in one step; None: as many as suit a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readying:
+    """What the start does on a GPU so that steps are fast."""
+
+    recording_seconds: float
+    """How long it may record steps; 0: none are."""
+    tell: Callable[[str], None]
+    """Told how far it is."""
+    fuse: bool = False
+    """Whether torch compiles their small operations to a few."""
 
 
 def make_runner(
-    loaded: LoadedModel, max_running: int, kv_cache_tokens: int | None, prefix_cache_tokens: int
+    loaded: LoadedModel,
+    max_running: int,
+    kv_cache_tokens: int | None,
+    prefix_cache_tokens: int,
+    readying: Readying | None = None,
 ) -> tuple[Runner, Limits]:
     """Returns the runner of a model, and its limits: a context that would not fit the memory is cut to what does.
 
+    Args:
+        loaded: The model.
+        max_running: Most sequences at the same time.
+        kv_cache_tokens: Most tokens of running sequences; None: as many as half of the memory holds that is free.
+        prefix_cache_tokens: Most tokens of ended ones that are kept.
+        readying: What is done on a GPU so that steps are fast; None: nothing.
+
     Raises:
-        StartupError: The model's step cannot be compiled for this machine; the message says what to do.
+        StartupError: The model's step cannot be compiled for this machine, or there is too little memory; the message
+            says what to do.
     """
     context = loaded.info.context_tokens
     model = loaded.model
@@ -56,7 +89,8 @@ def make_runner(
     dtype, device = (plain.dtype, plain.device) if plain else (torch.bfloat16, torch.device("cpu"))
     shape = kv_shape(model.config, dtype, device)
     if kv_cache_tokens is None:
-        most = int(free_bytes() * _SHARE_OF_FREE_MEMORY) // shape.bytes_per_token
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()
+        most = int(free * _SHARE_OF_FREE_MEMORY) // shape.bytes_per_token
         kv_cache_tokens = min(max_running * context, most)
     limits = Limits(min(context, kv_cache_tokens), kv_cache_tokens)
     if isinstance(model, BlockModel):
@@ -67,6 +101,11 @@ def make_runner(
             prefix_cache_tokens=prefix_cache_tokens,
         )
         return CompiledRunner(_compiled(model, loaded, limits), buffers), limits
+    if device.type == "cuda":
+        paged = paged_runner(model, limits, max_running, prefix_cache_tokens)
+        if readying is not None:
+            ready(paged, CudaRecorder(device), readying)
+        return paged, replace(limits, step_prompt_tokens=MOST_PLACES)
     cache = SequenceCache(
         shape,
         max_running=max_running,
@@ -75,6 +114,41 @@ def make_runner(
         prefix_cache_tokens=prefix_cache_tokens,
     )
     return BatchedRunner(model, cache), limits
+
+
+def ready(runner: PagedRunner, recorder: Recorder, readying: Readying) -> None:
+    """Makes a runner's steps fast, as far as that can be."""
+    if readying.fuse:
+        readying.tell("fusing operations")
+        runner.fuse()
+    if readying.recording_seconds > 0:
+        runner.record(recorder, readying.recording_seconds, readying.tell)
+
+
+def paged_runner(decoder: Decoder, limits: Limits, max_running: int, prefix_cache_tokens: int) -> PagedRunner:
+    """Returns a decoder's runner in steps of fixed shapes, none of which is recorded yet.
+
+    Raises:
+        StartupError: Its keys and values do not fit the memory.
+    """
+    shape = kv_shape(decoder.config, decoder.dtype, decoder.device)
+    try:
+        cache = SequencePages(
+            shape,
+            context_tokens=limits.context_tokens,
+            kv_cache_tokens=limits.kv_cache_tokens,
+            prefix_cache_tokens=prefix_cache_tokens,
+        )
+    except (torch.OutOfMemoryError, MemoryError):
+        raise load_failures.no_room(limits.kv_cache_tokens + prefix_cache_tokens) from None
+    shapes = StepShapes(
+        most_rows=max_running,
+        most_context=limits.context_tokens,
+        most_tokens=limits.kv_cache_tokens,
+        queries_a_key=decoder.config.heads // decoder.config.kv_heads,
+        context_worth_a_step=decoder.parameters * decoder.dtype.itemsize // shape.bytes_per_token,
+    )
+    return PagedRunner(decoder, cache, shapes)
 
 
 def _compiled(model: BlockModel, loaded: LoadedModel, limits: Limits) -> CompiledDecoder:

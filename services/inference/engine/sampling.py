@@ -102,13 +102,15 @@ def choose_all(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
 def _choose(samplers: list[Sampler], logits: torch.Tensor) -> torch.Tensor:
     penalized = [(n, s.penalties) for n, s in enumerate(samplers) if s.penalties is not None]
     formed = [(n, s.matcher) for n, s in enumerate(samplers) if s.matcher is not None]
+    drawing = [n for n, s in enumerate(samplers) if not s.is_greedy]
+    if logits.device.type == "cuda" and not (penalized or formed or drawing):
+        return _best(logits)
     # In fp32 for the draw's sake, and because the largest is found several times faster there than in bf16.
     work = logits.float()
     if work is logits and (penalized or formed):
         work = logits.clone()
     penalize(work, penalized)
     forbid_others(work, formed)
-    drawing = [n for n, s in enumerate(samplers) if not s.is_greedy]
     if not drawing:
         return _best(work)
     params = [samplers[n].params for n in drawing]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.inference.engine.kv_buffer import KVBuffer
-from services.inference.engine.prefix_cache import Prefix, PrefixCache, common_prefix, keys_of
+from services.inference.engine.prefix_cache import Prefix, PrefixCache, keys_of, shared_with
 
 if TYPE_CHECKING:
     from services.inference.engine.kv_lane import KVShape
@@ -114,18 +114,9 @@ class SequenceBuffers:
 
     def _running_with(self, request: EngineRequest) -> list[Prefix[KVBuffer]]:
         """Returns what running sequences have computed of a prompt, of those that may share with it."""
-        conversation, system = keys_of(request)
         found = []
         for running in self._running.values():
-            sequence = running.sequence
-            theirs = keys_of(sequence.request)
-            if conversation[1] and theirs[0] == conversation:
-                most = sequence.computed
-            elif system[1] and theirs[1] == system:
-                most = min(sequence.computed, sequence.request.system_tokens)
-            else:
-                continue
-            length = common_prefix(sequence.tokens[:most], request.prompt[:-1])
+            length, most = shared_with(running.sequence, request)
             if length:
                 found.append(Prefix(running.buffer, length, most))
         return found

@@ -103,7 +103,7 @@ def test_the_gateway_starts_when_the_others_are_healthy_whichever_profile_is_cho
 def test_the_gpu_profile_runs_gemma_in_8_bits_on_one_gpu(services):
     gpu = services["inference-gpu"]
     assert gpu["environment"]["CHATBOT_MODEL"] == "${CHATBOT_MODEL:-google/gemma-3-1b-it}"
-    assert gpu["environment"]["CHATBOT_WEIGHTS"] == "${CHATBOT_WEIGHTS:-int8}"
+    assert gpu["environment"]["CHATBOT_WEIGHTS"] == "${CHATBOT_WEIGHTS:-bnb-int8}"
     assert gpu["environment"]["HF_TOKEN"] == "${HF_TOKEN:-}"  # noqa: S105 (passed through)
     assert gpu["build"]["args"]["LOCK"] == "cuda"
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]

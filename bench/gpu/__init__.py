@@ -1,0 +1,1 @@
+"""How fast is the inference service on one GPU, beside transformers on the same one?"""
