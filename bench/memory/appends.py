@@ -24,9 +24,10 @@ async def appends(folder: Path, workload: Workload, tell: Callable[[str], None])
     said = texts()
     for number in range(workload.rounds):
         tell(f"appends, round {number + 1} of {workload.rounds}")
-        async with serving(folder / f"paced-{number}") as client:
-            for one in await _paced(client, workload, said):
-                yield one
+        for offered in workload.offered:
+            async with serving(folder / f"paced-{number}-{offered}") as client:
+                for one in await _paced(client, workload, offered, said):
+                    yield one
         async with serving(folder / f"flat-out-{number}") as client:
             for one in await _flat_out(client, workload, said):
                 yield one
@@ -34,10 +35,10 @@ async def appends(folder: Path, workload: Workload, tell: Callable[[str], None])
             yield await _batched(client, workload, said)
 
 
-async def _paced(client: Client, workload: Workload, said: Sequence[str]) -> list[Observation]:
+async def _paced(client: Client, workload: Workload, offered: int, said: Sequence[str]) -> list[Observation]:
     """Writers who write at their own pace. A time counts from when a message was due, whatever held it up."""
     late: list[float] = []
-    pause = workload.writers / workload.offered
+    pause = workload.writers / offered
 
     async def write(number: int) -> None:
         user_id, conversation = who[number]
@@ -54,11 +55,11 @@ async def _paced(client: Client, workload: Workload, said: Sequence[str]) -> lis
     found = asyncio.create_task(_found_by_another(client, began + workload.seconds))
     await asyncio.gather(*map(write, range(workload.writers)))
     rate = len(late) / (time.perf_counter() - began)
-    name = f"append, {workload.writers} writers, {workload.offered:,} messages/s offered"
+    name = f"append, {workload.writers} writers, {offered:,} messages/s offered"
     return [
         *quantiles(name, late),
         Observation(name, "rate", "messages/s", rate),
-        *quantiles("found by another caller at that load", await found, (50, 100)),
+        *quantiles(f"found by another caller, {offered:,} messages/s offered", await found, (50, 100)),
     ]
 
 

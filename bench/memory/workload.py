@@ -13,7 +13,7 @@ class Workload:
 
     rounds: int
     writers: int
-    offered: int
+    offered: tuple[int, ...]
     """Messages a second, of all writers together, where they write at their own pace."""
     seconds: float
     """Of each measurement of appends in a round."""
@@ -39,8 +39,8 @@ class Workload:
         return {name.replace("_", " "): value for name, value in asdict(self).items()}
 
 
-FULL = Workload(5, 50, 1_000, 4.0, 100, 4, 10_000, 16, 320, 5_000, 5, 2, 40, 10, 10_000, 100)
-QUICK = Workload(1, 10, 100, 0.3, 20, 2, 400, 4, 16, 200, 1, 2, 4, 2, 50, 20)
+FULL = Workload(5, 50, (200, 1_000), 4.0, 100, 4, 10_000, 16, 320, 5_000, 5, 2, 40, 10, 10_000, 100)
+QUICK = Workload(1, 10, (100,), 0.3, 20, 2, 400, 4, 16, 200, 1, 2, 4, 2, 50, 20)
 
 
 def texts() -> list[str]:

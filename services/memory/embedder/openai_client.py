@@ -48,7 +48,7 @@ class Refused(Exception):
 
 
 class OpenAIClient:
-    """Asks one server. Its calls block, and are made from one thread at a time.
+    """Asks one server. Its calls block, and may be made from several threads at once.
 
     Args:
         base: Of its API: `http://host:8000/v1`.
