@@ -65,7 +65,7 @@ class MemorySettings(CommonSettings):
         60.0, description="Where `CHATBOT_EMBEDDER` is a server's address: longest wait for its answer."
     )
     embedder_threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        1, description="Processor threads that the embedder may take."
+        1, description="Processor threads that the embedder may take for queries, and as many for messages."
     )
     embedding_batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(
         32, description="Most messages that are embedded together."
