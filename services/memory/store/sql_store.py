@@ -22,6 +22,7 @@ from services.memory.store import (
     vector_rows,
 )
 from services.memory.store.operator_calls import OperatorCalls
+from services.memory.store.search_calls import SearchCalls
 from services.memory.store.tables import service_keys
 from services.memory.store.writer import Writer
 from services.rpc.errors import Overloaded, Unavailable
@@ -30,8 +31,6 @@ from services.rpc.log import where
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
     from sqlalchemy import Connection, Engine
 
     from services.memory.conversation import (
@@ -48,18 +47,20 @@ if TYPE_CHECKING:
     from services.memory.store.heartbeat import Heartbeat
     from services.memory.store.reader import Reader
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, Standing, StoredVector, UnembeddedMessage
+    from services.memory.vector import NewVector, UnembeddedMessage
 
 _log = structlog.get_logger()
 
+S = TypeVar("S")
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 _QUEUED_AT_ONCE = 2_000
 _EXPIRED_AT_ONCE = 50
 
 
-class SqlStore(OperatorCalls):
+class SqlStore(SearchCalls, OperatorCalls):
     """A `Store` on SQLAlchemy. What differs between databases is in how it is opened.
 
     Args:
@@ -147,26 +148,6 @@ class SqlStore(OperatorCalls):
         return await self._read(read)
 
     @override
-    async def chosen_messages(
-        self, user_id: str, choose: Callable[[Standing], Sequence[int]], conversation_id: str | None = None
-    ) -> dict[int, Message]:
-        expired: list[str] = []
-
-        def stand(connection: Connection) -> Standing:
-            expired[:] = expiry_rows.of_user(connection, user_id)
-            return self._standing(connection, user_id, conversation_id)
-
-        def fetch(connection: Connection, ids: Sequence[int]) -> dict[int, Message]:
-            return message_rows.by_ids(connection, user_id, ids)
-
-        chosen = await self._retried(lambda: self._reader.run_around(stand, choose, fetch))
-        if expired:
-            # They must not take places among the chosen.
-            await self._remove_expired(user_id, expired, None)
-            chosen = await self._retried(lambda: self._reader.run_around(stand, choose, fetch))
-        return chosen
-
-    @override
     async def messages_by_name(self, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
         return await self._read(partial(message_rows.by_names, user_id=user_id, names=names))
 
@@ -194,29 +175,6 @@ class SqlStore(OperatorCalls):
         await self._write(
             user_id, partial(turn_rows.end, user_id=user_id, conversation_id=conversation_id, turn_id=turn_id)
         )
-
-    @override
-    async def standing(self, user_id: str, conversation_id: str | None = None) -> Standing:
-        def read(connection: Connection) -> tuple[Standing, list[str]]:
-            standing = self._standing(connection, user_id, conversation_id)
-            return standing, expiry_rows.of_user(connection, user_id)
-
-        standing, expired = await self._read(read)
-        if expired:
-            # An index must not give places among its hits to what is gone.
-            await self._remove_expired(user_id, expired, None)
-            standing, _ = await self._read(read)
-        return standing
-
-    @override
-    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
-        return await self._read(
-            partial(vector_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
-        )
-
-    @override
-    async def logged_messages(self, user_id: str) -> NDArray[np.int64]:
-        return await self._read(partial(vector_rows.message_ids, user_id=user_id))
 
     @override
     async def awaited(self, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
@@ -284,6 +242,7 @@ class SqlStore(OperatorCalls):
         if self._on_close is not None:
             self._on_close()
 
+    @override
     async def _remove_expired(self, user_id: str, ids: Sequence[str], unwritten_since_ns: int | None) -> int:
         return await self._write(
             user_id,
@@ -306,15 +265,15 @@ class SqlStore(OperatorCalls):
     def _own_replica(self) -> str | None:
         return self._replica
 
-    @staticmethod
-    def _standing(connection: Connection, user_id: str, conversation_id: str | None) -> Standing:
-        if conversation_id is not None:
-            conversation_rows.owned(connection, user_id, conversation_id)
-        return vector_rows.standing(connection, user_id)
-
     @override
     async def _read(self, operation: Callable[[Connection], T]) -> T:
         return await self._retried(lambda: self._reader.run(operation))
+
+    @override
+    async def _read_around(
+        self, before: Callable[[Connection], S], between: Callable[[S], T], after: Callable[[Connection, T], U]
+    ) -> U:
+        return await self._retried(lambda: self._reader.run_around(before, between, after))
 
     async def _retried(self, read: Callable[[], Awaitable[T]]) -> T:
         self._check_revision()

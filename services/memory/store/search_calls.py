@@ -1,0 +1,90 @@
+"""What a store does for searches."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from typing_extensions import override
+
+from services.memory.store import conversation_rows, expiry_rows, message_rows, vector_rows
+from services.memory.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from sqlalchemy import Connection
+
+    from services.memory.message import Message
+    from services.memory.vector import Standing, StoredVector
+
+S = TypeVar("S")
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class SearchCalls(Store):
+    """That part of a `Store`, on two ways to read: at once, and around what is computed in between."""
+
+    @abstractmethod
+    async def _read(self, operation: Callable[[Connection], T]) -> T: ...
+
+    @abstractmethod
+    async def _read_around(
+        self, before: Callable[[Connection], S], between: Callable[[S], T], after: Callable[[Connection, T], U]
+    ) -> U: ...
+
+    @abstractmethod
+    async def _remove_expired(self, user_id: str, ids: Sequence[str], unwritten_since_ns: int | None) -> int: ...
+
+    @override
+    async def standing(self, user_id: str, conversation_id: str | None = None) -> Standing:
+        def read(connection: Connection) -> tuple[Standing, list[str]]:
+            standing = _standing(connection, user_id, conversation_id)
+            return standing, expiry_rows.of_user(connection, user_id)
+
+        standing, expired = await self._read(read)
+        if expired:
+            # An index must not give places among its hits to what is gone.
+            await self._remove_expired(user_id, expired, None)
+            standing, _ = await self._read(read)
+        return standing
+
+    @override
+    async def chosen_messages(
+        self, user_id: str, choose: Callable[[Standing], Sequence[int]], conversation_id: str | None = None
+    ) -> dict[int, Message]:
+        expired: list[str] = []
+
+        def stand(connection: Connection) -> Standing:
+            expired[:] = expiry_rows.of_user(connection, user_id)
+            return _standing(connection, user_id, conversation_id)
+
+        def fetch(connection: Connection, ids: Sequence[int]) -> dict[int, Message]:
+            return message_rows.by_ids(connection, user_id, ids)
+
+        chosen = await self._read_around(stand, choose, fetch)
+        if expired:
+            # They must not take places among the chosen.
+            await self._remove_expired(user_id, expired, None)
+            chosen = await self._read_around(stand, choose, fetch)
+        return chosen
+
+    @override
+    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
+        return await self._read(
+            partial(vector_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
+        )
+
+    @override
+    async def logged_messages(self, user_id: str) -> NDArray[np.int64]:
+        return await self._read(partial(vector_rows.message_ids, user_id=user_id))
+
+
+def _standing(connection: Connection, user_id: str, conversation_id: str | None) -> Standing:
+    if conversation_id is not None:
+        conversation_rows.owned(connection, user_id, conversation_id)
+    return vector_rows.standing(connection, user_id)
