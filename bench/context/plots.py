@@ -34,7 +34,9 @@ def main(path: Path) -> None:
 
 def _draw_cache(result: Result, file: Path) -> None:
     names = result.contenders
-    figure, rows = plt.subplots(len(names), 1, figsize=(9, 2.2 * len(names)), layout="constrained", sharex=True)
+    size = (9, 2.2 * len(names))
+    figure, grid = plt.subplots(len(names), 1, figsize=size, layout="constrained", sharex=True, squeeze=False)
+    rows = grid[:, 0]
     for axes, name in zip(rows, names, strict=True):
         prompt, cached = (result.find(name, _EACH_TURN, metric) for metric in ("prompt", "cached"))
         if prompt is None or cached is None:

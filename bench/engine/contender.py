@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.engine import measures
-from bench.engine.client import Client, RequestFailed
 from bench.engine.measures import decode_observations, prefill_observations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from bench.engine.client import Client
     from bench.engine.server_process import ServerProcess
     from bench.engine.workload import Prompts, Workload
     from bench.result import Observation
@@ -173,17 +172,4 @@ class InProcess:
         await self._process.stop()
 
     async def _ask(self, prompts: list[tuple[int, ...]], max_tokens: int) -> dict[str, Any]:
-        pipe = self._process.process
-        if pipe.stdin is None or pipe.stdout is None:
-            raise RuntimeError("the process was not started with pipes")
-        question = json.dumps({"prompts": prompts, "max_tokens": max_tokens})
-        try:
-            pipe.stdin.write(question.encode() + b"\n")
-            await pipe.stdin.drain()
-        except ConnectionError:
-            raise RequestFailed(self._process.last_words()) from None
-        line = await pipe.stdout.readline()
-        if not line:
-            raise RequestFailed(self._process.last_words())
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return await self._process.ask({"prompts": prompts, "max_tokens": max_tokens})

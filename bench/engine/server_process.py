@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from bench.engine.client import RequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -75,6 +78,26 @@ class ServerProcess:
             if time.monotonic() > deadline:
                 raise NotStarted(f"it was not ready after {seconds:.0f} s")
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Writes a line to its standard input and returns what the line that it answers with says. It must be piped.
+
+        Raises:
+            RequestFailed: It ended.
+        """
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the process was not started with pipes")
+        try:
+            stdin.write(json.dumps(question).encode() + b"\n")
+            await stdin.drain()
+        except ConnectionError:
+            raise RequestFailed(self.last_words()) from None
+        line = await stdout.readline()
+        if not line:
+            raise RequestFailed(self.last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def pause(self) -> None:
         """Holds it still, so that it takes nothing from whoever is measured."""

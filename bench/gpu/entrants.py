@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench import GENERATED
 from bench.engine import measures
-from bench.engine.client import RequestFailed
 from bench.engine.grpc_client import GrpcClient
 from bench.engine.measures import decode_observations
 from bench.engine.server_process import ServerProcess, free_port
@@ -140,19 +138,7 @@ class Program:
         Raises:
             RequestFailed: It ended.
         """
-        pipe = self._process.process
-        if pipe.stdin is None or pipe.stdout is None:
-            raise RuntimeError("the process was not started with pipes")
-        try:
-            pipe.stdin.write(json.dumps(question).encode() + b"\n")
-            await pipe.stdin.drain()
-        except ConnectionError:
-            raise RequestFailed(self._process.last_words()) from None
-        line = await pipe.stdout.readline()
-        if not line:
-            raise RequestFailed(self._process.last_words())
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return await self._process.ask(question)
 
 
 def alone(place: Place, *, fused: bool = False) -> Program:

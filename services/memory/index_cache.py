@@ -93,8 +93,6 @@ class IndexCache:
             return
         self._slots.move_to_end(user_id)
         async with slot.lock:
-            if slot.index is not None:
-                measures.CACHE_LOOKUPS.labels("hit").inc()
             yield slot.index
 
     @asynccontextmanager

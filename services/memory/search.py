@@ -200,6 +200,8 @@ class Searcher:
         messages = await self._store.chosen_messages(user_id, choose, wanted.conversation_id)
         if scored is None:
             return None
+        if known is None:
+            measures.CACHE_LOOKUPS.labels("hit").inc()  # elsewhere whoever brought it up to date has counted it
         measures.observed("rank", ranking_seconds)
         measures.observed("fetch", time.monotonic() - began - ranking_seconds)
         if wanted.dense_weight < 1:

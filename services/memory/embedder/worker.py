@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -77,11 +78,8 @@ class EmbedderWorker:
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        if self._background and sys.platform == "linux":
-            # There, a thread has a priority of its own; elsewhere this would be the process's, or another's.
-            mine = threading.get_native_id()
-            nicest = min(os.getpriority(os.PRIO_PROCESS, mine) + _BACKGROUND_NICENESS, 19)
-            os.setpriority(os.PRIO_PROCESS, mine, nicest)
+        if self._background:
+            _give_way()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._waiting)
@@ -117,6 +115,15 @@ class EmbedderWorker:
             batch.append(waiting.popleft())
             size += len(batch[-1].texts)
         return batch
+
+
+def _give_way() -> None:
+    if sys.platform != "linux":
+        return  # only there a thread has a priority of its own: elsewhere this would be the process's, or another's
+    mine = threading.get_native_id()
+    with contextlib.suppress(OSError):  # where a sandbox forbids it, all threads stay alike
+        nicest = min(os.getpriority(os.PRIO_PROCESS, mine) + _BACKGROUND_NICENESS, 19)
+        os.setpriority(os.PRIO_PROCESS, mine, nicest)
 
 
 def _finish(job: _Job, embedded: Embedded) -> None:
