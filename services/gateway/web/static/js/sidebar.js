@@ -7,7 +7,7 @@ import { exportAs } from "./export.js";
 import { explain } from "./failures.js";
 import { icon } from "./icons.js";
 import { openMenu } from "./menu.js";
-import { changed, notify, state } from "./state.js";
+import { changed, drawNow, notify, state } from "./state.js";
 import { period, t } from "./texts.js";
 
 const SKELETONS = 6;
@@ -26,11 +26,11 @@ export function openActions(button, conversation) {
   ]);
 }
 
-/** Opens a dialog. */
+/** Opens a dialog, which takes the keys that follow: whoever types on at once loses none. */
 export function show(dialog) {
   state.dialog = dialog;
   state.sidebarOpen = false;
-  changed();
+  drawNow();
 }
 
 export const doRename = (conversation, title) => attempt(rename(conversation.name, title));

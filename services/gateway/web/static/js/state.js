@@ -49,6 +49,11 @@ export function changed() {
   });
 }
 
+/** Draws the page at once: for what must be there before the next key is pressed. */
+export function drawNow() {
+  draw();
+}
+
 /** Resolves when what was changed is on the page. */
 export function drawn() {
   changed();
