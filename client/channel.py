@@ -40,8 +40,9 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # A backend that comes back is found again soon, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 3_000),
+    # This one is how long an attempt may take: a backend that is busy or far away is given time.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
 )
 
 

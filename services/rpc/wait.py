@@ -71,7 +71,9 @@ async def wait_until_serving(target: Target) -> None:
 
 def _channel(target: Target) -> grpc.aio.Channel:
     # A service that is not up yet is tried again soon, not after gRPC's growing back-off.
-    options = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
+    options = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "max")]
+    # This one is how long an attempt may take: a service that is busy is given time.
+    options.append(("grpc.min_reconnect_backoff_ms", 5_000))
     return grpc.aio.insecure_channel(target.address, options=[*options, ("grpc.enable_http_proxy", 0)])
 
 
