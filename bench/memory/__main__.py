@@ -32,6 +32,7 @@ from bench.table import OURS
 from chatbot.v1 import memory_service_pb2_grpc
 from services.memory.embedder import load_embedder
 from services.memory.embedder.load import EMBEDDED
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
@@ -183,7 +184,7 @@ async def serving(embedder: Embedder) -> AsyncIterator[MemoryServiceAsyncStub]:
         settings = MemorySettings.model_validate(
             {"memory_grpc_port": 0, "data_dir": folder, "search_wait_seconds": _WAIT_SECONDS}
         )
-        server = Server(MemoryService(settings, embedder=embedder), settings)
+        server = Server(MemoryService(settings, embedder=EmbedderThreads(embedder)), settings)
         await server.bind()
         try:
             await server.start()

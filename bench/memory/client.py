@@ -60,9 +60,9 @@ class Client:
         return [hit.message.content for hit in (await self.stub.SearchMessages(request)).hits]
 
     def resident_bytes(self) -> int:
-        """Returns how much memory the service has."""
-        resident: int = psutil.Process(self.pid).memory_info().rss
-        return resident
+        """Returns how much memory the service has, with its embedder's process."""
+        service = psutil.Process(self.pid)
+        return sum(process.memory_info().rss for process in (service, *service.children(recursive=True)))
 
 
 @asynccontextmanager

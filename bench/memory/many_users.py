@@ -13,7 +13,8 @@ from bench.memory.workload import Workload, texts
 from bench.result import Observation
 from services.memory.conversation import ConversationDraft, ImportedConversation, ImportedMessage
 from services.memory.database import DATABASE_FILE
-from services.memory.embedder.threads import made_by
+from services.memory.embedder.async_embedder import Kind
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.message import MessageDraft, Role
 from services.memory.message_text import searched_words
 from services.memory.store import open_sqlite_store
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.memory.embedder import Embedder
+    from services.memory.embedder.async_embedder import AsyncEmbedder
     from services.memory.store import Store
 
 _USERS_AT_ONCE = 500
@@ -41,7 +43,7 @@ async def many_users(
     data.mkdir()
     count = workload.many_users * workload.messages_each
     size = f"{count:,} messages of {workload.many_users:,} users"
-    embedder = PartlyRandomEmbedder(model, messages=True, queries=False)
+    embedder = PartlyRandomEmbedder(EmbedderThreads(model), list(Kind))
     began = time.perf_counter()
     store = await open_sqlite_store(data / DATABASE_FILE)
     try:
@@ -50,6 +52,7 @@ async def many_users(
             tell(f"storing messages of users {first:,} to {users[-1]:,}")
             await _store(store, embedder, users, workload.messages_each)
     finally:
+        await embedder.close()
         await store.close()
     yield Observation(size, "stored", "messages/s", count / (time.perf_counter() - began))
     user_ids = [_user_id(number) for number in range(workload.many_users)]
@@ -73,7 +76,7 @@ async def many_users(
         yield Observation(size, "resident_after_all_were_searched", "MiB", client.resident_bytes() / _MIB)
 
 
-async def _store(store: Store, embedder: Embedder, users: range, messages_each: int) -> None:
+async def _store(store: Store, embedder: AsyncEmbedder, users: range, messages_each: int) -> None:
     said = texts()
 
     def read() -> Iterator[tuple[str, ImportedConversation]]:
@@ -88,12 +91,12 @@ async def _store(store: Store, embedder: Embedder, users: range, messages_each: 
     await store.import_users(read, "")
     terms_of: dict[str, bytes] = {}
     while waiting := await store.next_unembedded(_VECTORS_AT_ONCE):
-        rows = embedder.embed_messages([one.content for one in waiting])
+        rows = await embedder.embed_messages([one.content for one in waiting])
         vector_of = {
             one.message_id: NewVector(row.tobytes(), _terms(one, terms_of))
             for one, row in zip(waiting, rows.astype("<f2"), strict=True)
         }
-        await store.put_vectors(made_by(embedder), vector_of, rows.shape[1])
+        await store.put_vectors(embedder.facts.id, vector_of, rows.shape[1])
 
 
 def _terms(message: UnembeddedMessage, terms_of: dict[str, bytes]) -> bytes:

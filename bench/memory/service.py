@@ -9,67 +9,61 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from typing_extensions import override
 
-from services.memory.embedder import Embedder, load_embedder
+from services.memory.chosen_embedder import chosen_embedder
+from services.memory.embedder import Embedded
+from services.memory.embedder.async_embedder import AsyncEmbedder, Kind
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.log import configure_logging
 from services.rpc.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Collection, Sequence
 
 
 _WAIT_SECONDS = 600.0
 """What is stored for a measurement is embedded before that begins, however long it takes."""
 
 
-class PartlyRandomEmbedder(Embedder):
+class PartlyRandomEmbedder(AsyncEmbedder):
     """Gives directions at random, as fast to search as others, where the model is not to be waited for.
 
     Args:
         model: For what is not random.
-        messages: Whether messages' vectors are random.
-        queries: Whether queries' vectors are.
+        random: What is.
     """
 
-    def __init__(self, model: Embedder, *, messages: bool, queries: bool) -> None:
+    def __init__(self, model: AsyncEmbedder, random: Collection[Kind]) -> None:
         # One id for both, so that one process finds what another was given.
-        self.id = "random" if messages else model.id
-        self.dimension = model.dimension
-        self.reads_russian = model.reads_russian
+        self.facts = replace(model.facts, model="random") if Kind.MESSAGES in random else model.facts
         self._model = model
-        self._messages = messages
-        self._queries = queries
+        self._random = random
         self._chance = np.random.default_rng(7)
 
     @override
-    def embed_messages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._random(len(texts)) if self._messages else self._model.embed_messages(texts)
+    async def close(self) -> None:
+        await self._model.close()
 
     @override
-    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._random(len(texts)) if self._queries else self._model.embed_queries(texts)
-
-    def _random(self, count: int) -> NDArray[np.float32]:
-        rows = self._chance.standard_normal((count, self.dimension), dtype=np.float32)
-        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return unit
+    async def embed(self, kind: Kind, texts: Sequence[str], *, counted: bool = False) -> Embedded:
+        if kind not in self._random:
+            return await self._model.embed(kind, texts, counted=counted)
+        rows = self._chance.standard_normal((len(texts), self.facts.dimension), dtype=np.float32)
+        return Embedded(rows / np.linalg.norm(rows, axis=1, keepdims=True), None)
 
 
-async def _serve(port: int, folder: Path, *, messages: bool, queries: bool) -> None:
+async def _serve(port: int, folder: Path, random: Collection[Kind]) -> None:
     settings = MemorySettings.model_validate(
         {"memory_grpc_port": port, "data_dir": folder, "search_wait_seconds": _WAIT_SECONDS}
     )
-    model = load_embedder(settings.embedder, settings.embedder_threads)
-    embedder = PartlyRandomEmbedder(model, messages=messages, queries=queries)
+    embedder = PartlyRandomEmbedder(await chosen_embedder(settings), random)
     server = Server(MemoryService(settings, embedder=embedder), settings)
     await server.bind()
     await server.start()
@@ -84,7 +78,8 @@ async def _serve(port: int, folder: Path, *, messages: bool, queries: bool) -> N
 def main(port: str, folder: str, messages: str, queries: str) -> None:
     """Serves."""
     configure_logging("memory", "warning", "text")
-    asyncio.run(_serve(int(port), Path(folder), messages=messages == "random", queries=queries == "random"))
+    made = {Kind.MESSAGES: messages, Kind.QUERY: queries}
+    asyncio.run(_serve(int(port), Path(folder), [kind for kind, how in made.items() if how == "random"]))
 
 
 if __name__ == "__main__":

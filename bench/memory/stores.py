@@ -16,7 +16,8 @@ from bench.memory.client import quantiles
 from bench.memory.store_task import CONVERSATION, FILTERS, LIMIT, Question, StoreTask
 from bench.result import Observation
 from services.memory.conversation import ConversationDraft
-from services.memory.embedder import Embedder, EmbedderThreads
+from services.memory.embedder import Embedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
 from services.memory.message import Append, MessageDraft, MessageFilter, Role
@@ -109,17 +110,17 @@ async def ours(task: StoreTask, folder: Path) -> list[Observation]:
         name_of: dict[str, str] = {}
         began = time.perf_counter()
         for start in range(0, task.bulk, CONVERSATION):
-            await _put(store, embedder.id, task, range(start, min(start + CONVERSATION, task.bulk)), name_of)
+            await _put(store, embedder.facts.id, task, range(start, min(start + CONVERSATION, task.bulk)), name_of)
         bulk_seconds = time.perf_counter() - began
         queue = EmbeddingQueue(store, embedder, 32)
-        indexes = IndexCache(store, embedder.id, embedder.dimension, _CACHE_BYTES)
+        indexes = IndexCache(store, embedder.facts.id, embedder.facts.dimension, _CACHE_BYTES)
         searcher = Searcher(store, embedder, queue, indexes, 5.0)
         single = iter(range(task.bulk, len(task.rows)))
         for each in task.rounds:
             for _ in range(task.adds):
                 one = next(single)
                 began = time.perf_counter()
-                await _put(store, embedder.id, task, range(one, one + 1), name_of)
+                await _put(store, embedder.facts.id, task, range(one, one + 1), name_of)
                 watch.added(time.perf_counter() - began)
             for question in each:
                 query = _query(question, name_of)

@@ -44,18 +44,20 @@ class Columns:
         return sum(getattr(self, name).nbytes for name in _COLUMNS)
 
     def add(self, rows: Sequence[StoredVector]) -> None:
-        """Adds messages."""
-        self.ids = _extended(self.ids, (row.message_id for row in rows))
-        self.positions = _extended(self.positions, (row.position for row in rows))
-        self.conversations = _extended(self.conversations, (self._code("c", r.conversation_id) for r in rows))
-        self.sequences = _extended(self.sequences, (row.sequence for row in rows))
-        self.times = _extended(self.times, (row.create_ns for row in rows))
-        self._roles = _extended(self._roles, (row.role for row in rows))
-        for author in {row.author for row in rows if row.author is not None}:
-            self._terms_of_author.setdefault(self._code("a", author), frozenset(query_terms(author)))
-        self._authors = _extended(
-            self._authors, (-1 if row.author is None else self._code("a", row.author) for row in rows)
-        )
+        """Adds messages, at least one."""
+        ids, positions, conversations, sequences, roles, authors, times, _, _ = zip(*rows, strict=True)
+        code_of = {one: self._code("c", one) for one in set(conversations)}
+        code_of_author: dict[str | None, int] = {None: -1}
+        for author in set(authors) - {None}:
+            code_of_author[author] = code = self._code("a", author)
+            self._terms_of_author.setdefault(code, frozenset(query_terms(author)))
+        self.ids = _extended(self.ids, ids)
+        self.positions = _extended(self.positions, positions)
+        self.conversations = _extended(self.conversations, map(code_of.__getitem__, conversations))
+        self.sequences = _extended(self.sequences, sequences)
+        self.times = _extended(self.times, times)
+        self._roles = _extended(self._roles, roles)
+        self._authors = _extended(self._authors, map(code_of_author.__getitem__, authors))
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the places of messages by their ids, at least one and none twice: -1 where one has no place."""

@@ -26,7 +26,7 @@ from services.rpc.log import where
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from services.memory.embedder import EmbedderThreads
+    from services.memory.embedder.async_embedder import AsyncEmbedder
     from services.memory.store import Store
     from services.memory.vector import UnembeddedMessage
 
@@ -74,7 +74,7 @@ class EmbeddingQueue:
         batch_size: Most messages embedded at once.
     """
 
-    def __init__(self, store: Store, embedder: EmbedderThreads, batch_size: int) -> None:
+    def __init__(self, store: Store, embedder: AsyncEmbedder, batch_size: int) -> None:
         self._store = store
         self._embedder = embedder
         self._batch_size = batch_size
@@ -200,7 +200,7 @@ class EmbeddingQueue:
         self._backlog, self._done_since_report, self._reported_at = left, 0, now
 
 
-async def embed_batch(store: Store, embedder: EmbedderThreads, batch: Sequence[UnembeddedMessage]) -> None:
+async def embed_batch(store: Store, embedder: AsyncEmbedder, batch: Sequence[UnembeddedMessage]) -> None:
     """Embeds messages and stores what they are found by, a few at a time."""
     for group in _groups(batch):
         rows, packed = await asyncio.gather(
@@ -211,7 +211,7 @@ async def embed_batch(store: Store, embedder: EmbedderThreads, batch: Sequence[U
             message.message_id: NewVector(row.astype("<f2").tobytes(), terms)
             for message, row, terms in zip(group, rows, packed, strict=True)
         }
-        await store.put_vectors(embedder.id, vector_of, rows.shape[1])
+        await store.put_vectors(embedder.facts.id, vector_of, rows.shape[1])
         measures.EMBEDDED.inc(len(group))
 
 

@@ -166,9 +166,10 @@ class UserIndex:
         if not rows:
             return
         places = self._columns.places_of(np.array([row.message_id for row in rows], dtype=np.int64))
-        known = places >= 0
-        self._columns.move(places[known], [row.position for row, is_known in zip(rows, known, strict=True) if is_known])
-        new = [row for row, is_known in zip(rows, known, strict=True) if not is_known]
+        known, new = places >= 0, rows
+        if known.any():
+            self._columns.move(places[known], [rows[i].position for i in np.flatnonzero(known).tolist()])
+            new = [rows[i] for i in np.flatnonzero(~known).tolist()]
         if new:
             places[~known] = np.arange(len(self), len(self) + len(new))
             self._columns.add(new)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from services.memory.embedder import EmbedderThreads
+    from services.memory.embedder.async_embedder import AsyncEmbedder
     from services.memory.embedding_queue import EmbeddingQueue
     from services.memory.index import Scored, UserIndex
     from services.memory.index_cache import IndexCache
@@ -82,7 +82,7 @@ class Searcher:
     def __init__(
         self,
         store: Store,
-        embedder: EmbedderThreads,
+        embedder: AsyncEmbedder,
         queue: EmbeddingQueue,
         indexes: IndexCache,
         wait_seconds: float,
@@ -151,9 +151,9 @@ class Searcher:
             return await self._indexes.refresh(user_id)
 
     def _wanted(self, query: SearchQuery, vector: NDArray[np.float32] | None) -> IndexQuery:
-        trusted = vector is not None and self._embedder.trusts(query.text)
+        trusted = vector is not None and self._embedder.facts.trusts(query.text)
         return IndexQuery(
-            np.zeros(self._embedder.dimension, dtype=np.float32) if vector is None else vector,
+            np.zeros(self._embedder.facts.dimension, dtype=np.float32) if vector is None else vector,
             query_terms(query.text),
             query.limit,
             query.conversation_id,

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from chatbot.v1 import memory_service_pb2, memory_service_pb2_grpc
+from services.memory.chosen_embedder import chosen_embedder
 from services.memory.database import open_store
-from services.memory.embedder import EmbedderThreads, chosen_embedder
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.housekeeping import Housekeeping
 from services.memory.index_cache import IndexCache
@@ -19,7 +19,7 @@ from services.rpc.settings import variable_name
 if TYPE_CHECKING:
     import grpc
 
-    from services.memory.embedder import Embedder
+    from services.memory.embedder.async_embedder import AsyncEmbedder
     from services.memory.settings import MemorySettings
 
 _MIB = 1024 * 1024
@@ -30,14 +30,14 @@ class MemoryService:
 
     Args:
         settings: What it is to be like.
-        embedder: What to embed with; None: what the settings name.
+        embedder: What to embed with, closed with the service; None: what the settings name.
     """
 
     full_names = (memory_service_pb2.DESCRIPTOR.services_by_name["MemoryService"].full_name,)
     port_variable = variable_name("memory_grpc_port")
     metrics_port_variable = variable_name("memory_metrics_port")
 
-    def __init__(self, settings: MemorySettings, embedder: Embedder | None = None) -> None:
+    def __init__(self, settings: MemorySettings, embedder: AsyncEmbedder | None = None) -> None:
         self.port = settings.memory_grpc_port
         self.metrics_port = settings.memory_metrics_port
         self._settings = settings
@@ -58,15 +58,13 @@ class MemoryService:
         settings = self._settings
         store = await open_store(settings)
         self._taken.push_async_callback(store.close)
-        model = self._embedder
-        if model is None:
-            model = await chosen_embedder(settings)
-        embedder = EmbedderThreads(model, settings.embedding_batch_size)
+        embedder = self._embedder or await chosen_embedder(settings)
         self._taken.push_async_callback(embedder.close)
-        await store.queue_other_embedders(embedder.id)
+        facts = embedder.facts
+        await store.queue_other_embedders(facts.id)
         queue = EmbeddingQueue(store, embedder, settings.embedding_batch_size)
         self._taken.push_async_callback(queue.close)
-        indexes = IndexCache(store, embedder.id, embedder.dimension, settings.index_cache_mb * _MIB)
+        indexes = IndexCache(store, facts.id, facts.dimension, settings.index_cache_mb * _MIB)
         housekeeping = Housekeeping(store, queue, settings.retention_days)
         self._taken.push_async_callback(housekeeping.close)
         self._servicer.rooms = Rooms(

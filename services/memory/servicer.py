@@ -23,7 +23,7 @@ from services.rpc.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.memory.embedder import EmbedderThreads
+    from services.memory.embedder.async_embedder import AsyncEmbedder
     from services.memory.embedding_queue import EmbeddingQueue
     from services.memory.index_cache import IndexCache
     from services.memory.page_token import PageTokens
@@ -37,7 +37,7 @@ class Rooms:
     """What is behind the door once the service has started."""
 
     store: Store
-    embedder: EmbedderThreads
+    embedder: AsyncEmbedder
     queue: EmbeddingQueue
     indexes: IndexCache
     searcher: Searcher
@@ -180,7 +180,7 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         user_id = check.user("user_id", request.user_id)
         hits = await rooms.searcher.search(user_id, validation.search_query(request), time_left(context))
         return pb.SearchMessagesResponse(
-            hits=[wire.hit(found) for found in hits], close_similarity=rooms.embedder.close_similarity
+            hits=[wire.hit(found) for found in hits], close_similarity=rooms.embedder.facts.close_similarity
         )
 
     @override
@@ -237,14 +237,14 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         rooms = self._opened()
         found = await rooms.store.statistics(0)
-        return wire.status(found, rooms.embedder, rooms.queue.progress, rooms.indexes)
+        return wire.status(found, rooms.embedder.facts, rooms.queue.progress, rooms.indexes)
 
     @override
     async def EmbedTexts(self, request: pb.EmbedTextsRequest, context: Context) -> pb.EmbedTextsResponse:
         rooms = self._opened()
         embedded = await rooms.embedder.embed_counted(validation.texts_to_embed(request))
         return pb.EmbedTextsResponse(
-            model=rooms.embedder.model,
+            model=rooms.embedder.facts.model,
             embeddings=[pb.Embedding(values=row.tolist()) for row in embedded.rows],
             token_count=embedded.tokens,
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class StoredVector:
-    """What one message is found by, and what searches filter by.
+class StoredVector(NamedTuple):
+    """What one message is found by, and what searches filter by: a row as it is read, for thousands are at once.
 
     Attributes:
         position: Place in the user's log of vectors.

@@ -13,7 +13,7 @@ from services.memory.resource_name import MessageName, conversation_name
 
 if TYPE_CHECKING:
     from services.memory.conversation import Conversation
-    from services.memory.embedder import EmbedderThreads
+    from services.memory.embedder.facts import EmbedderFacts
     from services.memory.embedding_queue import EmbeddingProgress
     from services.memory.index_cache import IndexCache
     from services.memory.inspection import Statistics
@@ -111,7 +111,7 @@ def hit(found: Hit) -> memory_service_pb2.SearchHit:
 
 
 def status(
-    found: Statistics, embedder: EmbedderThreads, progress: EmbeddingProgress, indexes: IndexCache
+    found: Statistics, embedder: EmbedderFacts, progress: EmbeddingProgress, indexes: IndexCache
 ) -> memory_service_pb2.GetStatusResponse:
     """Returns the state of the service as operators see it."""
     return memory_service_pb2.GetStatusResponse(

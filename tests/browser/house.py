@@ -17,6 +17,7 @@ from services.inference.engine.fake import FakeEngine
 from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.memory.embedder.fake import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.server import Server
@@ -51,7 +52,7 @@ async def running_house(folder: Path, engine: FakeEngine, **settings: object) ->
         inference = InferenceSettings(data_dir=folder, inference_grpc_port=0)
         memory = MemorySettings(data_dir=folder, memory_grpc_port=0)
         inference_port = await run(InferenceService(inference, load_engine=lambda *_: engine), inference)
-        memory_port = await run(MemoryService(memory, embedder=FakeEmbedder()), memory)
+        memory_port = await run(MemoryService(memory, embedder=EmbedderThreads(FakeEmbedder())), memory)
         gateway_settings = GatewaySettings(
             data_dir=folder,
             gateway_grpc_port=0,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.log import configure_logging
@@ -27,7 +28,7 @@ class TellingEmbedder(FakeEmbedder):
 async def serve() -> None:
     """Serves, and says at which port, and when it is ready."""
     settings = MemorySettings()
-    server = Server(MemoryService(settings, TellingEmbedder(id=settings.embedder)), settings)
+    server = Server(MemoryService(settings, EmbedderThreads(TellingEmbedder(id=settings.embedder))), settings)
     await server.bind()
     print("port", server.port, flush=True)
     await server.start()

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from chatbot.v1 import chat_message_pb2 as cm
 from chatbot.v1 import memory_service_pb2 as pb
 from chatbot.v1 import memory_service_pb2_grpc
-from services.memory.embedder import FakeEmbedder, made_by
+from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.facts import EmbedderFacts
 from services.memory.message import MessageQuery
 from services.memory.message_text import embedded_text
 from services.memory.resource_name import parse_conversation
@@ -211,11 +212,13 @@ async def check_stored(store: Store, log: Log) -> None:
     embedder = FakeEmbedder(id=AFTER)
     assert await store.database_faults() == [], SEED
     for user_id in USERS:
-        assert await store.user_faults(user_id, made_by(embedder), embedder.dimension) == [], SEED
+        assert await store.user_faults(user_id, EmbedderFacts.of(embedder).id, embedder.dimension) == [], SEED
         conversation_id = parse_conversation("conversation", log.conversation_of[user_id])
         page = await store.list_messages(user_id, MessageQuery(conversation_id, 10_000))
         assert [message.content for message in page.messages] == log.texts_of[user_id], SEED
-        rows = sorted(await store.vectors_after(user_id, made_by(embedder), 0, 10_000), key=lambda row: row.sequence)
+        rows = sorted(
+            await store.vectors_after(user_id, EmbedderFacts.of(embedder).id, 0, 10_000), key=lambda row: row.sequence
+        )
         assert [row.sequence for row in rows] == [message.sequence for message in page.messages], SEED
         wanted = embedder.embed_messages(
             [

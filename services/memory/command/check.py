@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from services.memory.command.outcome import FAULTS, WHOLE
 from services.memory.command.progress import Steps, counted, say
-from services.memory.embedder import made_by
 
 if TYPE_CHECKING:
     from services.memory.command.arguments import Options
@@ -28,14 +27,15 @@ async def check(_options: Options, desk: Desk) -> int:
             sys.stdout.write(f"{fault}\n")
 
     async with desk.store() as store:
-        model = await desk.embedder()
+        async with desk.embedder() as embedder:
+            facts = embedder.facts
         stored = await store.statistics(largest=0)
         tell(await store.database_faults())
         with Steps("Checking users", stored.users) as steps:
             last = ""
             while users := await store.users_after(last, _USERS_AT_ONCE):
                 for user_id in users:
-                    tell(await store.user_faults(user_id, made_by(model), model.dimension))
+                    tell(await store.user_faults(user_id, facts.id, facts.dimension))
                     steps.advance()
                 last = users[-1]
     if stored.pending:

@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.memory.chosen_embedder import chosen_embedder
 from services.memory.command.outcome import CannotRun
 from services.memory.database import DATABASE_FILE, open_store
-from services.memory.embedder import chosen_embedder
 from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.memory.embedder import Embedder
+    from services.memory.embedder.async_embedder import AsyncEmbedder
     from services.memory.settings import MemorySettings
     from services.memory.store import Store
 
@@ -29,7 +29,7 @@ class Desk:
     """
 
     settings: MemorySettings
-    given_embedder: Embedder | None = None
+    given_embedder: AsyncEmbedder | None = None
 
     @asynccontextmanager
     async def store(self, *, make: bool = False) -> AsyncIterator[Store]:
@@ -54,8 +54,15 @@ class Desk:
         finally:
             await store.close()
 
-    async def embedder(self) -> Embedder:
-        """Returns what embeds, loaded. Raises StartupError where it cannot be."""
-        if self.given_embedder is not None:
-            return self.given_embedder
-        return await chosen_embedder(self.settings)
+    @asynccontextmanager
+    async def embedder(self) -> AsyncIterator[AsyncEmbedder]:
+        """Lends what embeds, loaded.
+
+        Raises:
+            StartupError: It cannot be had or is broken.
+        """
+        embedder = self.given_embedder or await chosen_embedder(self.settings)
+        try:
+            yield embedder
+        finally:
+            await embedder.close()

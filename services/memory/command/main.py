@@ -25,7 +25,7 @@ from services.rpc.settings import StartupError, load_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.memory.embedder import Embedder
+    from services.memory.embedder.async_embedder import AsyncEmbedder
 
 _COMMANDS = {
     "check": check,
@@ -37,7 +37,7 @@ _COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str], embedder: Embedder | None = None) -> int:
+def main(arguments: Sequence[str], embedder: AsyncEmbedder | None = None) -> int:
     """Carries a command line out and returns the exit status (see `outcome`).
 
     Args:

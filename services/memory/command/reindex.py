@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from services.memory.backoff import Backoff
 from services.memory.command.outcome import WHOLE
 from services.memory.command.progress import Steps, counted, say
-from services.memory.embedder import EmbedderAway, EmbedderThreads
+from services.memory.embedder import EmbedderAway
 from services.memory.embedding_queue import embed_batch
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ async def reindex(options: Options, desk: Desk) -> int:
     """Embeds. What waits is in the database and every batch is stored, so it can be ended at any time."""
     batch_size = desk.settings.embedding_batch_size
     async with desk.store() as store:
-        model = await desk.embedder()
-        embedder = EmbedderThreads(model, batch_size)
-        try:
-            await store.queue_unfit(embedder.id, embedder.dimension, everything=options.all)
+        async with desk.embedder() as embedder:
+            await store.queue_unfit(embedder.facts.id, embedder.facts.dimension, everything=options.all)
             done = 0
             backoff = Backoff()
             with Steps("Embedding messages", await store.count_unembedded()) as steps:
@@ -38,8 +36,6 @@ async def reindex(options: Options, desk: Desk) -> int:
                     backoff.succeeded()
                     done += len(batch)
                     steps.advance(len(batch))
-        finally:
-            await embedder.close()
         left = await store.count_unembedded()
     say(f"Embedded {counted(done, 'message')}.")
     if left:

@@ -1,4 +1,4 @@
-"""Why nothing can be embedded now."""
+"""Why nothing can be embedded."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ class EmbedderAway(Exception):
 
 class BrokenOff(EmbedderAway):
     """A connection to it ended before its answer did."""
+
+
+class EmbedderClosed(Exception):
+    """What embeds was told to end."""

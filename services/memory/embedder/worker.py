@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from services.memory import measures
-from services.memory.embedder.embedder import Embedded
-from services.rpc.errors import ShuttingDown
+from services.memory.embedder.async_embedder import Kind
+from services.memory.embedder.away import EmbedderClosed
+from services.memory.embedder.embedder import Embedded, Embedder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,83 +23,100 @@ _BACKGROUND_NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Batched:
+    """A job's vectors.
+
+    Attributes:
+        seconds: That its batch took, told to one job of each batch; None: to another.
+    """
+
+    embedded: Embedded
+    seconds: float | None
+
+
+Outcome: TypeAlias = Batched | Exception
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     texts: tuple[str, ...]
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Embedded]
     counted: bool
     """Whether its tokens are: then it is embedded by itself."""
+    done: Callable[[Outcome], None]
 
 
 class EmbedderWorker:
-    """Embeds off the event loop, in the order in which it is asked.
+    """Embeds in the order in which it is asked, on a thread that for messages gives way to others (Linux).
 
     Args:
-        kind: Of texts, for the thread's name and in metrics.
-        embed: Called on this thread alone with texts, and whether their tokens are to be counted.
+        kind: What it embeds.
+        embedder: What it embeds with.
         batch_size: Most texts that are embedded at once; a job of more is a batch of its own.
-        background: Whether this thread gives way to others, where the system lets one thread do so (Linux).
     """
 
-    def __init__(
-        self, kind: str, embed: Callable[[Sequence[str], bool], Embedded], batch_size: int, *, background: bool
-    ) -> None:
+    def __init__(self, kind: Kind, embedder: Embedder, batch_size: int) -> None:
         self._kind = kind
-        self._embed = embed
+        self._embedder = embedder
         self._batch_size = batch_size
-        self._background = background
         self._changed = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name=f"memory-embedder-{kind}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"memory-embedder-{kind.value}", daemon=True)
         self._thread.start()
 
-    async def run(self, texts: Sequence[str], *, counted: bool = False) -> Embedded:
-        """Returns the texts' vectors.
+    def put(self, texts: Sequence[str], *, counted: bool, done: Callable[[Outcome], None]) -> None:
+        """Has texts embedded.
 
-        Raises:
-            EmbedderAway: As the embedder says.
-            ShuttingDown: It is being closed.
+        Args:
+            texts: At least one.
+            counted: Whether their tokens are counted.
+            done: Called once, on the worker's thread, with the vectors or with why there are none.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(tuple(texts), loop, loop.create_future(), counted)
+        job = _Job(tuple(texts), counted, done)
         with self._changed:
-            if self._closing:
-                raise _stopping()
-            self._waiting.append(job)
-            self._changed.notify()
-        return await job.done
+            if not self._closing:
+                self._waiting.append(job)
+                self._changed.notify()
+                return
+        done(EmbedderClosed())
 
-    async def close(self) -> None:
-        """Ends the thread after the batch it is at; what waits is refused."""
+    def close(self) -> None:
+        """Ends the thread after the batch it is at; what waits is refused. Blocks that long."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        self._thread.join()
 
     def _work(self) -> None:
-        if self._background:
+        if self._kind is Kind.MESSAGES:
             _give_way()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._waiting)
                 if self._closing:
-                    for job in self._waiting:
-                        job.loop.call_soon_threadsafe(_fail, job, _stopping())
-                    return
+                    break
                 batch = self._take()
+            began = time.monotonic()
             try:
-                with measures.EMBEDDING_SECONDS.labels(self._kind).time():
-                    embedded = self._embed([text for job in batch for text in job.texts], batch[0].counted)
+                embedded = self._embed([text for job in batch for text in job.texts], counted=batch[0].counted)
             except Exception as failure:  # whoever waits is told, and the thread goes on
                 for job in batch:
-                    job.loop.call_soon_threadsafe(_fail, job, failure)
+                    job.done(failure)
                 continue
+            seconds: float | None = time.monotonic() - began
             start = 0
             for job in batch:
                 end = start + len(job.texts)
-                job.loop.call_soon_threadsafe(_finish, job, Embedded(embedded.rows[start:end], embedded.tokens))
-                start = end
+                job.done(Batched(Embedded(embedded.rows[start:end], embedded.tokens), seconds))
+                start, seconds = end, None
+        for job in self._waiting:
+            job.done(EmbedderClosed())
+
+    def _embed(self, texts: list[str], *, counted: bool) -> Embedded:
+        if counted:
+            return self._embedder.embed_counted(texts)
+        embed = self._embedder.embed_queries if self._kind is Kind.QUERY else self._embedder.embed_messages
+        return Embedded(embed(texts), None)
 
     def _take(self) -> list[_Job]:
         """Takes the first job and as many more as fit a batch. The lock is held."""
@@ -124,17 +141,3 @@ def _give_way() -> None:
     with contextlib.suppress(OSError):  # where a sandbox forbids it, all threads stay alike
         nicest = min(os.getpriority(os.PRIO_PROCESS, mine) + _BACKGROUND_NICENESS, 19)
         os.setpriority(os.PRIO_PROCESS, mine, nicest)
-
-
-def _finish(job: _Job, embedded: Embedded) -> None:
-    if not job.done.done():
-        job.done.set_result(embedded)
-
-
-def _fail(job: _Job, failure: Exception) -> None:
-    if not job.done.done():
-        job.done.set_exception(failure)
-
-
-def _stopping() -> ShuttingDown:
-    return ShuttingDown("The memory service is stopping.", retry_after=1.0)

@@ -94,7 +94,8 @@ def after(connection: Connection, user_id: str, embedder: str, position: int, li
     Among them, with their words alone, are messages that are yet to be embedded anew, where words are made as now.
     """
     wanted = {"wanted_user": user_id, "embedder": embedder, "known": position, "at_most": limit}
-    return [StoredVector(*row) for row in _AFTER.rows(connection, {**wanted, "none": b"", "words": f"%/{RECIPE}"})]
+    rows = _AFTER.rows(connection, {**wanted, "none": b"", "words": f"%/{RECIPE}"})
+    return list(map(StoredVector._make, rows))
 
 
 def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from services.inference.engine.fake import FakeEngine
 from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.memory.embedder.fake import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.server import Server
@@ -52,7 +53,7 @@ async def _start(running: contextlib.AsyncExitStack, folder: Path, engine: FakeE
         gateway_grpc_port=0,
         gateway_http_port=0,
         inference_address=await run(InferenceService(inference, load_engine=lambda *_: engine), inference),
-        memory_address=await run(MemoryService(memory, embedder=FakeEmbedder()), memory),
+        memory_address=await run(MemoryService(memory, embedder=EmbedderThreads(FakeEmbedder())), memory),
         reply_reserve_tokens=50,
     )
     return await run(GatewayService(gateway), gateway)

@@ -17,6 +17,7 @@ from services.inference.engine.fake import FakeEngine
 from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.memory.embedder.fake import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
@@ -53,7 +54,9 @@ async def house(tmp_path: Path, engine: FakeEngine, gateway_settings: dict[str, 
             "inference": await run(
                 InferenceService(inference_settings, load_engine=lambda *_: engine), inference_settings
             ),
-            "memory": await run(MemoryService(memory_settings, embedder=FakeEmbedder()), memory_settings),
+            "memory": await run(
+                MemoryService(memory_settings, embedder=EmbedderThreads(FakeEmbedder())), memory_settings
+            ),
         }
         settings = GatewaySettings(
             data_dir=tmp_path,

@@ -13,6 +13,7 @@ from services.inference.engine.fake import FakeEngine
 from services.inference.service import InferenceService
 from services.inference.settings import InferenceSettings
 from services.memory.embedder.fake import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
@@ -39,7 +40,7 @@ async def test_a_conversation_stays_with_its_replica_and_moves_only_when_that_is
             for settings in [InferenceSettings(data_dir=tmp_path, inference_grpc_port=0)]
         ]
         memory_settings = MemorySettings(data_dir=tmp_path, memory_grpc_port=0)
-        memory = await run(MemoryService(memory_settings, embedder=FakeEmbedder()), memory_settings)
+        memory = await run(MemoryService(memory_settings, embedder=EmbedderThreads(FakeEmbedder())), memory_settings)
         settings = GatewaySettings(
             data_dir=tmp_path,
             gateway_grpc_port=0,

@@ -16,6 +16,7 @@ from chatbot.v1 import chat_message_pb2 as cm
 from chatbot.v1 import memory_service_pb2 as pb
 from chatbot.v1 import memory_service_pb2_grpc
 from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
@@ -116,7 +117,7 @@ async def serving(folder: Path, embedder: FakeEmbedder | None = None, **settings
     """A memory service on a folder."""
     chosen = MemorySettings(**{"memory_grpc_port": 0, "data_dir": folder, **settings})
     fake = embedder or FakeEmbedder()
-    room = MemoryService(chosen, embedder=fake)
+    room = MemoryService(chosen, embedder=EmbedderThreads(fake))
     server = Server(room, chosen)
     await server.bind()
     try:

@@ -10,6 +10,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 from grpc.aio import AioRpcError
 
@@ -17,6 +18,7 @@ from chatbot.v1 import chat_message_pb2 as cm
 from chatbot.v1 import memory_service_pb2 as pb
 from chatbot.v1 import memory_service_pb2_grpc
 from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.channel import open_channel
@@ -27,7 +29,7 @@ KILLS = int(os.environ.get("MEMORY_KILLS", "2"))
 
 async def test_calls_before_the_start_are_told_to_come_again(tmp_path, refused):
     settings = MemorySettings(memory_grpc_port=0, data_dir=tmp_path)
-    room = MemoryService(settings, embedder=FakeEmbedder())
+    room = MemoryService(settings, embedder=EmbedderThreads(FakeEmbedder()))
     server = Server(room, settings)
     await server.bind()
     try:
@@ -45,7 +47,7 @@ async def test_a_service_that_could_not_start_gives_back_what_it_took(tmp_path):
     with pytest.raises(Exception, match="no such folder"):
         await room.start()
     await room.stop()
-    again = MemoryService(settings, embedder=FakeEmbedder())
+    again = MemoryService(settings, embedder=EmbedderThreads(FakeEmbedder()))
     await again.start()
     await again.stop()
 
@@ -156,7 +158,7 @@ async def test_what_was_acknowledged_survives_kills_once_and_in_order(tmp_path, 
 
 async def test_a_second_process_on_the_same_folder_is_refused_in_one_sentence(tmp_path):
     settings = MemorySettings(memory_grpc_port=0, data_dir=tmp_path)
-    room = MemoryService(settings, embedder=FakeEmbedder())
+    room = MemoryService(settings, embedder=EmbedderThreads(FakeEmbedder()))
     await room.start()
     try:
         with Process(tmp_path) as second:
@@ -179,3 +181,12 @@ async def test_a_database_that_is_not_there_is_refused_in_one_sentence_without_i
         told = await service.refusal()
     assert told.startswith("error: CHATBOT_DATABASE_URL: the database db on 127.0.0.1 cannot be used")
     assert "s3cret" not in told
+
+
+async def test_the_embedders_process_ends_with_a_service_that_is_killed(tmp_path):
+    with Process(tmp_path) as service:
+        await service.address()
+        (child,) = psutil.Process(service.process.pid).children()
+        service.process.kill()
+        # Killed, the service can tell it nothing: it sees that nobody is there any more.
+        await asyncio.to_thread(child.wait)

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from services.memory.command.main import main
 from services.memory.conversation import ConversationDraft
 from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.message import Append, MessageDraft, Role
 from services.memory.store import Store, WriteRequest, open_postgres_store, open_sqlite_store
 from services.memory.vector import UserLog
@@ -85,7 +86,7 @@ def filled(folder: Path, on_sqlite) -> Path:
 
 
 def run(*arguments: str) -> int:
-    return main(arguments, FakeEmbedder())
+    return main(arguments, EmbedderThreads(FakeEmbedder()))
 
 
 def change(database: Path, statement: str) -> None:
@@ -232,7 +233,7 @@ def test_reindex_keeps_what_is_done_when_it_is_ended_and_goes_on(filled, monkeyp
                 os.kill(os.getpid(), signal.SIGINT)
             return super().embed_messages(texts)
 
-    assert main(["reindex"], EndedAtTheThird()) == 130
+    assert main(["reindex"], EmbedderThreads(EndedAtTheThird())) == 130
     assert "Stopped." in capsys.readouterr().err
     done = sum(numbers(capsys)["vectors"].values())
     assert 2 <= done < 4

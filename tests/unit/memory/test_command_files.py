@@ -19,6 +19,7 @@ from services.memory.command import import_file
 from services.memory.command.main import main
 from services.memory.conversation import ConversationDraft
 from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.message import Append, MessageDraft, Role
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
@@ -57,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str | Path) -> int:
-    return main([str(argument) for argument in arguments], FakeEmbedder())
+    return main([str(argument) for argument in arguments], EmbedderThreads(FakeEmbedder()))
 
 
 def content(folder: Path) -> bytes:
@@ -204,7 +205,7 @@ def test_a_running_service_exports_imports_forgets_and_tells_how_it_is(folder, c
 
     async def go() -> None:
         settings = MemorySettings(data_dir=folder / "data", memory_grpc_port=0)
-        server = Server(MemoryService(settings, FakeEmbedder()), settings)
+        server = Server(MemoryService(settings, EmbedderThreads(FakeEmbedder())), settings)
         await server.bind()
         await server.start()
         try:

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.memory.backoff import Backoff
-from services.memory.embedder import EmbedderAway, EmbedderThreads, FakeEmbedder
+from services.memory.embedder import EmbedderAway, FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.embedding_queue import EmbeddingQueue
 
 

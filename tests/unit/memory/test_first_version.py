@@ -12,7 +12,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 import services.memory
-from services.memory.embedder import EmbedderThreads, FakeEmbedder
+from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
 from services.memory.search import Searcher, SearchQuery
@@ -44,9 +45,9 @@ async def test_what_the_first_version_stored_is_found_by_words_and_goes_on(tmp_p
     database_of_the_first_version(tmp_path / "memory.db")
     store = await open_sqlite_store(tmp_path / "memory.db")
     thread = EmbedderThreads(FakeEmbedder(), 8)
-    await store.queue_other_embedders(thread.id)
+    await store.queue_other_embedders(thread.facts.id)
     queue = EmbeddingQueue(store, thread, 8)
-    searcher = Searcher(store, thread, queue, IndexCache(store, thread.id, 64, 1 << 20), 30)
+    searcher = Searcher(store, thread, queue, IndexCache(store, thread.facts.id, 64, 1 << 20), 30)
     while await store.count_unembedded():
         await asyncio.sleep(0.01)
     (hit,) = await searcher.search("ann", SearchQuery("Помидор", 5))

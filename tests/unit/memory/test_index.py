@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -240,7 +239,7 @@ def embedded_anew(items) -> tuple[list[StoredVector], list[list[StoredVector]], 
             if last_step >= step:
                 position += 1
                 vector = b"" if direction is None else DIRECTIONS[(direction + step) % 6].astype("<f2").tobytes()
-                final[row.message_id] = replace(row, position=position, vector=vector)
+                final[row.message_id] = row._replace(position=position, vector=vector)
                 steps[step - 1].append(final[row.message_id])
     return rows, steps, sorted(final.values(), key=lambda row: row.position)
 

@@ -27,6 +27,7 @@ from services.memory.conversation import (
     ImportedMessage,
 )
 from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery, Role
 from services.memory.search import SearchQuery
 from services.memory.service import MemoryService
@@ -74,7 +75,9 @@ class World:
         self.runner.run(self.open())
 
     async def open(self):
-        self.services = [MemoryService(self.chosen, FakeEmbedder(dimension=16)) for _ in range(self.count)]
+        self.services = [
+            MemoryService(self.chosen, EmbedderThreads(FakeEmbedder(dimension=16))) for _ in range(self.count)
+        ]
         for service in self.services:
             await service.start()
         self.rooms = [service._servicer.rooms for service in self.services]

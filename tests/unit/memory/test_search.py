@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.memory.embedder import EmbedderThreads, FakeEmbedder
+from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.index_cache import IndexCache
 from services.memory.search import Searcher, SearchQuery
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.memory.conversation import ConversationDraft
-from services.memory.embedder import EmbedderThreads, FakeEmbedder
+from services.memory.embedder import FakeEmbedder
+from services.memory.embedder.threads import EmbedderThreads
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
 from services.memory.message import Append, MessageDraft, MessageQuery, MessageRange, Role
@@ -39,7 +40,7 @@ class Memory(RuleBasedStateMachine):
         self.store = await open_sqlite_store(Path(self.folder.name) / "memory.db")
         self.thread = EmbedderThreads(EMBEDDER, 8)
         self.queue = EmbeddingQueue(self.store, self.thread, 8)
-        indexes = IndexCache(self.store, self.thread.id, self.thread.dimension, 4_000)
+        indexes = IndexCache(self.store, self.thread.facts.id, self.thread.facts.dimension, 4_000)
         self.searcher = Searcher(self.store, self.thread, self.queue, indexes, 30)
 
     async def _close(self):

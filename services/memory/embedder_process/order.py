@@ -1,0 +1,67 @@
+"""What the memory service asks of its embedder's process."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from services.memory.embedder import EmbedderOptions
+from services.memory.embedder.async_embedder import Kind
+from services.memory.embedder.prompts import Prompts
+from services.memory.embedder_process.frames import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the process is to load, and how it is to work.
+
+    Attributes:
+        embedder: Name of the embedder, not of a server.
+        threads: Processor threads for queries, and as many for messages.
+        batch_size: Most texts that are embedded at once.
+        query_prompt: What goes before queries; None together with the next: what the model says.
+        message_prompt: What goes before messages.
+    """
+
+    embedder: str
+    threads: int
+    batch_size: int
+    query_prompt: str | None
+    message_prompt: str | None
+    log_level: str
+    log_format: Literal["text", "json"]
+
+    def to_frame(self) -> Frame:
+        """Returns what is sent."""
+        return Frame(asdict(self))
+
+    @classmethod
+    def of(cls, frame: Frame) -> Order:
+        """Returns what was sent."""
+        return cls(**frame.facts)
+
+    @property
+    def options(self) -> EmbedderOptions:
+        """What the embedder is told beside its name."""
+        if self.query_prompt is None and self.message_prompt is None:
+            return EmbedderOptions()
+        return EmbedderOptions(Prompts(self.query_prompt or "", self.message_prompt or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Texts to be embedded."""
+
+    number: int
+    kind: Kind
+    texts: list[str]
+    counted: bool
+
+    def to_frame(self) -> Frame:
+        """Returns what is sent."""
+        return Frame({**asdict(self), "kind": self.kind.value})
+
+    @classmethod
+    def of(cls, frame: Frame) -> Request:
+        """Returns what was sent."""
+        return cls(**{**frame.facts, "kind": Kind(frame.facts["kind"])})
