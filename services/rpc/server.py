@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -165,6 +166,9 @@ class Server:
     async def start(self) -> None:
         """Makes the service ready and turns the health SERVING."""
         await self._service.start()
+        # What is there by now stays: looking through all of it for garbage again and again stops everything for 0.1 s.
+        gc.collect()
+        gc.freeze()
         await self._set_health(serving=True)
         if isinstance(self._service, Intermittent):
             self._following = asyncio.create_task(self._follow(self._service))

@@ -1,18 +1,20 @@
 """A writer, with group commit: what waits is written in one transaction and made durable by one sync.
 
 Operations of a batch run one after another on one thread of the writer's own, each seeing what those before it
-wrote: a thread switch a batch rather than a statement is what most of the rate comes from. An
-operation that refuses (raises a ChatbotError) must do so before its first write; the others are unharmed, without
-the cost of a savepoint each. A failure that passes (a lost connection, a deadlock) has the batch tried again, a few
-times; any other rolls it back, and each operation is tried by itself. To run one again after it was committed must
-be harmless.
+wrote: a thread switch a batch rather than a statement is what most of the rate comes from, and the next batch waits
+for no event loop. An operation that refuses (raises a ChatbotError) must do so before its first write; the others are
+unharmed, without the cost of a savepoint each. A failure that passes (a lost connection, a deadlock) has the batch
+tried again, a few times; any other rolls it back, and each operation is tried by itself. To run one again after it was
+committed must be harmless.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,11 +67,12 @@ class _Write:
     operation: Callable[[Connection], Any]
     user_id: str | None
     scrub: bool
+    loop: asyncio.AbstractEventLoop
     outcome: asyncio.Future[Any]
 
 
 class Writer:
-    """Runs operations in order.
+    """Runs operations in order, on a thread of its own that takes what waits as soon as it is done with the last.
 
     Args:
         engine: Whose connections begin transactions that may write.
@@ -79,10 +82,11 @@ class Writer:
     def __init__(self, engine: Engine, scrub: Callable[[], None] | None) -> None:
         self._engine = engine
         self._scrub = scrub
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="memory-writer")
-        self._waiting: asyncio.Queue[_Write | None] = asyncio.Queue()
+        self._changed = threading.Condition()
+        self._waiting: deque[_Write] = deque()
         self._closing = False
-        self._task = asyncio.create_task(self._work(), name="memory-writer")
+        self._thread = threading.Thread(target=self._work, name="memory-writer", daemon=True)
+        self._thread.start()
 
     async def run(self, operation: Callable[[Connection], T], *, user_id: str | None = None, scrub: bool = False) -> T:
         """Runs an operation and returns its outcome when that is durable.
@@ -94,51 +98,48 @@ class Writer:
             Overloaded: Too many operations wait.
             Unavailable: The database refused to write.
         """
-        if self._closing:
-            raise ShuttingDown("The memory service is stopping.", retry_after=1.0)
-        if self._waiting.qsize() >= _MAX_WAITING:
-            raise Overloaded("Too many writes are waiting.", retry_after=1.0)
-        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Write(operation, user_id, scrub, outcome))
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+        with self._changed:
+            if self._closing:
+                raise ShuttingDown("The memory service is stopping.", retry_after=1.0)
+            if len(self._waiting) >= _MAX_WAITING:
+                raise Overloaded("Too many writes are waiting.", retry_after=1.0)
+            self._waiting.append(_Write(operation, user_id, scrub, loop, outcome))
+            self._changed.notify()
         return await outcome
 
     async def close(self) -> None:
         """Runs what waits, then ends."""
-        if not self._closing:
+        with self._changed:
             self._closing = True
-            self._waiting.put_nowait(None)
-        await self._task
-        self._thread.shutdown()
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
 
-    async def _work(self) -> None:
-        ending = False
-        while not ending:
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            self._commit(batch)
+
+    def _next_batch(self) -> list[_Write]:
+        """Waits for operations and takes those of one transaction; none: it is closed, and nothing waits any more."""
+        waiting = self._waiting
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or waiting)
             batch: list[_Write] = []
-            write = await self._waiting.get()
-            while True:
-                if write is None:
-                    ending = True
+            while waiting and len(batch) < _MAX_BATCH:
+                alone = waiting[0].user_id is None
+                if alone and batch:
                     break
-                if write.user_id is None:
-                    await self._commit_all(batch)
-                    batch = []
-                    await self._commit([write])
-                else:
-                    batch.append(write)
-                if len(batch) == _MAX_BATCH or self._waiting.empty():
+                batch.append(waiting.popleft())
+                if alone:
                     break
-                write = self._waiting.get_nowait()
-            await self._commit_all(batch)
+            return batch
 
-    async def _commit_all(self, batch: Sequence[_Write]) -> None:
-        if batch:
-            await self._commit(batch)
-
-    async def _commit(self, batch: Sequence[_Write]) -> None:
+    def _commit(self, batch: Sequence[_Write]) -> None:
         outcomes: Sequence[Any] = ()
         for attempt in range(_ATTEMPTS):
             try:
-                outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._run_all, batch)
+                outcomes = self._run_all(batch)
                 break
             except Exception as failure:
                 passing = passes(failure)
@@ -146,22 +147,19 @@ class Writer:
                     # Somebody is long at it for one of these users; the others need not wait for that.
                     passing = False
                 if passing and attempt < _ATTEMPTS - 1:
-                    await asyncio.sleep(_FIRST_PAUSE_SECONDS * 4**attempt * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+                    time.sleep(_FIRST_PAUSE_SECONDS * 4**attempt * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
                     continue
                 if not passing and len(batch) > 1:
                     for write in batch:
-                        await self._commit([write])
+                        self._commit([write])
                     return
                 _log.error("write failed", failure=where(failure))
                 outcomes = [_unavailable() if isinstance(failure, DBAPIError) else failure] * len(batch)
                 break
-        for write, outcome in zip(batch, outcomes, strict=True):
-            if write.outcome.done():  # its caller has gone
-                continue
-            if isinstance(outcome, Exception):
-                write.outcome.set_exception(outcome)
-            else:
-                write.outcome.set_result(outcome)
+        # All at once: each call to a loop wakes it.
+        for loop in {write.loop for write in batch}:
+            mine = [(one.outcome, outcome) for one, outcome in zip(batch, outcomes, strict=True) if one.loop is loop]
+            loop.call_soon_threadsafe(_settle, mine)
 
     def _run_all(self, batch: Sequence[_Write]) -> list[Any]:
         outcomes: list[Any] = []
@@ -175,6 +173,16 @@ class Writer:
         if self._scrub is not None and any(write.scrub for write in batch):
             self._scrub()
         return outcomes
+
+
+def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for waiting, outcome in outcomes:
+        if waiting.done():  # its caller has gone
+            continue
+        if isinstance(outcome, Exception):
+            waiting.set_exception(outcome)
+        else:
+            waiting.set_result(outcome)
 
 
 def _sqlstate(failure: BaseException) -> str | None:
