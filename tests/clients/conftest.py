@@ -19,8 +19,8 @@ from tests.e2e.stack import SERVICES, Stack, free_ports
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The three services with the real model."""
-    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
-    running = Stack(tmp_path_factory.mktemp("stack"), ports)
+    *ports, http_port = free_ports(len(SERVICES) + 1)
+    running = Stack(tmp_path_factory.mktemp("stack"), dict(zip(SERVICES, ports, strict=True)), http_port)
     try:
         running.start()
         yield running
