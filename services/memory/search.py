@@ -130,7 +130,8 @@ class Searcher:
         """Returns the query's vector; None where the embedder is away, or takes longer than `wait` seconds."""
         try:
             with measures.timed("embed"):
-                return await asyncio.wait_for(self._embedder.embed_query(text), wait)
+                async with asyncio.timeout(wait):
+                    return await self._embedder.embed_query(text)
         except (EmbedderAway, TimeoutError) as failure:
             measures.SEARCHES_WITHOUT.labels("meaning").inc()
             _log.warning("search by words alone", why=str(failure) or "the embedder took too long")

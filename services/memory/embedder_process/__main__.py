@@ -65,17 +65,23 @@ class _Answers:
 def main() -> None:
     """Serves until the input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Sent to a whole group of processes, they tell the service to finish what is under way, for which it is needed.
+        # Sent to all processes of a container or unit, they tell the service to finish what is under way.
         signal.signal(number, signal.SIG_IGN)
     answers = _Answers(os.dup(sys.stdout.fileno()))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no frame
     frames = _frames()
-    order = Order.of(next(frames))
+    first = next(frames, None)
+    if first is None:
+        return
+    order = Order.of(first)
     configure_logging("memory-embedder", order.log_level, order.log_format)
     try:
         embedder = load_embedder(order.embedder, order.threads, order.options)
     except StartupError as refusal:
         answers.send(Frame({"refused": str(refusal)}))
+        return
+    except Exception as failure:  # a library that is not there, or broken
+        answers.send(Frame({"refused": f"The embedder {order.embedder} cannot be loaded: {where(failure)}"}))
         return
     workers = {kind: EmbedderWorker(kind, embedder, order.batch_size) for kind in Kind}
     answers.send(Frame(asdict(EmbedderFacts.of(embedder))))

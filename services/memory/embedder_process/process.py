@@ -133,6 +133,8 @@ class _Child(asyncio.SubprocessProtocol):
             cls,
             *(sys.executable, "-m", __package__),
             stderr=None,
+            # A terminal's Ctrl-C is for the service, which needs it to finish what is under way.
+            start_new_session=True,
             # It finds what this process finds, wherever that was told.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
