@@ -22,7 +22,7 @@ from services.memory.embedder.async_embedder import AsyncEmbedder, Kind
 from services.memory.service import MemoryService
 from services.memory.settings import MemorySettings
 from services.rpc.log import configure_logging
-from services.rpc.server import Server
+from services.rpc.server import Server, keep_what_is_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -67,6 +67,7 @@ async def _serve(port: int, folder: Path, random: Collection[Kind]) -> None:
     server = Server(MemoryService(settings, embedder=embedder), settings)
     await server.bind()
     await server.start()
+    keep_what_is_loaded()
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(
         sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 1024) else ended.set()
