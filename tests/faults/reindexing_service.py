@@ -8,6 +8,7 @@ Vectors of two names are as different as those of two models. Serves until it is
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from services.memory.embedder import FakeEmbedder
 from services.memory.embedder.threads import EmbedderThreads
@@ -21,7 +22,9 @@ class TellingEmbedder(FakeEmbedder):
     """Says what it is about to embed."""
 
     def embed_messages(self, texts):
-        print("embedding", len(texts), flush=True)
+        # Written at once: where it is killed, the line is there or not.
+        sys.stdout.write(f"embedding {len(texts)}\n")
+        sys.stdout.flush()
         return super().embed_messages(texts)
 
 
