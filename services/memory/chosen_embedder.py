@@ -9,6 +9,7 @@ import structlog
 
 from services.memory.embedder.away import EmbedderAway
 from services.memory.embedder.load import EmbedderOptions, is_address, load_embedder
+from services.memory.embedder.prompts import Prompts
 from services.memory.embedder.threads import EmbedderThreads
 from services.memory.embedder_process.order import Order
 from services.memory.embedder_process.process import EmbedderProcess
@@ -28,24 +29,21 @@ async def chosen_embedder(settings: MemorySettings) -> AsyncEmbedder:
     Raises:
         StartupError: It cannot be had or is broken.
     """
-    order = Order(
-        settings.embedder,
-        settings.embedder_threads,
-        settings.embedding_batch_size,
-        settings.embedder_query_prompt,
-        settings.embedder_message_prompt,
-        settings.log_level,
-        settings.log_format,
-    )
+    prompts = None
+    if settings.embedder_query_prompt is not None or settings.embedder_message_prompt is not None:
+        prompts = Prompts(settings.embedder_query_prompt or "", settings.embedder_message_prompt or "")
+    threads, batch_size = settings.embedder_threads, settings.embedding_batch_size
     if not is_address(settings.embedder):
-        return await EmbedderProcess.start(order)
+        return await EmbedderProcess.start(
+            Order(settings.embedder, threads, batch_size, prompts, settings.log_level, settings.log_format)
+        )
     options = EmbedderOptions(
-        order.options.prompts, settings.embedder_model, settings.embedder_api_key, settings.embedder_timeout_seconds
+        prompts, settings.embedder_model, settings.embedder_api_key, settings.embedder_timeout_seconds
     )
     while True:
         try:
-            model = await asyncio.to_thread(load_embedder, settings.embedder, settings.embedder_threads, options)
-            return EmbedderThreads(model, settings.embedding_batch_size)
+            model = await asyncio.to_thread(load_embedder, settings.embedder, threads, options)
+            return EmbedderThreads(model, batch_size)
         except EmbedderAway as away:
             _log.warning("waiting for the embedder", why=str(away))
         await asyncio.sleep(_WAIT_SECONDS)

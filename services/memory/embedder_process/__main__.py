@@ -19,7 +19,7 @@ import structlog
 
 from services.memory.embedder.async_embedder import Kind
 from services.memory.embedder.facts import EmbedderFacts
-from services.memory.embedder.load import load_embedder
+from services.memory.embedder.load import EmbedderOptions, load_embedder
 from services.memory.embedder.worker import Batched, EmbedderWorker
 from services.memory.embedder_process.frames import Frame, FrameReader
 from services.memory.embedder_process.order import Order, Request
@@ -76,7 +76,7 @@ def main() -> None:
     order = Order.of(first)
     configure_logging("memory-embedder", order.log_level, order.log_format)
     try:
-        embedder = load_embedder(order.embedder, order.threads, order.options)
+        embedder = load_embedder(order.embedder, order.threads, EmbedderOptions(order.prompts))
     except StartupError as refusal:
         answers.send(Frame({"refused": str(refusal)}))
         return

@@ -54,8 +54,6 @@ class FrameReader:
             end = middle + for_numbers
             if len(held) < end:
                 return
-            frame = Frame(
-                json.loads(held[_LENGTHS.size : middle]), np.frombuffer(bytes(held[middle:end]), dtype=np.float32)
-            )
+            frame = Frame(json.loads(held[_LENGTHS.size : middle]), np.frombuffer(held[middle:end], dtype=np.float32))
             del held[:end]
             yield frame

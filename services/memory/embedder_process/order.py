@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from services.memory.embedder import EmbedderOptions
 from services.memory.embedder.async_embedder import Kind
 from services.memory.embedder.prompts import Prompts
 from services.memory.embedder_process.frames import Frame
@@ -19,15 +18,13 @@ class Order:
         embedder: Name of the embedder, not of a server.
         threads: Processor threads for queries, and as many for messages.
         batch_size: Most texts that are embedded at once.
-        query_prompt: What goes before queries; None together with the next: what the model says.
-        message_prompt: What goes before messages.
+        prompts: What goes before texts; None: what the model itself says.
     """
 
     embedder: str
     threads: int
     batch_size: int
-    query_prompt: str | None
-    message_prompt: str | None
+    prompts: Prompts | None
     log_level: str
     log_format: Literal["text", "json"]
 
@@ -38,14 +35,8 @@ class Order:
     @classmethod
     def of(cls, frame: Frame) -> Order:
         """Returns what was sent."""
-        return cls(**frame.facts)
-
-    @property
-    def options(self) -> EmbedderOptions:
-        """What the embedder is told beside its name."""
-        if self.query_prompt is None and self.message_prompt is None:
-            return EmbedderOptions()
-        return EmbedderOptions(Prompts(self.query_prompt or "", self.message_prompt or ""))
+        prompts = frame.facts["prompts"]
+        return cls(**{**frame.facts, "prompts": None if prompts is None else Prompts(**prompts)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,6 @@ class _Write:
     operation: Callable[[Connection], Any]
     user_id: str | None
     scrub: bool
-    loop: asyncio.AbstractEventLoop
     outcome: asyncio.Future[Any]
 
 
@@ -77,11 +76,14 @@ class Writer:
     Args:
         engine: Whose connections begin transactions that may write.
         scrub: Removes deleted text from the database's files, where that can be done.
+
+    Made and used on one event loop.
     """
 
     def __init__(self, engine: Engine, scrub: Callable[[], None] | None) -> None:
         self._engine = engine
         self._scrub = scrub
+        self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
         self._waiting: deque[_Write] = deque()
         self._closing = False
@@ -98,14 +100,13 @@ class Writer:
             Overloaded: Too many operations wait.
             Unavailable: The database refused to write.
         """
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[T] = loop.create_future()
+        outcome: asyncio.Future[T] = self._loop.create_future()
         with self._changed:
             if self._closing:
                 raise ShuttingDown("The memory service is stopping.", retry_after=1.0)
             if len(self._waiting) >= _MAX_WAITING:
                 raise Overloaded("Too many writes are waiting.", retry_after=1.0)
-            self._waiting.append(_Write(operation, user_id, scrub, loop, outcome))
+            self._waiting.append(_Write(operation, user_id, scrub, outcome))
             self._changed.notify()
         return await outcome
 
@@ -156,10 +157,8 @@ class Writer:
                 _log.error("write failed", failure=where(failure))
                 outcomes = [_unavailable() if isinstance(failure, DBAPIError) else failure] * len(batch)
                 break
-        # All at once: each call to a loop wakes it.
-        for loop in {write.loop for write in batch}:
-            mine = [(one.outcome, outcome) for one, outcome in zip(batch, outcomes, strict=True) if one.loop is loop]
-            loop.call_soon_threadsafe(_settle, mine)
+        # All at once: each call wakes the loop.
+        self._loop.call_soon_threadsafe(_settle, batch, outcomes)
 
     def _run_all(self, batch: Sequence[_Write]) -> list[Any]:
         outcomes: list[Any] = []
@@ -175,14 +174,14 @@ class Writer:
         return outcomes
 
 
-def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
-    for waiting, outcome in outcomes:
-        if waiting.done():  # its caller has gone
+def _settle(batch: Sequence[_Write], outcomes: Sequence[Any]) -> None:
+    for write, outcome in zip(batch, outcomes, strict=True):
+        if write.outcome.done():  # its caller has gone
             continue
         if isinstance(outcome, Exception):
-            waiting.set_exception(outcome)
+            write.outcome.set_exception(outcome)
         else:
-            waiting.set_result(outcome)
+            write.outcome.set_result(outcome)
 
 
 def _sqlstate(failure: BaseException) -> str | None:
