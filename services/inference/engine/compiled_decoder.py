@@ -1,6 +1,6 @@
 """Computes steps of few tokens by compiled code.
 
-Weights in blocks of 4 or 8 bits, inputs of linears rounded to bytes, sums in 32-bit floats, keys and values in bf16.
+Weights in blocks of 4 or 8 bits, inputs of linears rounded to bytes, keys and values too, sums in 32-bit floats.
 What a token gets does not hang on which others share its step.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from services.inference.engine.kernels.attention_shape import KEY_BLOCK, AttentionShape
+from services.inference.engine.kernels.attention_shape import TILE, AttentionShape
 from services.inference.engine.kernels.barrier import BARRIER_BYTES
 from services.inference.engine.kernels.compiler import CompiledStep
 from services.inference.engine.kernels.crew_kernel import LINE_BYTES
@@ -22,6 +22,7 @@ from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, ROWS_
 from services.inference.engine.kernels.step_kernel import StepShape
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 from services.inference.engine.kernels.system_calls import find_system_calls
+from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 from services.inference.engine.thread_places import ThreadPlaces
 
 if TYPE_CHECKING:
@@ -163,11 +164,10 @@ class CompiledDecoder:
 
     def computes(self) -> bool:
         """Computes once, and returns whether numbers come out of it."""
-        config = self._config
-        cache = torch.zeros((config.layers, 2 * config.kv_heads, KEY_BLOCK, config.head_size), dtype=torch.bfloat16)
-        layers = np.array([layer.data_ptr() for layer in cache], dtype=np.int64)
-        span = Span(layers, cache[0, 0].nbytes, 0, KEY_BLOCK // 2)
-        return bool(torch.isfinite(self.forward([0] * span.tokens, [span], [span.tokens - 1])).all())
+        tokens = 8
+        buffer = KVBuffer(BufferShape.of(self._config), tokens)
+        span = Span(buffer.layers, buffer.head_bytes, 0, tokens)
+        return bool(torch.isfinite(self.forward([0] * tokens, [span], [tokens - 1])).all())
 
     def _runs_of(self, sizes: list[int]) -> list[tuple[int, int]]:
         together = self._shape.attention.rows_at_once
@@ -278,8 +278,8 @@ class CompiledDecoder:
             WorkspaceField.SUMS: MOST_ROWS * widest // 8,
             WorkspaceField.OFFSETS: MOST_ROWS * widest // 8,
             WorkspaceField.FINE: MOST_ROWS * widest // (ROWS_AT_ONCE * GROUP),
-            WorkspaceField.QUERIES: 2 * queries * shape.attention.head_size,
-            WorkspaceField.SCORES: 4 * queries * (context_tokens + 2 * KEY_BLOCK),
+            WorkspaceField.QUERIES: queries * shape.attention.query_bytes,
+            WorkspaceField.SCORES: 4 * queries * (context_tokens + 2 * TILE),
         }
         return torch.tensor([[self._room(sizes[field]) for field in WorkspaceField] for _ in range(threads)])
 

@@ -20,7 +20,7 @@ class CompiledRunner:
 
     Args:
         decoder: The model.
-        cache: Its keys and values, in bf16 on the CPU.
+        cache: Its keys and values.
     """
 
     def __init__(self, decoder: CompiledDecoder, cache: SequenceBuffers) -> None:

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from services.inference.engine.kernels.attention_shape import KEY_BLOCK
+from services.inference.engine.kernels.attention_shape import BLOCK, block_bytes
 
 if TYPE_CHECKING:
-    from services.inference.engine.kv_lane import KVShape
+    from services.inference.engine.decoder_config import DecoderConfig
+
+
+@dataclass(frozen=True, slots=True)
+class BufferShape:
+    """What keys and values take, as the compiled step keeps them."""
+
+    layers: int
+    heads: int
+    """Of keys and of values together."""
+    block_bytes: int
+    """Of 16 tokens and one head."""
+
+    @classmethod
+    def of(cls, config: DecoderConfig) -> BufferShape:
+        """Returns a decoder's."""
+        return cls(config.layers, 2 * config.kv_heads, block_bytes(config.head_size))
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes, over all layers."""
+        return self.layers * self.heads * self.block_bytes // BLOCK
 
 
 class KVBuffer:
     """Room for a sequence as the compiled step reads and writes it. Memory is taken up as far as it is written.
 
     Args:
-        shape: Of one token's keys and values.
+        shape: Of its keys and values.
         capacity: Most tokens.
     """
 
-    def __init__(self, shape: KVShape, capacity: int) -> None:
+    def __init__(self, shape: BufferShape, capacity: int) -> None:
         self.capacity = capacity
         self._shape = shape
-        size = (shape.layers, shape.heads, _whole_blocks(capacity), shape.head_size)
-        self.data = torch.empty(size, dtype=shape.dtype, device=shape.device)
-        """Shape `(layers, 2 KV, capacity in whole blocks, D)`; within a block the step has it as it likes."""
+        size = (shape.layers, shape.heads, _blocks(capacity), shape.block_bytes)
+        self.data = torch.empty(size, dtype=torch.uint8)
+        """Shape `(layers, 2 KV, blocks, bytes of one)`; within a block the step has it as it likes."""
         self.layers = np.array([layer.data_ptr() for layer in self.data], dtype=np.int64)
         """Address of each layer's keys and values, as `StepField.CACHES` has them."""
         self.head_bytes = self.data[0, 0].nbytes
@@ -35,11 +57,11 @@ class KVBuffer:
     def copy(self, length: int, capacity: int) -> KVBuffer:
         """Returns another, so large, with the first tokens of this one."""
         copied = KVBuffer(self._shape, capacity)
-        tokens = _whole_blocks(length)
-        copied.data[:, :, :tokens] = self.data[:, :, :tokens]
+        blocks = _blocks(length)
+        copied.data[:, :, :blocks] = self.data[:, :, :blocks]
         return copied
 
 
-def _whole_blocks(tokens: int) -> int:
-    """Returns how many tokens the blocks hold that so many need: those of a block lie together."""
-    return -(-tokens // KEY_BLOCK) * KEY_BLOCK
+def _blocks(tokens: int) -> int:
+    """Returns how many blocks so many tokens need."""
+    return -(-tokens // BLOCK)

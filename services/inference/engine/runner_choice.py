@@ -13,6 +13,7 @@ from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import CompiledDecoder
 from services.inference.engine.compiled_runner import CompiledRunner
 from services.inference.engine.decoder import Decoder
+from services.inference.engine.kv_buffer import BufferShape
 from services.inference.engine.kv_cache import kv_shape
 from services.inference.engine.memory import free_bytes
 from services.inference.engine.paged_runner import PagedRunner
@@ -84,24 +85,22 @@ def make_runner(
 
         runner = TransformersRunner(model, prefix_cache_tokens=prefix_cache_tokens)
         return runner, Limits(context, max_running * context)
-    # The compiled step keeps keys and values in bf16.
-    plain = model if isinstance(model, Decoder) else None
-    dtype, device = (plain.dtype, plain.device) if plain else (torch.bfloat16, torch.device("cpu"))
-    shape = kv_shape(model.config, dtype, device)
-    if kv_cache_tokens is None:
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()
-        most = int(free * _SHARE_OF_FREE_MEMORY) // shape.bytes_per_token
-        kv_cache_tokens = min(max_running * context, most)
-    limits = Limits(min(context, kv_cache_tokens), kv_cache_tokens)
     if isinstance(model, BlockModel):
+        room = BufferShape.of(model.config)
+        limits = _limits(context, max_running, kv_cache_tokens, free_bytes, room.bytes_per_token)
         buffers = SequenceBuffers(
-            shape,
+            room,
             context_tokens=limits.context_tokens,
             kv_cache_tokens=limits.kv_cache_tokens,
             prefix_cache_tokens=prefix_cache_tokens,
         )
         return CompiledRunner(_compiled(model, loaded, limits), buffers), limits
-    if device.type == "cuda":
+    device = model.device
+    on_gpu = device.type == "cuda"
+    free = (lambda: torch.cuda.mem_get_info(device)[0]) if on_gpu else free_bytes
+    shape = kv_shape(model.config, model.dtype, device)
+    limits = _limits(context, max_running, kv_cache_tokens, free, shape.bytes_per_token)
+    if on_gpu:
         paged = paged_runner(model, limits, max_running, prefix_cache_tokens)
         if readying is not None:
             ready(paged, CudaRecorder(device), readying)
@@ -114,6 +113,15 @@ def make_runner(
         prefix_cache_tokens=prefix_cache_tokens,
     )
     return BatchedRunner(model, cache), limits
+
+
+def _limits(
+    context: int, max_running: int, kv_cache_tokens: int | None, free: Callable[[], int], bytes_per_token: int
+) -> Limits:
+    if kv_cache_tokens is None:
+        most = int(free() * _SHARE_OF_FREE_MEMORY) // bytes_per_token
+        kv_cache_tokens = min(max_running * context, most)
+    return Limits(min(context, kv_cache_tokens), kv_cache_tokens)
 
 
 def ready(runner: PagedRunner, recorder: Recorder, readying: Readying) -> None:

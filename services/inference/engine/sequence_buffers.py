@@ -14,7 +14,7 @@ from services.inference.engine.kv_buffer import KVBuffer
 from services.inference.engine.prefix_cache import Prefix, PrefixCache, keys_of, shared_with
 
 if TYPE_CHECKING:
-    from services.inference.engine.kv_lane import KVShape
+    from services.inference.engine.kv_buffer import BufferShape
     from services.inference.engine.protocol import EngineRequest
     from services.inference.engine.sequence import Sequence
 
@@ -32,13 +32,15 @@ class SequenceBuffers:
     """The running sequences' keys and values, and those of ended ones that others may begin with.
 
     Args:
-        shape: Of one token's keys and values.
+        shape: Of keys and values.
         context_tokens: Longest sequence.
         kv_cache_tokens: Most tokens of running sequences that there is memory for.
         prefix_cache_tokens: Most tokens that ended ones may take room for.
     """
 
-    def __init__(self, shape: KVShape, *, context_tokens: int, kv_cache_tokens: int, prefix_cache_tokens: int) -> None:
+    def __init__(
+        self, shape: BufferShape, *, context_tokens: int, kv_cache_tokens: int, prefix_cache_tokens: int
+    ) -> None:
         self._shape = shape
         self._context = context_tokens
         self._most = kv_cache_tokens

@@ -22,10 +22,10 @@ from services.inference.engine.decoder_weights import (
     read_blocks,
     read_linears,
 )
+from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.linear_kernel import GROUP, PART_BITS
 from services.inference.engine.kernels.row_kernels import OUTLYING
-from services.inference.engine.kv_buffer import KVBuffer
-from services.inference.engine.kv_cache import kv_shape
+from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from services.inference.engine.linear import Linear
 
 VOCABULARY = 203
-CONTEXT = 96
+CONTEXT = 192
 SLIDING_AND_FULL = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
 FAMILIES: dict[str, dict[str, object]] = {
     "llama": {"tie_word_embeddings": False},
@@ -46,6 +46,7 @@ FAMILIES: dict[str, dict[str, object]] = {
     "gemma3_text": {**SLIDING_AND_FULL, "query_pre_attn_scalar": 24},
 }
 TOKENS = [5, 17, 3, 3, 88, 202, 41, 0, 9, 77, 150, 6, 5, 17]
+MANY_TOKENS = [(7 * n * n + 3 * n) % VOCABULARY for n in range(2 * TILE + 30)]
 
 
 @dataclass(slots=True)
@@ -64,27 +65,39 @@ class Made:
 
 @dataclass(slots=True)
 class PlainAttention:
-    """Attention of one sequence, a token at a time, as a textbook has it; all that is multiplied rounded to bf16."""
+    """Attention of one sequence, a token at a time, as a textbook has it; all that is multiplied rounded to bytes."""
 
     config: DecoderConfig
     kept: dict[int, list[torch.Tensor]] = field(default_factory=dict)
 
     def attend(self, layer: int, qkv: torch.Tensor) -> torch.Tensor:
         config = self.config
-        own = qkv[:, config.heads :].to(torch.bfloat16).float()
-        self.kept.setdefault(layer, []).append(own[0])
-        seen = self.kept[layer][-(config.windows[layer] or CONTEXT) :]
-        keys, values = torch.stack(seen, dim=1).split(config.kv_heads)
+        queries, keys, values = qkv[0].split([config.heads, config.kv_heads, config.kv_heads])
+        kept = self.kept.setdefault(layer, [])
+        kept.append(torch.cat([_in_bytes(keys, GROUP), _in_bytes(values, config.head_size)]))
+        first = max(0, len(kept) - (config.windows[layer] or CONTEXT))
+        first -= first % TILE  # tokens that share a scale are counted from the sequence's first
+        keys, values = torch.stack(kept[first:], dim=1).split(config.kv_heads)
         shared = config.heads // config.kv_heads
         keys, values = keys.repeat_interleave(shared, dim=0), values.repeat_interleave(shared, dim=0)
         # Softmax is by powers of two: what makes them of it is in the queries, unless the scores are capped first.
         base = config.attention_scale * (1 if config.attention_cap is not None else math.log2(math.e))
-        queries = (qkv[0, : config.heads] * base).to(torch.bfloat16).float()
-        scores = torch.einsum("hd,hld->hl", queries, keys)
+        scores = torch.einsum("hd,hld->hl", _in_bytes(queries * base, GROUP), keys)
         if config.attention_cap is not None:
             scores = torch.tanh(scores / config.attention_cap) * config.attention_cap * math.log2(math.e)
-        powers = torch.exp2(scores - scores.amax(dim=-1, keepdim=True)).to(torch.bfloat16).float()
-        return (torch.einsum("hl,hld->hd", powers, values) / powers.sum(dim=-1, keepdim=True)).reshape(1, -1)
+        scores[:, : max(0, len(kept) - (config.windows[layer] or CONTEXT)) - first] = -math.inf
+        powers = torch.exp2(scores - scores.amax(dim=-1, keepdim=True))
+        scales = values.abs().amax(dim=-1).clamp_min(1e-30) / 127
+        weights = torch.nn.functional.pad(powers * scales, (0, -powers.shape[1] % TILE))
+        weights = _in_bytes(weights, TILE, 255)[:, : powers.shape[1]] / scales
+        return (torch.einsum("hl,hld->hd", weights, values) / powers.sum(dim=-1, keepdim=True)).reshape(1, -1)
+
+
+def _in_bytes(values: torch.Tensor, group: int, most: int = 127) -> torch.Tensor:
+    """Returns numbers as they are once so many that follow one another were rounded with one scale."""
+    groups = values.unflatten(-1, (-1, group))
+    steps = (groups.abs().amax(dim=-1, keepdim=True) / most).clamp_min(1e-30)
+    return ((groups / steps).round() * steps).flatten(-2)
 
 
 ALL = [(name, bits) for name in FAMILIES for bits in (4, 8)]
@@ -163,8 +176,7 @@ class Sequences:
     lengths: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        shape = kv_shape(self.config, torch.bfloat16, torch.device("cpu"))
-        self.buffers = [KVBuffer(shape, CONTEXT) for _ in range(self.count)]
+        self.buffers = [KVBuffer(BufferShape.of(self.config), CONTEXT) for _ in range(self.count)]
         self.lengths = [0] * self.count
 
     def span(self, number: int, begin: int, end: int) -> Span:
@@ -199,7 +211,7 @@ def test_it_computes_what_the_decoder_computes(made: Made, compiled: Callable[..
     decoder, sequences = compiled(), Sequences(made.config, 1)
     attention = PlainAttention(made.config)
     differences = []
-    for position, token in enumerate(TOKENS):
+    for position, token in enumerate(MANY_TOKENS):
         got = sequences.feed(decoder, {0: token})[0]
         wanted = made.oracle.forward(torch.tensor([token]), torch.tensor([position]), attention, torch.tensor([0]))[0]
         differences.append(float((got - wanted).abs().max() / wanted.abs().max()))
@@ -223,14 +235,13 @@ def test_whoever_shares_the_step_changes_not_a_bit(made: Made, compiled: Callabl
 def test_a_prompt_in_one_step_is_as_token_by_token(made: Made, compiled: Callable[..., CompiledDecoder]):
     decoder = compiled()
     one = Sequences(made.config, 1)
-    wanted = [one.feed(decoder, {0: token})[0] for token in TOKENS]
-    for cut in (0, 1, 5):
+    wanted = [one.feed(decoder, {0: token})[0] for token in MANY_TOKENS]
+    for cut in (64, 65, 101):
         whole = Sequences(made.config, 3)
-        if cut:
-            decoder.forward(TOKENS[:cut], [whole.span(1, 0, cut)], [0])
-        spans = [whole.span(0, 0, 1), whole.span(1, cut, len(TOKENS)), whole.span(2, 0, 1)]
-        asked = [1, len(TOKENS) - cut]
-        got = decoder.forward([8, *TOKENS[cut:], 9], spans, asked)
+        decoder.forward(MANY_TOKENS[:cut], [whole.span(1, 0, cut)], [0])
+        spans = [whole.span(0, 0, 1), whole.span(1, cut, len(MANY_TOKENS)), whole.span(2, 0, 1)]
+        asked = [1, len(MANY_TOKENS) - cut]
+        got = decoder.forward([8, *MANY_TOKENS[cut:], 9], spans, asked)
         assert torch.equal(got[0], wanted[cut])
         assert torch.equal(got[1], wanted[-1])
 

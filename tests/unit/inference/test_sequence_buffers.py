@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from services.inference.engine.kv_lane import KVShape
+from services.inference.engine.kernels.attention_shape import BLOCK
+from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 from services.inference.engine.mailbox import Mailbox
 from services.inference.engine.sequence import Sequence
 from services.inference.engine.sequence_buffers import SequenceBuffers
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Ask = Callable[..., EngineRequest]
 
-SHAPE = KVShape(2, 2, 4, torch.float32, torch.device("cpu"))
+SHAPE = BufferShape(layers=2, heads=2, block_bytes=80)
 VOCABULARY = Vocabulary(Tokenizer(models.WordLevel({"a": 0})))
 CONTEXT = 1000
 MOST_RUNNING, MOST_KEPT = 2500, 1500
@@ -53,9 +54,9 @@ class Runner:
         return sequence
 
     def compute(self, sequence: Sequence) -> None:
-        data = self.buffers.buffer(sequence).data
+        data = _numbers(self.buffers.buffer(sequence))
         for place in range(sequence.computed, len(sequence.tokens)):
-            data[:, :, place] = sequence.tokens[place]
+            data[:, :, place // BLOCK, place % BLOCK] = sequence.tokens[place]
         sequence.computed = len(sequence.tokens)
 
     def end(self, sequence: Sequence) -> None:
@@ -64,9 +65,9 @@ class Runner:
         assert self.buffers.kept <= MOST_KEPT
 
     def check(self, sequence: Sequence) -> None:
-        data = self.buffers.buffer(sequence).data
-        wanted = torch.tensor(sequence.tokens[: sequence.computed], dtype=torch.float32)
-        assert bool((data[:, :, : sequence.computed] == wanted[:, None]).all())
+        data = _numbers(self.buffers.buffer(sequence)).flatten(2)
+        wanted = torch.tensor(sequence.tokens[: sequence.computed])
+        assert bool((data[:, :, : sequence.computed] == wanted).all())
 
     def turn(self, request: EngineRequest) -> Sequence:
         """Begins a request, computes it and ends it."""
@@ -75,6 +76,11 @@ class Runner:
         self.compute(sequence)
         self.end(sequence)
         return sequence
+
+
+def _numbers(buffer: KVBuffer) -> torch.Tensor:
+    """Returns room for a number a token, in the token's block: shape `(layers, heads, blocks, BLOCK)`."""
+    return buffer.data.view(torch.int32)[..., :BLOCK]
 
 
 @pytest.fixture

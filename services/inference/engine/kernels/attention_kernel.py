@@ -6,14 +6,17 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.kernels.attention_reading import AttendedRows, write_attend
-from services.inference.engine.kernels.attention_shape import KEY_BLOCK, PAIR
+from services.inference.engine.kernels.attention_shape import BLOCK, FOUR, GROUP, GROUP_BYTES, block_at
+from services.inference.engine.kernels.byte_rounding import round_to_bytes
 from services.inference.engine.kernels.emitter import (
     ADDRESS,
     F32,
+    I8,
     I32,
     I64,
     LANES,
     Emitter,
+    constant,
     int32,
     int64,
     vector,
@@ -22,7 +25,6 @@ from services.inference.engine.kernels.head_rotation import HeadRotation
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
-    from services.inference.engine.kernels.emitter import Value
     from services.inference.engine.kernels.processor import Processor
 
 
@@ -52,24 +54,30 @@ class AttentionKernel:
 def _write_keep(emitter: Emitter, shape: AttentionShape, norm: Any) -> Any:
     build = emitter.build
     key, value, cached_keys, cached_values, cosines, sines, key_norm, position = emitter.arguments
-    rotated = HeadRotation(shape, norm, key_norm).rotated(emitter, key, cosines, sines)
-    key_place = _place(emitter, cached_keys, shape, position, tokens=KEY_BLOCK, step=PAIR)
-    value_place = _place(emitter, cached_values, shape, position, tokens=2, step=PAIR // 2)
+    key_block, value_block = (block_at(emitter, shape, cached, position) for cached in (cached_keys, cached_values))
+    place = build.srem(position, int64(BLOCK))
+    of_place = build.mul(place, int64(FOUR))
     # Another thread may be writing the neighbouring tokens: none of their bytes are touched.
-    for part in range(shape.parts):
-        pairs = build.bitcast(emitter.to_bf16(rotated[part]), vector(I32, LANES // 2))
-        for number in range(LANES // 2):
-            place = PAIR * KEY_BLOCK * (LANES // 2 * part + number)
-            emitter.store(build.extract_element(pairs, int32(number)), key_place, place)
-        values = emitter.to_bf16(emitter.load(vector(F32), value, 4 * LANES * part))
-        for number in range(LANES):
-            emitter.store(build.extract_element(values, int32(number)), value_place, PAIR * (LANES * part + number))
+    keys = emitter.at(key_block, of_place)
+    rotated = HeadRotation(shape, norm, key_norm).rotated(emitter, key, cosines, sines)
+    for group in range(shape.groups):
+        integers, scale = round_to_bytes(emitter, rotated[2 * group : 2 * group + 2], signed=True)
+        for half, part in enumerate(integers):
+            # None is below zero where 128 is added.
+            bytes_ = build.trunc(build.add(part, constant(I32, 128)), vector(I8))
+            fours = build.bitcast(bytes_, vector(I32, LANES // FOUR))
+            for number in range(LANES // FOUR):
+                offset = GROUP_BYTES * group + FOUR * BLOCK * (LANES // FOUR * half + number)
+                emitter.store(build.extract_element(fours, int32(number)), keys, offset)
+        emitter.store(scale, keys, GROUP_BYTES * group + BLOCK * GROUP)
+    own = [emitter.load(vector(F32), value, 4 * LANES * part) for part in range(shape.parts)]
+    integers, scale = round_to_bytes(emitter, own, signed=True)
+    # Before a token's own byte of its four: the fours before its own.
+    four, byte = build.sdiv(place, int64(FOUR)), build.srem(place, int64(FOUR))
+    target = emitter.at(value_block, build.add(build.mul(four, int64(FOUR * shape.head_size)), byte))
+    for number, integer in enumerate(integers):
+        bytes_ = build.trunc(integer, vector(I8))
+        for lane in range(LANES):
+            emitter.store(build.extract_element(bytes_, int32(lane)), target, FOUR * (LANES * number + lane))
+    emitter.store(scale, emitter.at(value_block, of_place), BLOCK * shape.head_size)
     return emitter.finish()
-
-
-def _place(emitter: Emitter, cached: Value, shape: AttentionShape, position: Value, *, tokens: int, step: int) -> Value:
-    """Returns where a position's first number lies, where so many tokens' lie together, `step` bytes apart."""
-    build = emitter.build
-    first = build.and_(position, int64(-tokens))
-    before = build.mul(first, int64(2 * shape.head_size))
-    return emitter.at(cached, build.add(before, build.mul(build.sub(position, first), int64(step))))

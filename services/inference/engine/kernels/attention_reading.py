@@ -1,8 +1,9 @@
 """Reads keys and values for queries of one sequence.
 
-All that is multiplied is bf16 (queries, and what scores become, are rounded to it), two products at a time: keys are
-kept in pairs of a head's numbers, values in pairs of tokens. Scores are held whole, so a token's result is the same in
-whatever company it is computed.
+All that is multiplied are integers of 8 bits, four products at a time: keys are kept in fours of a head's numbers, 32
+of which share a scale, as in queries; values in fours of tokens, each of which has a scale. What scores become is
+rounded too, once the values' scales are in it, 64 tokens with one scale. Scores are held whole and tokens are counted
+from the sequence's first, so a token's result is the same in whatever company it is computed.
 """
 
 from __future__ import annotations
@@ -11,34 +12,42 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from llvmlite import ir
-
-from services.inference.engine.kernels.attention_shape import KEY_BLOCK, PAIR, SCORES_AT_ONCE
+from services.inference.engine.kernels.attention_shape import (
+    BLOCK,
+    FOUR,
+    GROUP,
+    GROUP_BYTES,
+    SCORES_AT_ONCE,
+    TILE,
+    block_at,
+)
+from services.inference.engine.kernels.byte_rounding import round_to_bytes
 from services.inference.engine.kernels.emitter import (
     ADDRESS,
     F32,
+    I8,
     I32,
     I64,
     LANES,
     Emitter,
     constant,
-    float32,
+    int32,
     int64,
     vector,
 )
 from services.inference.engine.kernels.head_rotation import HeadRotation
-from services.inference.engine.kernels.row_kernels import hyperbolic_tangent, power_of_two
+from services.inference.engine.kernels.row_kernels import hyperbolic_tangent
+from services.inference.engine.kernels.softmax import TILE_SCALE, Softmax, first_attended
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
     from services.inference.engine.kernels.emitter import Value
     from services.inference.engine.kernels.processor import Processor
 
-_LOWEST = -3.0e38
 _STEP = 4 * LANES
 _SUMS_AT_ONCE = 24
 """Vectors of results that are in registers while values are read: as many as leave room for the values themselves."""
-_UNROLLED = 4
+_BYTES = 4 * LANES
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,80 +91,110 @@ class _AttendWriter:
         self._norm = norm
         self._processor = processor
         self._rows = rows
+        self._queries = rows * shape.shared_by
 
     def write(self) -> Any:
         emitter, shape, given = self._emitter, self._shape, self._given
         build = emitter.build
-        queries = self._rotate_queries()
-        self._begin = build.and_(self._first(0), int64(-KEY_BLOCK))
-        self._count = build.sub(build.add(given.position, int64(self._rows)), self._begin)
-        padded = build.and_(build.add(self._count, int64(KEY_BLOCK - 1)), int64(-KEY_BLOCK))
-        self._score_bytes = build.mul(padded, int64(4))
-        scores = [emitter.at(given.scores, build.mul(self._score_bytes, int64(n))) for n in range(len(queries))]
-        skipped = build.mul(self._begin, int64(2 * shape.head_size))
-        keys, values = emitter.at(given.keys, skipped), emitter.at(given.values, skipped)
-        for begin in range(0, len(scores), SCORES_AT_ONCE):
-            self._score(queries[begin : begin + SCORES_AT_ONCE], keys, scores[begin : begin + SCORES_AT_ONCE])
-        factors = [self._softmax(row, number // shape.shared_by) for number, row in enumerate(scores)]
-        parts_at_once = min(shape.parts, _SUMS_AT_ONCE // 2)
+        with emitter.loop(int64(0), int64(self._queries)) as query:
+            self._round_query(query.index)
+        begin = build.and_(first_attended(emitter, given.position, given.window), int64(-TILE))
+        self._count = build.sub(build.add(given.position, int64(self._rows)), begin)
+        padded = build.and_(build.add(self._count, int64(TILE - 1)), int64(-TILE))
+        self._padded, self._score_bytes = padded, build.mul(padded, int64(4))
+        keys, values = (block_at(emitter, shape, cached, begin) for cached in (given.keys, given.values))
+        for number in range(0, self._queries, SCORES_AT_ONCE):
+            self._score(range(number, min(number + SCORES_AT_ONCE, self._queries)), keys)
+        softmax = Softmax(emitter, shape, given.window, begin, self._count, padded, values)
+        with emitter.loop(int64(0), int64(self._queries)) as query:
+            position = build.add(given.position, self._row(query.index))
+            factor = softmax.write(self._scores_of(query.index), position)
+            emitter.store(factor, self._query(query.index), shape.factor)
         together = max(1, _SUMS_AT_ONCE // shape.parts)
-        for begin in range(0, len(scores), together):
-            taken = range(begin, min(begin + together, len(scores)))
-            for part in range(0, shape.parts, parts_at_once):
-                parts = range(part, min(part + parts_at_once, shape.parts))
-                sums = iter(self._read([scores[n] for n in taken], values, parts))
-                for number in taken:
-                    row, head = divmod(number, shape.shared_by)
-                    out = emitter.at(given.out, build.mul(given.out_bytes, int64(row)))
-                    for which in parts:
-                        place = 4 * shape.head_size * head + _STEP * which
-                        emitter.store(emitter.times(next(sums), factors[number]), out, place)
+        whole = self._queries - self._queries % together
+        with emitter.loop(int64(0), int64(whole), step=together) as query:
+            self._read(query.index, together, values)
+        if whole < self._queries:
+            self._read(int64(whole), self._queries - whole, values)
         return emitter.finish()
 
-    def _first(self, row: int) -> Value:
-        """Returns the first token that a row attends to."""
-        build, given = self._emitter.build, self._given
-        first = build.sub(build.add(given.position, int64(row + 1)), given.window)
-        return build.select(build.icmp_signed(">", first, int64(0)), first, int64(0))
+    def _row(self, number: Value) -> Value:
+        """Returns the number of a query's token."""
+        return self._emitter.build.sdiv(number, int64(self._shape.shared_by))
 
-    def _rotate_queries(self) -> list[Value]:
-        """Returns where the rotated queries are, scaled so that 2 to the power of a score is what softmax takes."""
-        emitter, shape, given = self._emitter, self._shape, self._given
-        scale = constant(F32, shape.scale if shape.cap is not None else shape.scale * math.log2(math.e))
-        rotation = HeadRotation(shape, self._norm, given.query_norm)
-        head_bytes = 4 * shape.head_size
-        queries: list[Value] = []
-        for row in range(self._rows):
-            of_row = emitter.at(given.queries, emitter.build.mul(given.query_bytes, int64(row)))
-            turn = [emitter.at(table, head_bytes * row) for table in (given.cosines, given.sines)]
-            for head in range(shape.shared_by):
-                target = emitter.at(given.own_queries, 2 * shape.head_size * len(queries))
-                for part, values in enumerate(rotation.rotated(emitter, emitter.at(of_row, head_bytes * head), *turn)):
-                    rounded = self._processor.to_bf16(emitter, emitter.times(values, scale))
-                    emitter.store(rounded, target, 2 * LANES * part)
-                queries.append(target)
-        return queries
+    def _query(self, number: Value) -> Value:
+        """Returns where a rounded query is."""
+        emitter = self._emitter
+        return emitter.at(self._given.own_queries, emitter.build.mul(number, int64(self._shape.query_bytes)))
 
-    def _score(self, queries: list[Value], keys: Value, rows: list[Value]) -> None:
+    def _scores_of(self, number: Value) -> Value:
+        """Returns where a query's scores are, and its weights then."""
+        emitter = self._emitter
+        return emitter.at(self._given.scores, emitter.build.mul(number, self._score_bytes))
+
+    def _head(self, rows: Value, row_bytes: Value, number: Value) -> Value:
+        """Returns where a query's head is among rows of such heads."""
         emitter, shape = self._emitter, self._shape
         build = emitter.build
-        with emitter.loop(int64(0), self._count, step=KEY_BLOCK) as block:
-            of_block = emitter.at(keys, build.mul(block.index, int64(2 * shape.head_size)))
+        of_row = emitter.at(rows, build.mul(row_bytes, self._row(number)))
+        return emitter.at(of_row, build.mul(build.srem(number, int64(shape.shared_by)), int64(4 * shape.head_size)))
+
+    def _round_query(self, number: Value) -> None:
+        """Rotates and rounds a query, scaled so that 2 to the power of a score is what softmax takes."""
+        emitter, shape, given = self._emitter, self._shape, self._given
+        build = emitter.build
+        scale = constant(F32, shape.scale if shape.cap is not None else shape.scale * math.log2(math.e))
+        of_row = build.mul(self._row(number), int64(4 * shape.head_size))
+        turn = [emitter.at(table, of_row) for table in (given.cosines, given.sines)]
+        head, target = self._head(given.queries, given.query_bytes, number), self._query(number)
+        rotated = HeadRotation(shape, self._norm, given.query_norm).rotated(emitter, head, *turn)
+        parts = [emitter.times(part, scale) for part in rotated]
+        for group in range(shape.groups):
+            integers, group_scale = round_to_bytes(emitter, parts[2 * group : 2 * group + 2], signed=True)
+            for half, part in enumerate(integers):
+                emitter.store(build.trunc(part, vector(I8)), target, GROUP * group + LANES * half)
+            emitter.store(group_scale, target, shape.head_size + 4 * group)
+            sum_ = emitter.reduce(build.add(*integers), build.add)
+            emitter.store(build.mul(sum_, int32(-128)), target, shape.offsets + 4 * group)
+
+    def _score(self, numbers: range, keys: Value) -> None:
+        emitter, shape = self._emitter, self._shape
+        build = emitter.build
+        queries, rows = ([find(int64(n)) for n in numbers] for find in (self._query, self._scores_of))
+        with emitter.loop(int64(0), self._count, step=BLOCK) as block:
+            of_block = block_at(emitter, shape, keys, block.index)
             zeros = [constant(F32, 0.0)] * len(queries)
-            with emitter.loop(int64(0), int64(shape.head_size // 2), zeros, step=_UNROLLED) as part:
-                sums = part.carried
-                own, column = build.mul(part.index, int64(PAIR)), build.mul(part.index, int64(PAIR * KEY_BLOCK))
-                for number in range(_UNROLLED):
-                    key = emitter.load(vector(I32), emitter.at(of_block, column), PAIR * KEY_BLOCK * number)
-                    sums = [
-                        self._processor.plus_bf16_products(
-                            emitter, sum_, key, emitter.load(I32, emitter.at(query, own), PAIR * number)
+            with emitter.loop(int64(0), int64(shape.groups), zeros) as group:
+                own, of_scale = build.mul(group.index, int64(GROUP)), build.mul(group.index, int64(4))
+                # Read in the order in which they lie: with jumps even of a block less comes in a second.
+                keys_of_group = emitter.at(of_block, build.mul(group.index, int64(GROUP_BYTES)))
+                products = [
+                    emitter.splat(emitter.load(I32, emitter.at(query, of_scale), shape.offsets)) for query in queries
+                ]
+                for number in range(GROUP // FOUR):
+                    fours = emitter.load(vector(I8, _BYTES), keys_of_group, _BYTES * number)
+                    products = [
+                        self._processor.plus_products(
+                            emitter, sum_, fours, self._splat_four(emitter.at(query, own), FOUR * number), 8
                         )
-                        for sum_, query in zip(sums, queries, strict=True)
+                        for sum_, query in zip(products, queries, strict=True)
                     ]
-                part.next = sums
-            for sum_, row in zip(part.carried, rows, strict=True):
+                key_scales = emitter.load(vector(F32), keys_of_group, BLOCK * GROUP)
+                group.next = [
+                    emitter.plus_product(
+                        total,
+                        emitter.times(build.sitofp(sum_, vector(F32)), key_scales),
+                        emitter.splat(emitter.load(F32, emitter.at(query, of_scale), shape.head_size)),
+                    )
+                    for total, sum_, query in zip(group.carried, products, queries, strict=True)
+                ]
+            for sum_, row in zip(group.carried, rows, strict=True):
                 emitter.store(self._capped(sum_), row, build.mul(block.index, int64(4)))
+
+    def _splat_four(self, address: Value, offset: Value) -> Value:
+        """Returns 64 bytes: the four at an address, over and over."""
+        emitter = self._emitter
+        return emitter.build.bitcast(emitter.splat(emitter.load(I32, address, offset)), vector(I8, _BYTES))
 
     def _capped(self, scores: Value) -> Value:
         emitter, cap = self._emitter, self._shape.cap
@@ -164,66 +203,46 @@ class _AttendWriter:
         bounded = hyperbolic_tangent(emitter, emitter.times(scores, constant(F32, 1 / cap)))
         return emitter.times(bounded, constant(F32, cap * math.log2(math.e)))
 
-    def _softmax(self, scores: Value, row: int) -> Value:
-        """Makes scores powers of two in bf16, 0 for what is not attended to, and returns what makes their sum one."""
-        emitter = self._emitter
+    def _read(self, first: Value, count: int, values: Value) -> None:
+        """Adds up values for so many queries, each value times the query's weight for its token."""
+        emitter, shape, given = self._emitter, self._shape, self._given
         build = emitter.build
-        first = build.sub(self._first(row), self._begin)
-        end = build.sub(build.add(self._given.position, int64(row + 1)), self._begin)
-        whole = build.and_(build.add(first, int64(LANES - 1)), int64(-LANES))
-        last = build.and_(end, int64(-LANES))
-        last = build.select(build.icmp_signed(">", last, whole), last, whole)
-        largest = constant(F32, _LOWEST)
-        for begin, until in ((int64(0), whole), (last, build.sdiv(self._score_bytes, int64(4)))):
-            with emitter.loop(begin, until, [largest], step=LANES) as part:
-                values = self._masked(scores, part.index, first, end)
-                emitter.store(values, scores, build.mul(part.index, int64(4)))
-                part.next = [emitter.greater(part.carried[0], values)]
-            (largest,) = part.carried
-        with emitter.loop(whole, last, [largest], step=LANES) as part:
-            values = emitter.load(vector(F32), scores, build.mul(part.index, int64(4)))
-            part.next = [emitter.greater(part.carried[0], values)]
-        largest = emitter.splat(emitter.reduce(part.carried[0], emitter.greater))
-        with emitter.loop(int64(0), self._score_bytes, [constant(F32, 0.0)], step=_STEP) as part:
-            values = emitter.load(vector(F32), scores, part.index)
-            power = self._processor.to_bf16(emitter, power_of_two(emitter, build.fsub(values, largest)))
-            # Where scores are read no more.
-            emitter.store(power, scores, build.sdiv(part.index, int64(2)))
-            part.next = [emitter.plus(part.carried[0], emitter.from_bf16(power))]
-        return emitter.splat(build.fdiv(float32(1.0), emitter.reduce(part.carried[0], emitter.plus)))
+        numbers = [build.add(first, int64(n)) for n in range(count)]
+        rows = [self._scores_of(number) for number in numbers]
+        at_once = min(shape.parts, _SUMS_AT_ONCE // 2)
+        for part in range(0, shape.parts, at_once):
+            parts = range(part, min(part + at_once, shape.parts))
+            sums = self._sums(rows, values, parts)
+            for number, row in zip(numbers, range(0, len(sums), len(parts)), strict=True):
+                factor = emitter.splat(emitter.load(F32, self._query(number), shape.factor))
+                out = self._head(given.out, given.out_bytes, number)
+                for which, sum_ in zip(parts, sums[row : row + len(parts)], strict=True):
+                    emitter.store(emitter.times(sum_, factor), out, _STEP * which)
 
-    def _masked(self, scores: Value, index: Value, first: Value, end: Value) -> Value:
-        """Returns 16 scores, the lowest for those that are not attended to."""
-        emitter = self._emitter
+    def _sums(self, scores: list[Value], values: Value, parts: range) -> list[Value]:
+        """Returns for each row of weights the sums for some of a head's vectors."""
+        emitter, shape = self._emitter, self._shape
         build = emitter.build
-        values = emitter.load(vector(F32), scores, build.mul(index, int64(4)))
-        places = ir.Constant(vector(I32), list(range(LANES)))
-        # A comparison without a sign holds neither below the first nor beyond the last.
-        place = build.add(emitter.splat(build.trunc(build.sub(index, first), I32)), places)
-        attended = emitter.splat(build.trunc(build.sub(end, first), I32))
-        return build.select(build.icmp_unsigned("<", place, attended), values, constant(F32, _LOWEST))
-
-    def _read(self, scores: list[Value], values: Value, parts: range) -> list[Value]:
-        """Returns for each row of scores the sum of values, each times its score, for some of a head's vectors."""
-        emitter = self._emitter
-        build = emitter.build
-        sums = [constant(F32, 0.0)] * (len(scores) * len(parts))
-        whole = build.and_(self._count, int64(-2))
-        # The second token of the last pair may never have been written: what is there need not be a number.
-        for begin, end, kept in ((int64(0), whole, None), (whole, self._count, constant(I32, 0xFFFF))):
-            with emitter.loop(begin, end, sums, step=2) as token:
-                place = emitter.at(values, build.mul(token.index, int64(2 * self._shape.head_size)))
-                pairs = [emitter.load(vector(I32), place, PAIR * LANES * part) for part in parts]
-                if kept is not None:
-                    pairs = [build.and_(pair, kept) for pair in pairs]
-                of_token = build.mul(token.index, int64(2))
-                token.next = []
-                for number, row in enumerate(scores):
-                    weights = emitter.load(I32, row, of_token)
-                    before = token.carried[number * len(pairs) : (number + 1) * len(pairs)]
-                    token.next += [
-                        self._processor.plus_bf16_products(emitter, sum_, pair, weights)
-                        for sum_, pair in zip(before, pairs, strict=True)
-                    ]
-            sums = token.carried
-        return sums
+        count = len(scores) * len(parts)
+        with emitter.loop(int64(0), self._padded, [constant(F32, 0.0)] * count, step=TILE) as tile:
+            of_tile = build.mul(tile.index, int64(4))
+            end = build.add(tile.index, int64(TILE))
+            end = build.select(build.icmp_signed("<", end, self._count), end, self._count)
+            with emitter.loop(tile.index, end, [constant(I32, 0)] * count, step=FOUR) as four:
+                place = build.mul(build.and_(four.index, int64(BLOCK - FOUR)), int64(shape.head_size))
+                of_four = emitter.at(block_at(emitter, shape, values, four.index), place)
+                within = build.add(of_tile, build.sub(four.index, tile.index))
+                fours = [emitter.load(vector(I8, _BYTES), of_four, _BYTES * part) for part in parts]
+                weights = [self._splat_four(row, within) for row in scores]
+                four.next = [
+                    self._processor.plus_products(
+                        emitter, sum_, weights[number // len(parts)], fours[number % len(parts)], 8
+                    )
+                    for number, sum_ in enumerate(four.carried)
+                ]
+            scales = [emitter.splat(emitter.load(F32, emitter.at(row, of_tile), TILE_SCALE)) for row in scores]
+            tile.next = [
+                emitter.plus_product(total, build.sitofp(sum_, vector(F32)), scales[number // len(parts)])
+                for number, (total, sum_) in enumerate(zip(tile.carried, four.carried, strict=True))
+            ]
+        return tile.carried

@@ -19,22 +19,9 @@ Value = Any
 LANES = 16
 
 
-class _BFloat(ir.Type):  # type: ignore[misc]  # the library declares no types
-    """LLVM's `bfloat`, which the library does not name."""
-
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
-
-
 VOID = ir.VoidType()
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-F16, BF16, F32 = ir.HalfType(), _BFloat(), ir.FloatType()
+F16, F32 = ir.HalfType(), ir.FloatType()
 ADDRESS = I8.as_pointer()
 
 _CONTRACT = ("contract",)
@@ -203,19 +190,6 @@ class Emitter:
             values = combine(values, moved)
             half //= 2
         return self.build.extract_element(values, int32(0))
-
-    def from_bf16(self, values: Value) -> Value:
-        """Widens a vector of 16-bit integers that stand for bf16."""
-        shifted = self.build.shl(self.build.zext(values, vector(I32)), constant(I32, 16))
-        return self.build.bitcast(shifted, vector(F32))
-
-    def to_bf16(self, values: Value) -> Value:
-        """Rounds a vector of floats to bf16, as 16-bit integers: to the nearest, halves to even."""
-        build = self.build
-        bits = build.bitcast(values, vector(I32))
-        odd = build.and_(build.lshr(bits, constant(I32, 16)), constant(I32, 1))
-        rounded = build.add(bits, build.add(odd, constant(I32, 0x7FFF)))
-        return build.trunc(build.lshr(rounded, constant(I32, 16)), vector(I16))
 
 
 def int64(number: int) -> Value:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
-from services.inference.engine.kernels.emitter import BF16, F16, F32, I8, I16, I32, LANES, constant, vector
+from services.inference.engine.kernels.emitter import F16, F32, I8, I16, I32, LANES, constant, vector
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.emitter import Emitter, Value
@@ -47,31 +47,6 @@ class Processor:
             return _add_by_avx2(emitter, build.add(sums, build.shl(sixteenths, constant(I32, 4))), low, signed)
         return _add_anywhere(emitter, sums, unsigned, signed)
 
-    def plus_bf16_products(self, emitter: Emitter, sums: Value, pairs: Value, pair: Value) -> Value:
-        """Returns 16 floats, two products of bf16 numbers added to each. Processors differ in the last bit.
-
-        Args:
-            emitter: The function that is written.
-            sums: 16 floats.
-            pairs: 16 32-bit integers, each two bf16 numbers.
-            pair: One such integer, multiplied with all of them.
-        """
-        factors = emitter.splat(pair)
-        if "avx512bf16" in self.features:
-            kind = vector(BF16, 2 * LANES)
-            arguments = [sums, *(emitter.build.bitcast(values, kind) for values in (pairs, factors))]
-            return emitter.call_intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", vector(F32), arguments)
-        for one, other in zip(_halves(emitter, pairs), _halves(emitter, factors), strict=True):
-            sums = emitter.plus_product(sums, one, other)
-        return sums
-
-    def to_bf16(self, emitter: Emitter, values: Value) -> Value:
-        """Rounds a vector of floats as `Emitter.to_bf16`; the very smallest may become 0."""
-        if "avx512bf16" not in self.features:
-            return emitter.to_bf16(values)
-        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
-        return emitter.build.bitcast(emitter.call_intrinsic(name, vector(BF16), [values]), vector(I16))
-
     def from_fp16(self, emitter: Emitter, values: Value) -> Value:
         """Widens a vector of 16-bit integers that stand for finite fp16 numbers."""
         build = emitter.build
@@ -83,13 +58,6 @@ class Processor:
         # The exponent of fp16 counts from 15, that of fp32 from 127; the product rights it, for subnormals too.
         size = emitter.times(build.bitcast(rest, vector(F32)), constant(F32, 2.0**112))
         return build.bitcast(build.or_(build.bitcast(size, vector(I32)), sign), vector(F32))
-
-
-def _halves(emitter: Emitter, pairs: Value) -> tuple[Value, Value]:
-    """Widens the lower and the upper one of pairs of bf16 numbers."""
-    build = emitter.build
-    lower, upper = build.shl(pairs, constant(I32, 16)), build.and_(pairs, constant(I32, 0xFFFF0000))
-    return build.bitcast(lower, vector(F32)), build.bitcast(upper, vector(F32))
 
 
 def _add_by_avx2(emitter: Emitter, sums: Value, unsigned: Value, signed: Value) -> Value:

@@ -44,8 +44,8 @@ class StepField(_Place):
     POSITIONS = auto()
     """Of each token in its sequence: 64-bit integers."""
     CACHES = auto()
-    """For each layer the address of each row's keys and values, bf16, heads of keys, then of values: of keys, shape
-    `(capacity / 16, D / 2, 16, 2)`, of values `(capacity / 2, D, 2)`."""
+    """For each layer the address of each row's keys and values, heads of keys, then of values: blocks of 16 tokens, as
+    `block_bytes` has them."""
     CACHE_HEAD_BYTES = auto()
     """For each row the bytes from one head of its cache to the next: 64-bit integers."""
     RUNS = auto()
@@ -121,6 +121,6 @@ class WorkspaceField(_Place):
     OFFSETS = auto()
     FINE = auto()
     QUERIES = auto()
-    """bf16, the query heads that share a head of keys, for as many rows as are computed together."""
+    """The rounded query heads that share a head of keys, for as many rows as are computed together."""
     SCORES = auto()
-    """Floats, for each of these as many as the longest context, made a multiple of 16, and 16 more."""
+    """Floats, for each of these as many as the longest context, made a multiple of 64, and 64 more."""
