@@ -7,9 +7,12 @@ it is `scale * (code - 128)`, which Q8_0 is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
+
+if TYPE_CHECKING:
+    from services.inference.engine.weight_room import WeightRoom
 
 GROUP = 32
 _LANES = 16
@@ -169,11 +172,14 @@ class DecoderBlocks:
         return sum(linear.weights.nbytes for linear in linears)
 
 
-def block_linear(blocks: Blocks, bias: torch.Tensor | None = None, *, alternate: bool = False) -> BlockLinear:
+def block_linear(
+    blocks: Blocks, room: WeightRoom, bias: torch.Tensor | None = None, *, alternate: bool = False
+) -> BlockLinear:
     """Packs a matrix.
 
     Args:
         blocks: The matrix.
+        room: Where it is put.
         bias: Shape `(outputs,)`.
         alternate: Have 16 outputs of the first half and 16 of the second take turns.
     """
@@ -190,4 +196,4 @@ def block_linear(blocks: Blocks, bias: torch.Tensor | None = None, *, alternate:
     filled = torch.zeros(-(-outputs // _LANES) * _LANES)
     if bias is not None:
         filled[:outputs] = bias.float()[order]
-    return BlockLinear(blocks.bits, packed(blocks), filled)
+    return BlockLinear(blocks.bits, room.place(packed(blocks)), filled)

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from services.inference.engine.block_file import BlockFile, has_blocks
 from services.inference.engine.block_weights import DecoderBlocks, LayerBlocks, block_linear, joined, quantized
 from services.inference.engine.linear import Linear
+from services.inference.engine.weight_room import WeightRoom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,14 +129,15 @@ def read_blocks(
         stored = BlockFile(folder, stack) if bits == 4 and has_blocks(folder) else None
         embedding, head = reader.ends()
         # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
-        head_blocks = block_linear(quantized(head, 8))
+        room = WeightRoom()
+        head_blocks = block_linear(quantized(head, 8), room)
 
         def make(names: list[str], weights: list[torch.Tensor], bias: torch.Tensor | None) -> BlockLinear:
             blocks = _stored_blocks(stored, names) if stored is not None else quantized(torch.cat(weights), bits)
             if blocks is None:
                 # The file holds more than 4 bits of them: so do 8.
                 blocks = quantized(torch.cat(weights), 8)
-            return block_linear(blocks, bias, alternate=len(names) == 2)
+            return block_linear(blocks, room, bias, alternate=len(names) == 2)
 
         layers = reader.layers(make)
         linears = tuple(LayerBlocks(*layer) for _, layer in layers)

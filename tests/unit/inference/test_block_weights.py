@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from services.inference.engine import block_weights
 from services.inference.engine.block_file import BLOCK_FILE, BlockFile, block_tensors, has_blocks
 from services.inference.engine.block_weights import GROUP, Blocks, block_linear, joined, packed, quantized
+from services.inference.engine.weight_room import WeightRoom
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,14 +67,14 @@ def test_what_is_packed_is_what_is_dequantized(bits: Bits):
 @pytest.mark.parametrize("bits", [4, 8])
 def test_halves_take_turns_sixteen_by_sixteen(bits: Bits):
     blocks, bias = _random_blocks(bits, outputs=64), torch.arange(64.0)
-    linear = block_linear(blocks, bias, alternate=True)
+    linear = block_linear(blocks, WeightRoom(), bias, alternate=True)
     order = [*range(16), *range(32, 48), *range(16, 32), *range(48, 64)]
     assert torch.equal(_unpacked(linear.weights, bits), blocks.dequantized()[order])
     assert linear.bias.tolist() == order
 
 
 def test_a_bias_is_made_as_long_as_the_tiles():
-    linear = block_linear(_random_blocks(8), torch.ones(OUTPUTS))
+    linear = block_linear(_random_blocks(8), WeightRoom(), torch.ones(OUTPUTS))
     assert linear.bias.tolist() == [1.0] * OUTPUTS + [0.0] * (48 - OUTPUTS)
 
 
