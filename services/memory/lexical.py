@@ -6,7 +6,7 @@ Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, overload
 
 import numpy as np
 
@@ -109,6 +109,18 @@ class LexicalIndex:
         together = self.lengths + neighbours.sum(self.lengths)
         return Standing(neighbours, _scales(self.lengths), _scales(together))
 
+    def rarities(self) -> NDArray[np.float32]:
+        """Returns of each message the rarities of its different terms, squared and summed.
+
+        What everybody says all the time adds next to nothing, and a rare word more than two that are half as rare.
+        """
+        count, terms = len(self.lengths), (self._postings >> _TERM_SHIFT).astype(np.uint32)
+        starts = np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]])) if len(terms) else terms
+        having = np.diff(starts, append=len(terms))
+        places = ((self._postings >> _COUNT_BITS) & _PLACES).astype(np.int64)
+        squares = np.repeat(_rarity(having, count) ** 2, having)
+        return np.bincount(places, weights=squares, minlength=count).astype(np.float32)
+
     def match(self, terms: Sequence[int], standing: Standing) -> Match:
         """Scores every message; only those that have a term, or a neighbour that has, take any time.
 
@@ -151,8 +163,14 @@ class LexicalIndex:
         return self._postings[start : np.searchsorted(self._postings, last, side="right")]
 
 
-def _rarity(having: int, count: int) -> float:
-    return float(np.log1p((count - having + 0.5) / (having + 0.5)))
+@overload
+def _rarity(having: int, count: int) -> float: ...
+@overload
+def _rarity(having: NDArray[np.int64], count: int) -> NDArray[np.float64]: ...
+def _rarity(having: int | NDArray[np.int64], count: int) -> float | NDArray[np.float64]:
+    """Returns how rare a term is that so many of all messages have."""
+    rarity: float | NDArray[np.float64] = np.log1p((count - having + 0.5) / (having + 0.5))
+    return rarity
 
 
 def _scales(lengths: NDArray[np.float32]) -> NDArray[np.float32]:

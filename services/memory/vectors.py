@@ -48,6 +48,13 @@ class Vectors(Protocol):
     def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
         """Returns all rows, as half floats, in the order of their places, which are given."""
 
+    def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the inner product with the vector of each of these places, which rise and have one; exactly."""
+
+    @property
+    def centre(self) -> NDArray[np.float32]:
+        """Mean of the vectors, for lists of those that they were made for; zeros where there are none."""
+
     @property
     def size(self) -> int:
         """Bytes of memory."""
@@ -60,10 +67,16 @@ class FlatVectors(Vectors):
         self._dimension = dimension
         self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
         self._places: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._total: NDArray[np.float64] = np.zeros(dimension)
 
     @override
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    @override
+    def centre(self) -> NDArray[np.float32]:
+        return (self._total / max(len(self), 1)).astype(np.float32)
 
     @property
     @override
@@ -72,6 +85,7 @@ class FlatVectors(Vectors):
 
     @override
     def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        self._total += rows.sum(axis=0, dtype=np.float64)
         last = self._places.max(initial=-1)
         if places.min() > last:
             # What is all new has nothing to be looked for.
@@ -83,8 +97,9 @@ class FlatVectors(Vectors):
         at = row_of[places]
         had = at >= 0
         if had.any():
-            held = faiss.rev_swig_ptr(self._faiss.get_xb(), len(self) * self._dimension)
-            held.reshape(-1, self._dimension)[at[had]] = rows[had]
+            held = self._held
+            self._total -= held[at[had]].sum(axis=0, dtype=np.float64)
+            held[at[had]] = rows[had]
         self._faiss.add(rows[~had])
         self._places = np.concatenate([self._places, places[~had]])
 
@@ -105,24 +120,41 @@ class FlatVectors(Vectors):
             halves[np.searchsorted(places, theirs)] = self._faiss.reconstruct_n(start, len(theirs))
         return halves
 
-    def similarities(self, query: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    @override
+    def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        if not len(places):
+            return np.empty(0, dtype=np.float32)
+        row_of = np.empty(1 + self._places.max(), dtype=np.int64)
+        row_of[self._places] = np.arange(len(self))
+        return self._products(query, self._held[row_of[places]])
+
+    def all_similarities(self, query: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """Returns the inner product with the vector of each of `count` places, 0 where there is none.
 
         Equal vectors have equal ones wherever they stand.
         """
         found = np.zeros(count, dtype=np.float32)
-        if not len(self):
-            return found
-        products = np.empty(len(self), dtype=np.float32)
+        if len(self):
+            found[self._places] = self._products(query, self._held)
+        return found
+
+    @property
+    def _held(self) -> NDArray[np.float32]:
+        """The rows, at least one, where they are."""
+        held: NDArray[np.float32] = faiss.rev_swig_ptr(self._faiss.get_xb(), len(self) * self._dimension)
+        return held.reshape(-1, self._dimension)
+
+    def _products(self, query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        products = np.empty(len(rows), dtype=np.float32)
         # Each row by itself, on this thread: matrix products would sum some rows in another order than others.
         _faiss.fvec_inner_products_ny(
-            faiss.swig_ptr(products), faiss.swig_ptr(query), self._faiss.get_xb(), self._dimension, len(self)
+            faiss.swig_ptr(products), faiss.swig_ptr(query), faiss.swig_ptr(rows), self._dimension, len(rows)
         )
-        found[self._places] = products
-        return found
+        return products
 
     def _take_out(self, gone: NDArray[np.bool_]) -> None:
         if gone.any():
+            self._total -= self._held[gone].sum(axis=0, dtype=np.float64)
             bits = np.packbits(gone, bitorder="little")
             self._faiss.remove_ids(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)))
             self._places = self._places[~gone]
@@ -151,6 +183,7 @@ class ListedVectors(Vectors):
         self._faiss: Any = faiss.IndexIVFScalarQuantizer(
             coarse, dimension, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
+        self._centre: NDArray[np.float32] = halves.mean(axis=0, dtype=np.float32)
         self._faiss.by_residual = False  # the rows themselves, so that they are what they were
         # Some at equal distances are as good as some at random, and the same ones every time.
         sample = halves[:: max(1, count // (lists * _TRAINING_ROWS_A_LIST))]
@@ -167,6 +200,11 @@ class ListedVectors(Vectors):
     @override
     def size(self) -> int:
         return len(self) * (self._dimension * 2 + 8) + len(self._keys) * 8 + self._lists * self._dimension * 4
+
+    @property
+    @override
+    def centre(self) -> NDArray[np.float32]:
+        return self._centre
 
     @property
     def stale(self) -> bool:
@@ -210,8 +248,8 @@ class ListedVectors(Vectors):
         places: NDArray[np.int64] = np.searchsorted(self._keys, found[0][found[0] >= 0])
         return places
 
+    @override
     def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Returns the inner product with the vector of each of these places, which rise and have one; exactly."""
         keys = self._keys[places]
         selector, _bits = self._selector(keys)
         wanted = _Parameters(sel=selector, nprobe=self._lists)
