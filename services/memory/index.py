@@ -156,6 +156,8 @@ class UserIndex:
         self._changed = 0
         if isinstance(vectors, FlatVectors) or vectors.stale:
             self._vectors = ListedVectors(halves, places)
+        else:
+            vectors.recentre(halves)
 
     def add(self, rows: Sequence[StoredVector]) -> None:
         """Adds vectors and terms: the log's next ones, in order of position.

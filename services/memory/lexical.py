@@ -115,9 +115,10 @@ class LexicalIndex:
         What everybody says all the time adds next to nothing, and a rare word more than two that are half as rare.
         """
         count, terms = len(self.lengths), (self._postings >> _TERM_SHIFT).astype(np.uint32)
-        starts = np.flatnonzero(np.concatenate([[True], terms[1:] != terms[:-1]])) if len(terms) else terms
-        having = np.diff(starts, append=len(terms))
-        places = ((self._postings >> _COUNT_BITS) & _PLACES).astype(np.int64)
+        last_ones = np.append(np.flatnonzero(terms[1:] != terms[:-1]), len(terms) - 1)
+        having = np.diff(last_ones, prepend=-1)
+        places = self._postings.astype(np.uint32)
+        places >>= np.uint32(_COUNT_BITS)
         squares = np.repeat(_rarity(having, count) ** 2, having)
         return np.bincount(places, weights=squares, minlength=count).astype(np.float32)
 

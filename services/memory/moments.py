@@ -51,7 +51,8 @@ class Moments:
         places = np.flatnonzero(embedded)
         rows_of = np.full(len(embedded) + 1, count, dtype=np.int64)
         rows_of[places] = np.arange(count)
-        usual = halves.mean(axis=0, dtype=np.float32)
+        whole = count == len(embedded)
+        usual = np.float32(0) if whole else halves.mean(axis=0, dtype=np.float32)
         total, products = np.zeros(dimension), np.zeros((dimension, dimension))
         for start in range(0, count, _AT_ONCE):
             end = min(start + _AT_ONCE, count)

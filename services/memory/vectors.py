@@ -53,7 +53,7 @@ class Vectors(Protocol):
 
     @property
     def centre(self) -> NDArray[np.float32]:
-        """Mean of the vectors, for lists of those that they were made for; zeros where there are none."""
+        """Mean of the vectors: of those in lists, as `recentre` last found it. Zeros where there are none."""
 
     @property
     def size(self) -> int:
@@ -177,13 +177,13 @@ class ListedVectors(Vectors):
         self._made_for = count
         self._keys: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._next_key = 0
+        self.recentre(halves)
         self._lists = lists = 1 << max(0, round(float(np.log2(max(1.0, count**0.5)))))
         self._probed = max(1, lists // _PROBED_SHARE)
         coarse = faiss.IndexFlatIP(dimension)
         self._faiss: Any = faiss.IndexIVFScalarQuantizer(
             coarse, dimension, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
-        self._centre: NDArray[np.float32] = halves.mean(axis=0, dtype=np.float32)
         self._faiss.by_residual = False  # the rows themselves, so that they are what they were
         # Some at equal distances are as good as some at random, and the same ones every time.
         sample = halves[:: max(1, count // (lists * _TRAINING_ROWS_A_LIST))]
@@ -205,6 +205,10 @@ class ListedVectors(Vectors):
     @override
     def centre(self) -> NDArray[np.float32]:
         return self._centre
+
+    def recentre(self, halves: NDArray[np.float16]) -> None:
+        """Takes the mean anew, of all rows."""
+        self._centre: NDArray[np.float32] = halves.mean(axis=0, dtype=np.float32)
 
     @property
     def stale(self) -> bool:

@@ -103,18 +103,24 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
         Counter(term for word in words(f"{item[3] or ''} {item[5]}") for term in query_terms(word)) for item in items
     ]
     lengths = [sum(c.values()) for c in counts]
-    beside = [
+    beside, next_but_one = (
         [
-            j
-            for j, other in enumerate(rows)
-            if other.conversation_id == row.conversation_id and abs(other.sequence - row.sequence) == 1
+            [
+                j
+                for j, other in enumerate(rows)
+                if other.conversation_id == row.conversation_id and abs(other.sequence - row.sequence) == distance
+            ]
+            for row in rows
         ]
-        for row in rows
-    ]
+        for distance in (1, 2)
+    )
+
+    def rarity_of(term: int, texts: list[Counter]) -> float:
+        having = sum(term in text for text in texts)
+        return math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
 
     def bm25(term: int, texts: list[Counter], sizes: list[int]) -> list[float]:
-        having = sum(term in text for text in texts)
-        rarity = math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
+        rarity = rarity_of(term, texts)
         mean = max(sum(sizes) / len(sizes), 1)
         return [
             rarity * text[term] * 2.2 / (text[term] + 1.2 * (0.6 + 0.4 * size / mean)) if text[term] else 0.0
@@ -126,17 +132,20 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
     fit = [0.0] * len(rows)
     whole = 0.0
     for term in query.terms:
-        having = sum(term in text for text in counts)
-        whole += math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
+        whole += rarity_of(term, counts)
         alone, window = bm25(term, counts, lengths), bm25(term, together, sizes_together)
         fit = [f + a + 0.5 * w for f, a, w in zip(fit, alone, window, strict=True)]
     halves = [None if item[0] is None else DIRECTIONS[item[0]].astype("<f2").astype(np.float64) for item in items]
-    cosines = [None if half is None else float(half / np.linalg.norm(half) @ query.vector) for half in halves]
+    directions = [None if half is None else half / np.linalg.norm(half) for half in halves]
+    centre = np.mean([one for one in directions if one is not None] or [np.zeros(DIMENSION)], axis=0)
+    cosines = [None if one is None else float(one @ (query.vector - 0.5 * centre)) for one in directions]
     told = [cosine for cosine in cosines if cosine is not None]
     mean = float(np.mean(told)) if told else 0.0
     similar = [mean if cosine is None else cosine for cosine in cosines]
     smoothed = [
-        (similar[i] + 0.1 * sum(similar[j] for j in near)) / (1 + 0.1 * len(near)) for i, near in enumerate(beside)
+        (similar[i] + 0.2 * sum(similar[j] for j in near) + 0.1 * sum(similar[j] for j in far))
+        / (1 + 0.2 * len(near) + 0.1 * len(far))
+        for i, (near, far) in enumerate(zip(beside, next_but_one, strict=True))
     ]
 
     def z(values: list[float], among: list[float]) -> list[float]:
@@ -146,14 +155,15 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
     embedded = [cosine is not None for cosine in cosines]
     dense = z(smoothed, [value for value, there in zip(smoothed, embedded, strict=True) if there])
     dense = [value if there else 0.0 for value, there in zip(dense, embedded, strict=True)]
-    logarithms = [math.log1p(min(size, 32)) for size in lengths]
-    length = z(logarithms, logarithms)
+    said = [sum(rarity_of(term, counts) ** 2 for term in text) for text in counts]
+    logarithms = [math.log1p(one * min(1, 32 / max(size, 1))) for one, size in zip(said, lengths, strict=True)]
+    fullness = z(logarithms, logarithms)
     parts = {}
     for i, row in enumerate(rows):
         named = row.author is not None and any(term in query.terms for term in query_terms(row.author))
         recent = 2 ** (-max(15 - row.create_ns, 0) / 4) if query.recency else 0.0
         lexical = (3.5 * fit[i] / whole if whole else 0.0) + named
-        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 0.4 * length[i] + recent)
+        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 0.7 * fullness[i] + recent)
     return parts
 
 
@@ -423,13 +433,17 @@ def test_moments_are_those_of_the_messages_that_have_a_vector_as_ranking_smooths
     halves = unit(numbers.standard_normal((count, DIMENSION))).astype("<f2")
     embedded = numbers.random(count) < 0.7
     neighbours = Neighbours(numbers.integers(20, size=count).astype(np.int32), np.arange(count, dtype=np.int64))
-    weight = 0.5
+    weights = (0.5, 0.3)
     cosines = halves.astype(np.float64) @ query
     cosines[~embedded] = cosines[embedded].mean()
     padded = np.append(cosines, 0)
-    smoothed = cosines + weight * (padded[neighbours.before] + padded[neighbours.after])
-    among = (smoothed / (1 + weight * neighbours.count))[embedded]
-    mean, deviation = Moments.of(halves[embedded], embedded, neighbours, weight).along(query)
+    smoothed, whole = cosines.copy(), np.ones(count)
+    for weight, sides in zip(weights, neighbours.around(np.arange(count), 2), strict=True):
+        for side in sides:
+            smoothed += weight * padded[side]
+            whole += weight * (side < count)
+    among = (smoothed / whole)[embedded]
+    mean, deviation = Moments.of(halves[embedded], embedded, neighbours, weights).along(query)
     assert (mean, deviation) == pytest.approx((among.mean(), among.std()), abs=1e-4)
 
 
