@@ -69,7 +69,7 @@ VARIANTS = (
     Variant("all but words of the window", ((lexical, "WINDOW_WEIGHT", 0.0),)),
     Variant("all but the author that the query names", ((ranking, "AUTHOR_WEIGHT", 0.0),)),
     Variant("all but how much a message says", (_NO_FULLNESS,)),
-    Variant("all, how much it says by its length alone", (_LENGTH_ALONE,)),
+    Variant("all, how much a message says by its length alone", (_LENGTH_ALONE,)),
     Variant("all but stemming", ((terms, "stem", str),)),
     Variant("all but leaving out words that tell nothing", ((terms, "STOP_WORDS", frozenset()),)),
     Variant("all, similarity at full weight for Russian", dense_weight=1.0),

@@ -32,7 +32,7 @@ AUTHOR_WEIGHT = 1.0
 """Of being said by whom the query names."""
 UNTRUSTED_DENSE_WEIGHT = 0.25
 """Of similarity, where the embedder was not made for the query's language: beside 1."""
-FULLNESS_WEIGHT = 0.7
+FULLNESS_WEIGHT = 1.2
 LONG_ENOUGH = 32
 """Words, author and date among them, from which on a message is not preferred for its length: a long reply of a model
 is no better evidence than a sentence of a person, and either is better than an exclamation."""
@@ -123,13 +123,16 @@ def sought(vector: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[
 
 
 def fullness(rarities: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns how much more than the others each message says.
+    """Returns how much more than the others each message says: 1, where it is e times as much as they on average.
+
+    Not in standard deviations: of a few messages that say nearly the same amount, none is by far the fullest.
 
     Args:
         rarities: Of each message, as `LexicalIndex.rarities` gives it.
         lengths: Words of each. Of one that is longer than long enough, as much counts as one has that is so long.
     """
-    return standardised(np.log1p(rarities * np.minimum(1, LONG_ENOUGH / np.maximum(lengths, 1)).astype(np.float32)))
+    said = np.log1p(rarities * np.minimum(1, LONG_ENOUGH / np.maximum(lengths, 1)).astype(np.float32))
+    return said - said.mean(dtype=np.float64).astype(np.float32) if len(said) else said
 
 
 def standardised(values: NDArray[np.float32], spread: tuple[float, float] | None = None) -> NDArray[np.float32]:

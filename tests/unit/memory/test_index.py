@@ -157,13 +157,13 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
     dense = [value if there else 0.0 for value, there in zip(dense, embedded, strict=True)]
     said = [sum(rarity_of(term, counts) ** 2 for term in text) for text in counts]
     logarithms = [math.log1p(one * min(1, 32 / max(size, 1))) for one, size in zip(said, lengths, strict=True)]
-    fullness = z(logarithms, logarithms)
+    fullness = [one - sum(logarithms) / len(logarithms) for one in logarithms]
     parts = {}
     for i, row in enumerate(rows):
         named = row.author is not None and any(term in query.terms for term in query_terms(row.author))
         recent = 2 ** (-max(15 - row.create_ns, 0) / 4) if query.recency else 0.0
         lexical = (3.5 * fit[i] / whole if whole else 0.0) + named
-        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 0.7 * fullness[i] + recent)
+        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 1.2 * fullness[i] + recent)
     return parts
 
 

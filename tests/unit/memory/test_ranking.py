@@ -47,6 +47,12 @@ def test_a_long_message_is_not_preferred_to_one_that_is_long_enough_and_as_rich(
     assert found[long].prior == pytest.approx(found[enough].prior)
 
 
+def test_of_a_few_messages_that_say_nearly_as_much_none_is_preferred_by_far():
+    texts = ("tomatoes grow", "trains leave", "tomatoes ripen", "days pass")
+    priors = [hit.prior for hit in searched(*(("a", text, UNITS[1]) for text in texts)).values()]
+    assert max(priors) - min(priors) < 0.5
+
+
 def test_of_two_as_similar_to_the_query_the_one_less_like_all_the_others_is_first():
     others = [(f"c{i}", f"other {i}", UNITS[1]) for i in range(8)]
     found = searched(*others, ("x", "like others", between(0, 1)), ("y", "unlike others", between(0, 2)))
