@@ -229,9 +229,10 @@ class UserIndex:
         neighbours = self._held.standing.neighbours
         match = self._lexical.match(query.terms, self._held.standing)
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
-        sought = ranking.sought(vector, self._vectors.centre)
+        sought = ranking.sought(vector, centre := self._vectors.centre)
         weighed = ranking.parts(
             similarities=self._similarities(sought, query, passes, match, self._held),
+            usual=float(centre @ sought),
             embedded=self._embedded,
             dense_weight=query.dense_weight,
             match=match,

@@ -6,10 +6,11 @@ Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, overload
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from services.memory.rarities import Rarities, counted_of, rarity
 from services.memory.terms import RECORD
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class LexicalIndex:
         self._postings: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
         self.lengths: NDArray[np.float32] = np.empty(0, dtype=np.float32)
         """Words of each message."""
+        self._rarities: Rarities | None = None
+        self._said: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> int:
@@ -85,6 +88,10 @@ class LexicalIndex:
         places = np.repeat(np.arange(len(packed)), [len(terms) // RECORD.itemsize for terms in packed])
         lengths = np.bincount(places, weights=records["count"], minlength=len(packed))
         self.lengths = np.concatenate([self.lengths, lengths.astype(np.float32)])
+        if self._rarities and self._said is not None and self._rarities.counted == counted_of(len(self.lengths)):
+            self._said = np.append(self._said, self._rarities.said(records["term"], places, len(packed)))
+        else:
+            self._said = None
         new = records["term"].astype(np.uint64) << _TERM_SHIFT
         new |= (places + first).astype(np.uint64) << _COUNT_BITS
         new |= records["count"]
@@ -99,6 +106,7 @@ class LexicalIndex:
         # Those left keep their order, and so do the postings.
         self._postings = (self._postings[left] & ~(_PLACES << _COUNT_BITS)) | (new_places << _COUNT_BITS)
         self.lengths = self.lengths[kept]
+        self._said = None
 
     def standing(self, neighbours: Neighbours) -> Standing:
         """Returns what every search needs of the messages' lengths.
@@ -110,17 +118,13 @@ class LexicalIndex:
         return Standing(neighbours, _scales(self.lengths), _scales(together))
 
     def rarities(self) -> NDArray[np.float32]:
-        """Returns of each message the rarities of its different terms, squared and summed.
-
-        What everybody says all the time adds next to nothing, and a rare word more than two that are half as rare.
-        """
-        count, terms = len(self.lengths), (self._postings >> _TERM_SHIFT).astype(np.uint32)
-        last_ones = np.append(np.flatnonzero(terms[1:] != terms[:-1]), len(terms) - 1)
-        having = np.diff(last_ones, prepend=-1)
-        places = self._postings.astype(np.uint32)
-        places >>= np.uint32(_COUNT_BITS)
-        squares = np.repeat(_rarity(having, count) ** 2, having)
-        return np.bincount(places, weights=squares, minlength=count).astype(np.float32)
+        """Returns of each message how much its words say, see `Rarities.said`."""
+        if self._said is None:
+            places = self._postings.astype(np.uint32)
+            places >>= np.uint32(_COUNT_BITS)
+            terms = (self._postings >> _TERM_SHIFT).astype(np.uint32)
+            self._rarities, self._said = Rarities.of(terms, places.astype(np.int64), len(self.lengths))
+        return self._said
 
     def match(self, terms: Sequence[int], standing: Standing) -> Match:
         """Scores every message; only those that have a term, or a neighbour that has, take any time.
@@ -137,17 +141,17 @@ class LexicalIndex:
         whole = 0.0
         for term in terms:
             found = self._postings_of(term)
-            rarity = _rarity(len(found), count)
-            whole += rarity
+            rare = rarity(len(found), count)
+            whole += rare
             if len(found):
                 places = ((found >> _COUNT_BITS) & _PLACES).astype(np.int64)
                 times[places] = found & _COUNTS
-                fit[places] += np.float32(rarity) * _saturated(times[places], standing.scales[places])
-                share[places] += np.float32(rarity)
+                fit[places] += np.float32(rare) * _saturated(times[places], standing.scales[places])
+                share[places] += np.float32(rare)
                 near[places] = near[before[places]] = near[after[places]] = True
                 touched = np.flatnonzero(near[:-1])
                 together = times[touched] + times[before[touched]] + times[after[touched]]
-                weight = np.float32(WINDOW_WEIGHT * _rarity(len(touched), count))
+                weight = np.float32(WINDOW_WEIGHT * rarity(len(touched), count))
                 fit[touched] += weight * _saturated(together, standing.scales_together[touched])
                 times[places] = 0
                 near[touched] = near[-1] = False
@@ -162,16 +166,6 @@ class LexicalIndex:
         last = first | (_PLACES << _COUNT_BITS) | _COUNTS
         start = np.searchsorted(self._postings, first)
         return self._postings[start : np.searchsorted(self._postings, last, side="right")]
-
-
-@overload
-def _rarity(having: int, count: int) -> float: ...
-@overload
-def _rarity(having: NDArray[np.int64], count: int) -> NDArray[np.float64]: ...
-def _rarity(having: int | NDArray[np.int64], count: int) -> float | NDArray[np.float64]:
-    """Returns how rare a term is that so many of all messages have."""
-    rarity: float | NDArray[np.float64] = np.log1p((count - having + 0.5) / (having + 0.5))
-    return rarity
 
 
 def _scales(lengths: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -66,6 +66,7 @@ class Parts:
 def parts(
     *,
     similarities: NDArray[np.float32],
+    usual: float,
     embedded: NDArray[np.bool_],
     dense_weight: float,
     match: Match,
@@ -80,6 +81,7 @@ def parts(
 
     Args:
         similarities: Of each message's vector to the query that `sought` gives.
+        usual: Their mean.
         embedded: Which messages have a vector; of the others meaning says nothing, neither for nor against.
         dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
         match: What has the query's terms.
@@ -93,9 +95,7 @@ def parts(
     """
     known = similarities
     if not embedded.all():
-        among = similarities[embedded]
-        mean = spread[0] if spread is not None else among.mean(dtype=np.float64) if len(among) else 0.0
-        known = np.where(embedded, similarities, np.float32(mean))
+        known = np.where(embedded, similarities, np.float32(usual))
     smoothed, weights = known.copy(), np.ones_like(known)
     distances = zip(NEIGHBOUR_WEIGHTS, neighbours.sums(known, REACH), neighbours.counts, strict=True)
     for weight, theirs, count in distances:

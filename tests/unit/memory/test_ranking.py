@@ -69,3 +69,29 @@ def test_what_stands_next_to_a_message_counts_and_what_stands_next_but_one_count
     assert dense == sorted(dense, reverse=True)
     assert len(set(dense)) == len(dense)
     assert found["far"].dense == pytest.approx(found["elsewhere 0"].dense, abs=1e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [0, 1, 60])
+def test_an_index_that_grew_weighs_messages_as_one_that_was_loaded_whole(vocabulary):
+    numbers = np.random.default_rng(2)
+    rows = [
+        StoredVector(
+            i,
+            i,
+            "talk",
+            i,
+            1,
+            None,
+            0,
+            UNITS[i % 5].astype("<f2").tobytes(),
+            pack_terms(" ".join(f"w{n}" for n in numbers.integers(max(vocabulary, 1), size=i % 7) if vocabulary)),
+        )
+        for i in range(1, 200)
+    ]
+    whole, grown = UserIndex(len(UNITS), 0), UserIndex(len(UNITS), 0)
+    whole.add(rows)
+    wanted = IndexQuery(UNITS[0], (), 200)
+    for row in rows:
+        grown.add([row])
+        grown.search(wanted)
+    assert grown.search(wanted) == whole.search(wanted)
