@@ -79,7 +79,7 @@ class LexicalIndex:
     @property
     def size(self) -> int:
         """Bytes of memory."""
-        return self._postings.nbytes + self.lengths.nbytes
+        return self._postings.nbytes + self.lengths.nbytes + len(self.lengths) * Rarities.BYTES_A_MESSAGE
 
     def add(self, packed: Sequence[bytes]) -> None:
         """Adds messages, each by what `pack_terms` gave for it."""

@@ -8,7 +8,7 @@ messages there are: an index that grew has what one has that was loaded whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, ClassVar, overload
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class Rarities:
     counted: int
     terms: NDArray[np.uint32]
     squares: NDArray[np.float64]
+
+    BYTES_A_MESSAGE: ClassVar[int] = 4
+    """What is kept of each, beside the words, of which people have few."""
 
     @classmethod
     def of(
