@@ -20,7 +20,7 @@ from chatbot.v1 import chat_message_pb2, memory_service_pb2
 from services.memory import lexical, ranking, terms
 from services.memory.index import IndexQuery, UserIndex
 from services.memory.message_text import embedded_text, searched_words
-from services.memory.vector import StoredVector, UnembeddedMessage
+from services.memory.vector import LogStretch, StoredVector, UnembeddedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -143,12 +143,8 @@ class Ingredients:
             terms.term.cache_clear()
             for dialogue, rows, queries in zip(self._dialogues, self._rows[variant.bare], self._queries, strict=True):
                 index = UserIndex(rows.shape[1], 0)
-                index.add(
-                    [
-                        _stored(place, turn, row)
-                        for place, (turn, row) in enumerate(zip(dialogue.turns, rows, strict=True))
-                    ]
-                )
+                turns = enumerate(zip(dialogue.turns, rows, strict=True))
+                index.add(LogStretch.of([_stored(place, turn, row) for place, (turn, row) in turns]))
                 weight = variant.dense_weight
                 if weight is None:
                     trusted = self._trusts_russian or dialogue.language != "ru"

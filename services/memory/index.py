@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from services.memory.lexical import Match
     from services.memory.ranking import Recency
-    from services.memory.vector import StoredVector, UserLog
+    from services.memory.vector import LogStretch, UserLog
 
 
 _NEAR = 1_000
 """So many of the nearest of very many messages, and of those with the query's words, are scored."""
+_AMISS = 0.5
+"""By how much the square of a vector's length may differ from 1."""
 _RETAKEN_SHARE = 2
 """Moments are taken anew when as many vectors have come and gone as are one in so many of all."""
 
@@ -157,44 +159,40 @@ class UserIndex:
         if isinstance(vectors, FlatVectors) or vectors.stale:
             self._vectors = ListedVectors(halves, places)
 
-    def add(self, rows: Sequence[StoredVector]) -> None:
-        """Adds vectors and terms: the log's next ones, in order of position.
+    def add(self, stretch: LogStretch) -> None:
+        """Adds vectors and terms: the log's next ones.
 
         A message without a vector, or with one of zeros, has words alone. One that it has already was embedded anew:
         it stays where it is, and only its vector is another.
         """
-        if not rows:
+        if not len(stretch):
             return
-        places = self._columns.places_of(np.array([row.message_id for row in rows], dtype=np.int64))
-        known, new = places >= 0, rows
+        places = self._columns.places_of(stretch.message_ids)
+        known = places >= 0
         if known.any():
-            self._columns.move(places[known], [rows[i].position for i in np.flatnonzero(known).tolist()])
-            new = [rows[i] for i in np.flatnonzero(~known).tolist()]
-        if new:
+            self._columns.move(places[known], stretch.positions[known])
+        if not known.all():
+            new = stretch.chosen(~known) if known.any() else stretch
             places[~known] = np.arange(len(self), len(self) + len(new))
             self._columns.add(new)
-            self._lexical.add([row.terms for row in new])
+            self._lexical.add(new.terms, new.term_counts)
             self._embedded = np.concatenate([self._embedded, np.zeros(len(new), dtype=np.bool_)])
             self._held = None
-        self._put(rows, places)
-        self.last_position = rows[-1].position
+        self._put(stretch, places)
+        self.last_position = int(stretch.positions.max())
 
-    def _put(self, rows: Sequence[StoredVector], places: NDArray[np.int64]) -> None:
-        """Gives messages that are there the vectors of rows."""
-        none = bytes(2 * self._dimension)
-        halves = np.frombuffer(b"".join(row.vector or none for row in rows), dtype="<f2")
-        vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
-        # Half floats are of unit length only nearly; a similarity is a cosine.
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        embedded = norms > 0
+    def _put(self, stretch: LogStretch, places: NDArray[np.int64]) -> None:
+        """Gives messages that are there the vectors of a stretch of the log."""
+        rows = stretch.vectors
+        # Of unit length but for the rounding to half floats, a ten-thousandth at most: or nothing that means anything.
+        whole = np.abs(np.einsum("ij,ij->i", rows, rows) - 1) < _AMISS
+        embedded = stretch.stored.copy()
+        embedded[stretch.stored] = whole
         lost = places[~embedded & self._embedded[places]]
         if len(lost):
             self._vectors.remove(lost)
-        if embedded.all():
-            vectors /= norms[:, None]
-            self._vectors.put(vectors, places)
-        elif embedded.any():
-            self._vectors.put(vectors[embedded] / norms[embedded, None], places[embedded])
+        if embedded.any():
+            self._vectors.put(rows if whole.all() else rows[whole], places[embedded])
         self._embedded[places] = embedded
         self._changed += len(lost) + int(np.count_nonzero(embedded))
 

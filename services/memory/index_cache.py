@@ -132,12 +132,12 @@ class IndexCache:
         else:
             measures.CACHE_LOOKUPS.labels("hit").inc()
         while index.last_position < log.last_position:
-            rows = await self._store.vectors_after(user_id, self._embedder, index.last_position, _PAGE)
-            if len(rows) <= _ON_LOOP:
-                index.add(rows)
+            stretch = await self._store.vectors_after(user_id, self._embedder, index.last_position, _PAGE)
+            if len(stretch) <= _ON_LOOP:
+                index.add(stretch)
             else:
-                await off_loop(index.add, rows)
-            if len(rows) < _PAGE:
+                await off_loop(index.add, stretch)
+            if len(stretch) < _PAGE:
                 # Positions past the last row were taken out or are another embedder's.
                 index.last_position = max(index.last_position, log.last_position)
                 break

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from services.memory.terms import RECORD
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,17 +76,21 @@ class LexicalIndex:
         """Bytes of memory."""
         return self._postings.nbytes + self.lengths.nbytes
 
-    def add(self, packed: Sequence[bytes]) -> None:
-        """Adds messages, each by what `pack_terms` gave for it."""
+    def add(self, terms: NDArray[np.void], counts: NDArray[np.int64]) -> None:
+        """Adds messages.
+
+        Args:
+            terms: What `pack_terms` gave for each, as `RECORD`s, one message's after another's.
+            counts: How many of them are each message's.
+        """
         first = len(self.lengths)
-        records = np.frombuffer(b"".join(packed), dtype=RECORD)
-        places = np.repeat(np.arange(len(packed)), [len(terms) // RECORD.itemsize for terms in packed])
-        lengths = np.bincount(places, weights=records["count"], minlength=len(packed))
+        places = np.repeat(np.arange(len(counts)), counts)
+        lengths = np.bincount(places, weights=terms["count"], minlength=len(counts))
         self.lengths = np.concatenate([self.lengths, lengths.astype(np.float32)])
-        new = records["term"].astype(np.uint64) << _TERM_SHIFT
+        new = terms["term"].astype(np.uint64) << _TERM_SHIFT
         new |= (places + first).astype(np.uint64) << _COUNT_BITS
-        new |= records["count"]
-        new.sort()
+        new |= terms["count"]
+        new = _by_term(new)
         self._postings = np.insert(self._postings, np.searchsorted(self._postings, new), new) if first else new
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
@@ -149,6 +151,17 @@ class LexicalIndex:
         last = first | (_PLACES << _COUNT_BITS) | _COUNTS
         start = np.searchsorted(self._postings, first)
         return self._postings[start : np.searchsorted(self._postings, last, side="right")]
+
+
+def _by_term(postings: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Returns postings that are in order of place in order of term, and of place within each.
+
+    By half of the term's bits, then by the others, each without disturbing what is equal: of 16 bits numpy does that by
+    counting, in a third of the time that it takes to compare.
+    """
+    for bits in (_TERM_SHIFT, _TERM_SHIFT + np.uint64(16)):
+        postings = postings[np.argsort((postings >> bits).astype(np.uint16), kind="stable")]
+    return postings
 
 
 def _rarity(having: int, count: int) -> float:

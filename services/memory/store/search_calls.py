@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from services.memory.store import conversation_rows, expiry_rows, message_rows, vector_rows
+from services.memory.store import conversation_rows, expiry_rows, log_rows, message_rows, vector_rows
 from services.memory.store.store import Store
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from services.memory.message import Message
-    from services.memory.vector import Standing, StoredVector
+    from services.memory.vector import LogStretch, Standing
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -74,9 +74,9 @@ class SearchCalls(Store):
         return chosen
 
     @override
-    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
+    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
         return await self._read(
-            partial(vector_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
+            partial(log_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
         )
 
     @override
