@@ -25,7 +25,7 @@ from sqlalchemy import (
 from services.memory.store.hot_statement import HotList, HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
-from services.memory.vector import Standing, UnembeddedMessage, UserLog
+from services.memory.vector import UnembeddedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
-_USER_LOG = HotStatement(select(_u.last_position, _u.deletion_counter).where(_u.user_id == bindparam("wanted_user")))
 # SQLite's index by position holds what is asked for: no vector is read.
 _MESSAGE_IDS = HotStatement(select(_v.message_id).where(_v.user_id == bindparam("wanted_user")))
 _TAKE_POSITIONS = HotStatement(
@@ -51,15 +50,6 @@ _TAKE_OUT = HotList(
     lambda ids: delete(vectors).where(_v.message_id.in_(ids)).returning(_v.message_id, _v.user_id, _v.terms)
 )
 _NO_LONGER_WAITING = HotList(lambda ids: delete(unembedded).where(_q.message_id.in_(ids)).returning(_q.message_id))
-_LAST_AWAITED = HotStatement(select(func.max(_q.message_id)).where(_q.user_id == bindparam("wanted_user"), _q.awaited))
-
-
-def standing(connection: Connection, user_id: str) -> Standing:
-    """Returns where the user's log stands, and what waits for its first vector."""
-    wanted = {"wanted_user": user_id}
-    log = _USER_LOG.rows(connection, wanted)
-    ((last_awaited,),) = _LAST_AWAITED.rows(connection, wanted)
-    return Standing(UserLog(*log[0]) if log else None, last_awaited)
 
 
 def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:
