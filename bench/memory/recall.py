@@ -20,7 +20,7 @@ from chatbot.v1 import chat_message_pb2, memory_service_pb2
 from services.memory import lexical, ranking, terms
 from services.memory.index import IndexQuery, UserIndex
 from services.memory.message_text import embedded_text, searched_words
-from services.memory.vector import StoredVector, UnembeddedMessage
+from services.memory.vector import LogStretch, StoredVector, UnembeddedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,21 +49,27 @@ class Variant:
 
 
 _NO_WORDS = ((ranking, "LEXICAL_WEIGHT", 0.0), (ranking, "AUTHOR_WEIGHT", 0.0))
-_NO_LENGTH = (ranking, "LENGTH_WEIGHT", 0.0)
-_NO_NEIGHBOURS = (ranking, "NEIGHBOUR_WEIGHT", 0.0)
+_NO_FULLNESS = (ranking, "FULLNESS_WEIGHT", 0.0)
+_NO_NEIGHBOURS = (ranking, "NEIGHBOUR_WEIGHTS", (0.0, 0.0))
+_NOTHING_IN_COMMON = (ranking, "COMMON_WEIGHT", 0.0)
+_BARE = (*_NO_WORDS, _NO_FULLNESS, _NO_NEIGHBOURS, _NOTHING_IN_COMMON)
+_LENGTH_ALONE = (lexical.LexicalIndex, "rarities", lambda index: index.lengths)
 
 VARIANTS = (
-    Variant("embedder alone, bare turns", (*_NO_WORDS, _NO_LENGTH, _NO_NEIGHBOURS), bare=True, dense_weight=1.0),
-    Variant("embedder alone", (*_NO_WORDS, _NO_LENGTH, _NO_NEIGHBOURS), dense_weight=1.0),
-    Variant("words alone", (_NO_LENGTH, (ranking, "AUTHOR_WEIGHT", 0.0)), dense_weight=0.0),
+    Variant("embedder alone, bare turns", _BARE, bare=True, dense_weight=1.0),
+    Variant("embedder alone", _BARE, dense_weight=1.0),
+    Variant("words alone", (_NO_FULLNESS, (ranking, "AUTHOR_WEIGHT", 0.0)), dense_weight=0.0),
     Variant("all"),
     Variant("all but author and date in the embedded text", bare=True),
     Variant("all but neighbours' meaning", (_NO_NEIGHBOURS,)),
-    Variant("all, neighbours' meaning at 1/4", ((ranking, "NEIGHBOUR_WEIGHT", 0.25),)),
+    Variant("all, meaning of the nearest neighbours alone", ((ranking, "NEIGHBOUR_WEIGHTS", (0.2, 0.0)),)),
+    Variant("all, neighbours' meaning at 1/4 and 1/8", ((ranking, "NEIGHBOUR_WEIGHTS", (0.25, 0.125)),)),
+    Variant("all but taking off what is common", (_NOTHING_IN_COMMON,)),
     Variant("all but words", _NO_WORDS),
     Variant("all but words of the window", ((lexical, "WINDOW_WEIGHT", 0.0),)),
     Variant("all but the author that the query names", ((ranking, "AUTHOR_WEIGHT", 0.0),)),
-    Variant("all but length", (_NO_LENGTH,)),
+    Variant("all but how much a message says", (_NO_FULLNESS,)),
+    Variant("all, how much a message says by its length alone", (_LENGTH_ALONE,)),
     Variant("all but stemming", ((terms, "stem", str),)),
     Variant("all but leaving out words that tell nothing", ((terms, "STOP_WORDS", frozenset()),)),
     Variant("all, similarity at full weight for Russian", dense_weight=1.0),
@@ -143,12 +149,8 @@ class Ingredients:
             terms.term.cache_clear()
             for dialogue, rows, queries in zip(self._dialogues, self._rows[variant.bare], self._queries, strict=True):
                 index = UserIndex(rows.shape[1], 0)
-                index.add(
-                    [
-                        _stored(place, turn, row)
-                        for place, (turn, row) in enumerate(zip(dialogue.turns, rows, strict=True))
-                    ]
-                )
+                turns = enumerate(zip(dialogue.turns, rows, strict=True))
+                index.add(LogStretch.of([_stored(place, turn, row) for place, (turn, row) in turns]))
                 weight = variant.dense_weight
                 if weight is None:
                     trusted = self._trusts_russian or dialogue.language != "ru"

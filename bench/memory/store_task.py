@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.memory.workload import Workload, questions, texts
+from services.memory.ranking import NEIGHBOUR_WEIGHTS, sought
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,18 +72,22 @@ class StoreTask:
         task = {"rows": list(self.rows), "bulk": self.bulk, "adds": self.adds, "batch": CONVERSATION, "limit": LIMIT}
         (folder / "task.json").write_text(json.dumps({**task, "rounds": asked}), encoding="utf-8")
 
-    def recall(self, question: Question, found: Sequence[int], *, smoothing: float, stored: int) -> float:
+    def recall(self, question: Question, found: Sequence[int], *, ours: bool, stored: int) -> float:
         """Returns which share of the best was found, counting everything by brute force in double precision.
 
         Args:
             question: What was asked.
             found: Numbers of messages.
-            smoothing: Weight of each neighbour's similarity in a message's, as the store ranks; 0: none.
+            ours: Whether the best are those that our store ranks first, and not just those of the most similar vectors.
             stored: How many messages there were.
         """
-        near = np.einsum("ij,j->i", self.vectors[:stored], self.queries[question.query], dtype=np.float64)
-        if smoothing:
-            near = self._smoothed(near, smoothing)
+        query = self.queries[question.query]
+        if ours:
+            theirs = [row["user"] == question.wanted["user"] for row in self.rows[:stored]]
+            query = sought(query, self.vectors[:stored][theirs].mean(axis=0))
+        near = np.einsum("ij,j->i", self.vectors[:stored], query, dtype=np.float64)
+        if ours:
+            near = self._smoothed(near)
         passing = np.fromiter((_passes(row, question.wanted) for row in self.rows[:stored]), dtype=np.bool_)
         most = min(LIMIT, int(passing.sum()))
         if not most:
@@ -92,15 +96,16 @@ class StoreTask:
         right = [i for i in set(found) if passing[i] and near[i] >= least]
         return min(len(right), most) / most
 
-    def _smoothed(self, near: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-        conversations = [row["conversation"] for row in self.rows[: len(near)]]
-        together = np.array([one == other for one, other in pairwise(conversations)])
-        total, count = np.zeros_like(near), np.zeros_like(near)
-        total[1:] += together * near[:-1]
-        total[:-1] += together * near[1:]
-        count[1:] += together
-        count[:-1] += together
-        return (near + weight * total) / (1 + weight * count)
+    def _smoothed(self, near: NDArray[np.float64]) -> NDArray[np.float64]:
+        conversations = np.array([row["conversation"] for row in self.rows[: len(near)]])
+        total, weights = near.copy(), np.ones_like(near)
+        for distance, weight in enumerate(NEIGHBOUR_WEIGHTS, start=1):
+            together = weight * (conversations[distance:] == conversations[:-distance])
+            total[distance:] += together * near[:-distance]
+            total[:-distance] += together * near[distance:]
+            weights[distance:] += together
+            weights[:-distance] += together
+        return total / weights
 
 
 def store_task(embedder: Embedder, workload: Workload) -> StoreTask:

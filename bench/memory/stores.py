@@ -21,7 +21,6 @@ from services.memory.embedder.threads import EmbedderThreads
 from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.index_cache import IndexCache
 from services.memory.message import Append, MessageDraft, MessageFilter, Role
-from services.memory.ranking import NEIGHBOUR_WEIGHT
 from services.memory.search import Searcher, SearchQuery
 from services.memory.store import WriteRequest, open_sqlite_store
 from services.memory.terms import pack_terms
@@ -68,9 +67,9 @@ class _GivenQueries(Embedder):
 class _Watch:
     """Turns what one store did into observations, a round at a time."""
 
-    def __init__(self, task: StoreTask, smoothing: float) -> None:
+    def __init__(self, task: StoreTask, *, ours: bool) -> None:
         self._task = task
-        self._smoothing = smoothing
+        self._ours = ours
         self._question_of = {q.id: (number, q) for number, each in enumerate(task.rounds) for q in each}
         self._times: dict[tuple[int, str], list[float]] = {}
         self._recalls: dict[tuple[int, str], list[float]] = {}
@@ -80,7 +79,7 @@ class _Watch:
         place, question = self._question_of[number]
         key = (place, question.filter)
         stored = self._task.bulk + (place + 1) * self._task.adds
-        recall = self._task.recall(question, found, smoothing=self._smoothing, stored=stored)
+        recall = self._task.recall(question, found, ours=self._ours, stored=stored)
         self._times.setdefault(key, []).append(1000 * seconds)
         self._recalls.setdefault(key, []).append(recall)
 
@@ -106,7 +105,7 @@ async def ours(task: StoreTask, folder: Path) -> list[Observation]:
     embedder = EmbedderThreads(_GivenQueries(task), 32)
     queue = None
     try:
-        watch = _Watch(task, NEIGHBOUR_WEIGHT)
+        watch = _Watch(task, ours=True)
         name_of: dict[str, str] = {}
         began = time.perf_counter()
         for start in range(0, task.bulk, CONVERSATION):
@@ -168,7 +167,7 @@ async def peer(name: str, task: StoreTask, folder: Path, python: Path) -> list[O
             await process.wait()
     if process.returncode:
         raise PeerFailed((errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1][:300])
-    watch = _Watch(task, 0.0)
+    watch = _Watch(task, ours=False)
     bulk_seconds = 0.0
     for line in said.decode().splitlines():
         one: dict[str, Any] = json.loads(line)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.memory.message import MessageFilter, MessageRange
-    from services.memory.vector import StoredVector
+    from services.memory.vector import LogStretch
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -43,21 +43,21 @@ class Columns:
         """Bytes of memory."""
         return sum(getattr(self, name).nbytes for name in _COLUMNS)
 
-    def add(self, rows: Sequence[StoredVector]) -> None:
-        """Adds messages, at least one."""
-        ids, positions, conversations, sequences, roles, authors, times, _, _ = zip(*rows, strict=True)
-        code_of = {one: self._code("c", one) for one in set(conversations)}
+    def add(self, new: LogStretch) -> None:
+        """Adds messages."""
+        code_of = {one: self._code("c", one) for one in set(new.conversations)}
         code_of_author: dict[str | None, int] = {None: -1}
-        for author in set(authors) - {None}:
-            code_of_author[author] = code = self._code("a", author)
-            self._terms_of_author.setdefault(code, frozenset(query_terms(author)))
-        self.ids = _extended(self.ids, ids)
-        self.positions = _extended(self.positions, positions)
-        self.conversations = _extended(self.conversations, map(code_of.__getitem__, conversations))
-        self.sequences = _extended(self.sequences, sequences)
-        self.times = _extended(self.times, times)
-        self._roles = _extended(self._roles, roles)
-        self._authors = _extended(self._authors, map(code_of_author.__getitem__, authors))
+        for author in set(new.authors):
+            if author is not None:
+                code_of_author[author] = code = self._code("a", author)
+                self._terms_of_author.setdefault(code, frozenset(query_terms(author)))
+        self.ids = np.concatenate([self.ids, new.message_ids])
+        self.positions = np.concatenate([self.positions, new.positions])
+        self.conversations = _extended(self.conversations, map(code_of.__getitem__, new.conversations))
+        self.sequences = np.concatenate([self.sequences, new.sequences])
+        self.times = np.concatenate([self.times, new.times])
+        self._roles = np.concatenate([self._roles, new.roles])
+        self._authors = _extended(self._authors, map(code_of_author.__getitem__, new.authors))
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the places of messages by their ids, at least one and none twice: -1 where one has no place."""
@@ -69,7 +69,7 @@ class Columns:
         found[at[same]] = near[same]
         return found
 
-    def move(self, places: NDArray[np.int64], positions: Sequence[int]) -> None:
+    def move(self, places: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
         """Notes that messages which are there are at other positions of the log now."""
         self.positions[places] = positions
 

@@ -17,7 +17,7 @@ from services.memory.columns import Columns
 from services.memory.lexical import LexicalIndex, Standing
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange
 from services.memory.moments import Moments
-from services.memory.neighbours import Neighbours
+from services.memory.neighbours import REACH, Neighbours
 from services.memory.vectors import LISTED_FROM, FlatVectors, ListedVectors
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from services.memory.lexical import Match
     from services.memory.ranking import Recency
-    from services.memory.vector import StoredVector, UserLog
+    from services.memory.vector import LogStretch, UserLog
 
 
 _NEAR = 1_000
 """So many of the nearest of very many messages, and of those with the query's words, are scored."""
+_AMISS = 0.5
+"""By how much the square of a vector's length may differ from 1."""
 _RETAKEN_SHARE = 2
 """Moments are taken anew when as many vectors have come and gone as are one in so many of all."""
 
@@ -70,9 +72,9 @@ class Scored:
     Attributes:
         similarity: Cosine of the message's vector and the query's: -1 to 1.
         word_share: Of the query's words, weighted by their rarity, those that the message has: 0 to 1.
-        dense: What similarity, the neighbours' included, gives to the score.
+        dense: What similarity, that of what stands around it included, gives to the score.
         lexical: What words, the neighbours' included, and the author's name give to the score.
-        prior: What the message's length, and its age where that counts, gives to the score.
+        prior: What the message says beside others, and its age where that counts, gives to the score.
         before: Ids of its neighbours before it, the oldest first.
         after: Ids of its neighbours after it, the oldest first.
     """
@@ -152,49 +154,47 @@ class UserIndex:
         places = np.flatnonzero(self._embedded)
         halves = vectors.rows(places)
         self._held = self._held or self._hold()
-        self._moments = Moments.of(halves, self._embedded, self._held.standing.neighbours, ranking.NEIGHBOUR_WEIGHT)
+        self._moments = Moments.of(halves, self._embedded, self._held.standing.neighbours, ranking.NEIGHBOUR_WEIGHTS)
         self._changed = 0
         if isinstance(vectors, FlatVectors) or vectors.stale:
             self._vectors = ListedVectors(halves, places)
+        else:
+            vectors.recentre(halves)
 
-    def add(self, rows: Sequence[StoredVector]) -> None:
-        """Adds vectors and terms: the log's next ones, in order of position.
+    def add(self, stretch: LogStretch) -> None:
+        """Adds vectors and terms: the log's next ones.
 
         A message without a vector, or with one of zeros, has words alone. One that it has already was embedded anew:
         it stays where it is, and only its vector is another.
         """
-        if not rows:
+        if not len(stretch):
             return
-        places = self._columns.places_of(np.array([row.message_id for row in rows], dtype=np.int64))
-        known, new = places >= 0, rows
+        places = self._columns.places_of(stretch.message_ids)
+        known = places >= 0
         if known.any():
-            self._columns.move(places[known], [rows[i].position for i in np.flatnonzero(known).tolist()])
-            new = [rows[i] for i in np.flatnonzero(~known).tolist()]
-        if new:
+            self._columns.move(places[known], stretch.positions[known])
+        if not known.all():
+            new = stretch.chosen(~known) if known.any() else stretch
             places[~known] = np.arange(len(self), len(self) + len(new))
             self._columns.add(new)
-            self._lexical.add([row.terms for row in new])
+            self._lexical.add(new.terms, new.term_counts)
             self._embedded = np.concatenate([self._embedded, np.zeros(len(new), dtype=np.bool_)])
             self._held = None
-        self._put(rows, places)
-        self.last_position = rows[-1].position
+        self._put(stretch, places)
+        self.last_position = int(stretch.positions.max())
 
-    def _put(self, rows: Sequence[StoredVector], places: NDArray[np.int64]) -> None:
-        """Gives messages that are there the vectors of rows."""
-        none = bytes(2 * self._dimension)
-        halves = np.frombuffer(b"".join(row.vector or none for row in rows), dtype="<f2")
-        vectors = halves.reshape(len(rows), self._dimension).astype(np.float32)
-        # Half floats are of unit length only nearly; a similarity is a cosine.
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        embedded = norms > 0
+    def _put(self, stretch: LogStretch, places: NDArray[np.int64]) -> None:
+        """Gives messages that are there the vectors of a stretch of the log."""
+        rows = stretch.vectors
+        # Of unit length but for the rounding to half floats, a ten-thousandth at most: or nothing that means anything.
+        whole = np.abs(np.einsum("ij,ij->i", rows, rows) - 1) < _AMISS
+        embedded = stretch.stored.copy()
+        embedded[stretch.stored] = whole
         lost = places[~embedded & self._embedded[places]]
         if len(lost):
             self._vectors.remove(lost)
-        if embedded.all():
-            vectors /= norms[:, None]
-            self._vectors.put(vectors, places)
-        elif embedded.any():
-            self._vectors.put(vectors[embedded] / norms[embedded, None], places[embedded])
+        if embedded.any():
+            self._vectors.put(rows if whole.all() else rows[whole], places[embedded])
         self._embedded[places] = embedded
         self._changed += len(lost) + int(np.count_nonzero(embedded))
 
@@ -226,9 +226,11 @@ class UserIndex:
             self._held = self._hold()
         neighbours = self._held.standing.neighbours
         match = self._lexical.match(query.terms, self._held.standing)
-        similarities = self._similarities(query, passes, match, self._held)
+        vector = np.ascontiguousarray(query.vector, dtype=np.float32)
+        sought = ranking.sought(vector, centre := self._vectors.centre)
         weighed = ranking.parts(
-            similarities=similarities,
+            similarities=self._similarities(sought, query, passes, match, self._held),
+            usual=float(centre @ sought),
             embedded=self._embedded,
             dense_weight=query.dense_weight,
             match=match,
@@ -237,15 +239,18 @@ class UserIndex:
             times=self._columns.times,
             neighbours=neighbours,
             recency=query.recency,
-            spread=None if self._moments is None else self._moments.along(query.vector),
+            spread=None if self._moments is None else self._moments.along(sought),
         )
         ids = self._columns.ids
+        chosen = ranking.best(weighed.score, passes, ids, query.limit)
+        told = np.array(sorted(place for place in chosen if self._embedded[place]), dtype=np.int64)
+        similarity_of = dict(zip(told.tolist(), self._vectors.similarities(vector, told).tolist(), strict=True))
 
         def scored(place: int) -> Scored:
             before, after = neighbours.of(place, query.neighbours)
             return Scored(
                 int(ids[place]),
-                max(-1.0, min(1.0, float(similarities[place]))),
+                max(-1.0, min(1.0, similarity_of.get(place, 0.0))),
                 float(match.share[place]),
                 float(weighed.dense[place]),
                 float(weighed.lexical[place]),
@@ -254,25 +259,24 @@ class UserIndex:
                 tuple(int(ids[i]) for i in after),
             )
 
-        return [scored(place) for place in ranking.best(weighed.score, passes, ids, query.limit)]
+        return [scored(place) for place in chosen]
 
     def _hold(self) -> _Held:
         neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
-        fullness = ranking.fullness(self._lexical.lengths)
+        fullness = ranking.fullness(self._lexical.rarities(), self._lexical.lengths)
         return _Held(self._lexical.standing(neighbours), fullness)
 
     def _similarities(
-        self, query: IndexQuery, passes: NDArray[np.bool_], match: Match, held: _Held
+        self, vector: NDArray[np.float32], query: IndexQuery, passes: NDArray[np.bool_], match: Match, held: _Held
     ) -> NDArray[np.float32]:
         """Returns each message's similarity: of very many, those that can matter, and for the others what is usual.
 
         That of a message without a vector is 0. Where something is filtered, or much is excluded, all that pass can
-        matter. Elsewhere those do that are near in meaning or have the query's words; and the neighbours of all these.
+        matter. Elsewhere those do that are near in meaning or have the query's words; and what stands around all these.
         """
-        vector = np.ascontiguousarray(query.vector, dtype=np.float32)
         vectors, embedded = self._vectors, self._embedded
         if isinstance(vectors, FlatVectors):
-            return vectors.similarities(vector, len(self))
+            return vectors.all_similarities(vector, len(self))
         found = np.zeros(len(self), dtype=np.float32)
         # One place past the last stands for no message.
         wanted = np.zeros(len(self) + 1, dtype=np.bool_)
@@ -285,8 +289,8 @@ class UserIndex:
             wanted[worded] = True
         else:
             wanted[:-1] |= passes
-        neighbours, chosen = held.standing.neighbours, np.flatnonzero(wanted[:-1])
-        wanted[neighbours.before[chosen]] = wanted[neighbours.after[chosen]] = True
+        for before, after in held.standing.neighbours.around(np.flatnonzero(wanted[:-1]), REACH):
+            wanted[before] = wanted[after] = True
         chosen = np.flatnonzero(wanted[:-1] & embedded)
         found[embedded] = 0.0 if self._moments is None else self._moments.along(vector)[0]
         found[chosen] = vectors.similarities(vector, chosen)

@@ -79,9 +79,14 @@ class IndexCache:
         slot = self._slots.get(user_id)
         return slot is not None and slot.index is not None
 
-    async def refresh(self, user_id: str) -> UserLog | None:
-        """Brings a user's index up to date, and returns up to where it then is; None where there is no vector."""
-        async with self.up_to_date(user_id) as index:
+    async def refresh(self, user_id: str, known: UserLog | None = None) -> UserLog | None:
+        """Brings a user's index up to date, and returns up to where it then is; None where there is no vector.
+
+        Args:
+            user_id: Whose.
+            known: As for `up_to_date`.
+        """
+        async with self.up_to_date(user_id, known) as index:
             return None if index is None else UserLog(index.last_position, index.deletion_counter)
 
     @asynccontextmanager
@@ -103,22 +108,24 @@ class IndexCache:
 
         Args:
             user_id: Whose.
-            known: Where set, an index that has come at least so far is lent as it is.
+            known: Where set, how far the log has come, as just read: an index that has come so far is lent as it is,
+                and one that is not in memory is loaded so far.
         """
         slot = self._slots.setdefault(user_id, _Slot())
         self._slots.move_to_end(user_id)
         try:
             async with slot.lock:
                 if slot.index is None or not slot.index.has(known):
-                    slot.index = await self._refreshed(user_id, slot.index)
+                    slot.index = await self._refreshed(user_id, slot.index, known)
                     self._count(slot, user_id)
                 yield slot.index
         finally:
             if slot.index is None and not slot.lock.locked() and self._slots.get(user_id) is slot:
                 self._drop(user_id)
 
-    async def _refreshed(self, user_id: str, index: UserIndex | None) -> UserIndex | None:
-        log = (await self._store.standing(user_id)).log
+    async def _refreshed(self, user_id: str, index: UserIndex | None, known: UserLog | None) -> UserIndex | None:
+        # An index that is there may be further than what was known before it was lent.
+        log = known if index is None and known is not None else (await self._store.standing(user_id)).log
         if log is None:
             return None
         if index is None:
@@ -132,12 +139,12 @@ class IndexCache:
         else:
             measures.CACHE_LOOKUPS.labels("hit").inc()
         while index.last_position < log.last_position:
-            rows = await self._store.vectors_after(user_id, self._embedder, index.last_position, _PAGE)
-            if len(rows) <= _ON_LOOP:
-                index.add(rows)
+            stretch = await self._store.vectors_after(user_id, self._embedder, index.last_position, _PAGE)
+            if len(stretch) <= _ON_LOOP:
+                index.add(stretch)
             else:
-                await off_loop(index.add, rows)
-            if len(rows) < _PAGE:
+                await off_loop(index.add, stretch)
+            if len(stretch) < _PAGE:
                 # Positions past the last row were taken out or are another embedder's.
                 index.last_position = max(index.last_position, log.last_position)
                 break

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from services.memory.terms import RECORD
+from services.memory.rarities import Rarities, counted_of, rarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,23 +72,33 @@ class LexicalIndex:
         self._postings: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
         self.lengths: NDArray[np.float32] = np.empty(0, dtype=np.float32)
         """Words of each message."""
+        self._rarities: Rarities | None = None
+        self._said: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> int:
         """Bytes of memory."""
-        return self._postings.nbytes + self.lengths.nbytes
+        return self._postings.nbytes + self.lengths.nbytes + len(self.lengths) * Rarities.BYTES_A_MESSAGE
 
-    def add(self, packed: Sequence[bytes]) -> None:
-        """Adds messages, each by what `pack_terms` gave for it."""
+    def add(self, terms: NDArray[np.void], counts: NDArray[np.int64]) -> None:
+        """Adds messages.
+
+        Args:
+            terms: What `pack_terms` gave for each, as `RECORD`s, one message's after another's.
+            counts: How many of them are each message's.
+        """
         first = len(self.lengths)
-        records = np.frombuffer(b"".join(packed), dtype=RECORD)
-        places = np.repeat(np.arange(len(packed)), [len(terms) // RECORD.itemsize for terms in packed])
-        lengths = np.bincount(places, weights=records["count"], minlength=len(packed))
+        places = np.repeat(np.arange(len(counts)), counts)
+        lengths = np.bincount(places, weights=terms["count"], minlength=len(counts))
         self.lengths = np.concatenate([self.lengths, lengths.astype(np.float32)])
-        new = records["term"].astype(np.uint64) << _TERM_SHIFT
+        if self._rarities and self._said is not None and self._rarities.counted == counted_of(len(self.lengths)):
+            self._said = np.append(self._said, self._rarities.said(terms["term"], places, len(counts)))
+        else:
+            self._said = None
+        new = terms["term"].astype(np.uint64) << _TERM_SHIFT
         new |= (places + first).astype(np.uint64) << _COUNT_BITS
-        new |= records["count"]
-        new.sort()
+        new |= terms["count"]
+        new = _by_term(new)
         self._postings = np.insert(self._postings, np.searchsorted(self._postings, new), new) if first else new
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
@@ -99,6 +109,7 @@ class LexicalIndex:
         # Those left keep their order, and so do the postings.
         self._postings = (self._postings[left] & ~(_PLACES << _COUNT_BITS)) | (new_places << _COUNT_BITS)
         self.lengths = self.lengths[kept]
+        self._said = None
 
     def standing(self, neighbours: Neighbours) -> Standing:
         """Returns what every search needs of the messages' lengths.
@@ -108,6 +119,15 @@ class LexicalIndex:
         """
         together = self.lengths + neighbours.sum(self.lengths)
         return Standing(neighbours, _scales(self.lengths), _scales(together))
+
+    def rarities(self) -> NDArray[np.float32]:
+        """Returns of each message how much its words say, see `Rarities.said`."""
+        if self._said is None:
+            places = self._postings.astype(np.uint32)
+            places >>= np.uint32(_COUNT_BITS)
+            terms = (self._postings >> _TERM_SHIFT).astype(np.uint32)
+            self._rarities, self._said = Rarities.of(terms, places.astype(np.int64), len(self.lengths))
+        return self._said
 
     def match(self, terms: Sequence[int], standing: Standing) -> Match:
         """Scores every message; only those that have a term, or a neighbour that has, take any time.
@@ -124,17 +144,17 @@ class LexicalIndex:
         whole = 0.0
         for term in terms:
             found = self._postings_of(term)
-            rarity = _rarity(len(found), count)
-            whole += rarity
+            rare = rarity(len(found), count)
+            whole += rare
             if len(found):
                 places = ((found >> _COUNT_BITS) & _PLACES).astype(np.int64)
                 times[places] = found & _COUNTS
-                fit[places] += np.float32(rarity) * _saturated(times[places], standing.scales[places])
-                share[places] += np.float32(rarity)
+                fit[places] += np.float32(rare) * _saturated(times[places], standing.scales[places])
+                share[places] += np.float32(rare)
                 near[places] = near[before[places]] = near[after[places]] = True
                 touched = np.flatnonzero(near[:-1])
                 together = times[touched] + times[before[touched]] + times[after[touched]]
-                weight = np.float32(WINDOW_WEIGHT * _rarity(len(touched), count))
+                weight = np.float32(WINDOW_WEIGHT * rarity(len(touched), count))
                 fit[touched] += weight * _saturated(together, standing.scales_together[touched])
                 times[places] = 0
                 near[touched] = near[-1] = False
@@ -151,8 +171,15 @@ class LexicalIndex:
         return self._postings[start : np.searchsorted(self._postings, last, side="right")]
 
 
-def _rarity(having: int, count: int) -> float:
-    return float(np.log1p((count - having + 0.5) / (having + 0.5)))
+def _by_term(postings: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Returns postings that are in order of place in order of term, and of place within each.
+
+    By half of the term's bits, then by the others, each without disturbing what is equal: of 16 bits numpy does that by
+    counting, in a third of the time that it takes to compare.
+    """
+    for bits in (_TERM_SHIFT, _TERM_SHIFT + np.uint64(16)):
+        postings = postings[np.argsort((postings >> bits).astype(np.uint16), kind="stable")]
+    return postings
 
 
 def _scales(lengths: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+REACH = 2
+"""How far a message's surroundings go that are counted with it: what it answers, and what its author said before."""
 
 
 class Neighbours:
@@ -20,26 +25,42 @@ class Neighbours:
         sequences: Each message's place in its conversation.
     """
 
-    BYTES_A_MESSAGE = 20
+    BYTES_A_MESSAGE = 24
 
     def __init__(self, conversations: NDArray[np.int32], sequences: NDArray[np.int64]) -> None:
         count = len(conversations)
         order = np.lexsort((sequences, conversations))
         together = conversations[order[1:]] == conversations[order[:-1]]
-        # One place past the last stands for no message.
-        self.before: NDArray[np.int64] = np.full(count, count, dtype=np.int64)
-        self.after: NDArray[np.int64] = np.full(count, count, dtype=np.int64)
+        # One place past the last stands for no message, whose neighbours are none either.
+        self.before: NDArray[np.int64] = np.full(count + 1, count, dtype=np.int64)
+        self.after: NDArray[np.int64] = np.full(count + 1, count, dtype=np.int64)
         self.before[order[1:][together]] = order[:-1][together]
         self.after[order[:-1][together]] = order[1:][together]
-        self.count: NDArray[np.float32] = (self.before < count).astype(np.float32) + (self.after < count)
+        self.counts: tuple[NDArray[np.float32], ...] = tuple(self.sums(np.ones(count, dtype=np.float32), REACH))
+        """How many messages stand at each distance, from 1 to `REACH`, from each."""
 
     def sum(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns, for each message, what its neighbours have together; one without any has 0."""
-        padded = np.empty(len(values) + 1, dtype=np.float32)
-        padded[:-1], padded[-1] = values, 0
-        total: NDArray[np.float32] = padded.take(self.before)
-        total += padded.take(self.after)
-        return total
+        return next(self.sums(values, 1))
+
+    def sums(self, values: NDArray[np.float32], reach: int) -> Iterator[NDArray[np.float32]]:
+        """Yields, for each message, what those have together that stand one from it, then two, up to so many."""
+        earlier = np.empty(len(values) + 1, dtype=np.float32)
+        earlier[:-1], earlier[-1] = values, 0
+        later = earlier
+        for _ in range(reach):
+            earlier, later = earlier.take(self.before), later.take(self.after)
+            yield (earlier + later)[:-1]
+
+    def around(self, places: NDArray[np.int64], reach: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yields what stands one before and one after each of these places, then two, up to so many.
+
+        Where nothing does, that is the place past the last.
+        """
+        earlier = later = places
+        for _ in range(reach):
+            earlier, later = self.before[earlier], self.after[later]
+            yield earlier, later
 
     def of(self, place: int, how_many: int) -> tuple[list[int], list[int]]:
         """Returns the places of up to so many messages before and after one, oldest first."""
@@ -50,6 +71,6 @@ class Neighbours:
     @staticmethod
     def _walk(step: NDArray[np.int64], place: int, how_many: int) -> list[int]:
         found: list[int] = []
-        while len(found) < how_many and (place := int(step[place])) < len(step):
+        while len(found) < how_many and (place := int(step[place])) < len(step) - 1:
             found.append(place)
         return found

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.memory.neighbours import REACH
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
     from services.memory.lexical import Match
     from services.memory.neighbours import Neighbours
 
-NEIGHBOUR_WEIGHT = 0.1
-"""Of each neighbour's similarity in a message's, whose own has weight 1."""
+NEIGHBOUR_WEIGHTS = (0.2, 0.1)
+"""Of the similarity of each message that stands next to a message, and next but one, where its own has weight 1."""
+COMMON_WEIGHT = 0.5
+"""Of similarity to what all messages have in common, which is taken off: what says little is near to everything."""
 LEXICAL_WEIGHT = 3.5
 AUTHOR_WEIGHT = 1.0
 """Of being said by whom the query names."""
 UNTRUSTED_DENSE_WEIGHT = 0.25
 """Of similarity, where the embedder was not made for the query's language: beside 1."""
-LENGTH_WEIGHT = 0.4
+FULLNESS_WEIGHT = 1.2
 LONG_ENOUGH = 32
 """Words, author and date among them, from which on a message is not preferred for its length: a long reply of a model
 is no better evidence than a sentence of a person, and either is better than an exclamation."""
@@ -62,6 +66,7 @@ class Parts:
 def parts(
     *,
     similarities: NDArray[np.float32],
+    usual: float,
     embedded: NDArray[np.bool_],
     dense_weight: float,
     match: Match,
@@ -75,7 +80,8 @@ def parts(
     """Weighs every message of a user.
 
     Args:
-        similarities: Cosine of each message's vector and the query's.
+        similarities: Of each message's vector to the query that `sought` gives.
+        usual: Their mean.
         embedded: Which messages have a vector; of the others meaning says nothing, neither for nor against.
         dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
         match: What has the query's terms.
@@ -84,19 +90,21 @@ def parts(
         times: When each was said, in nanoseconds since 1970.
         neighbours: Of the same messages.
         recency: None: age does not count.
-        spread: Mean and deviation of the similarities of all that have a vector, neighbours' included, where not all
-            are known; None: all are.
+        spread: Mean and deviation of the similarities of all that have a vector, their surroundings' included, where
+            not all are known; None: all are.
     """
     known = similarities
     if not embedded.all():
-        among = similarities[embedded]
-        mean = spread[0] if spread is not None else among.mean(dtype=np.float64) if len(among) else 0.0
-        known = np.where(embedded, similarities, np.float32(mean))
-    smoothed = known + np.float32(NEIGHBOUR_WEIGHT) * neighbours.sum(known)
-    smoothed /= 1 + np.float32(NEIGHBOUR_WEIGHT) * neighbours.count
+        known = np.where(embedded, similarities, np.float32(usual))
+    smoothed, weights = known.copy(), np.ones_like(known)
+    distances = zip(NEIGHBOUR_WEIGHTS, neighbours.sums(known, REACH), neighbours.counts, strict=True)
+    for weight, theirs, count in distances:
+        smoothed += np.float32(weight) * theirs
+        weights += np.float32(weight) * count
+    smoothed /= weights
     dense = np.zeros_like(smoothed)
     dense[embedded] = standardised(smoothed[embedded], spread)
-    prior = np.float32(LENGTH_WEIGHT) * fullness
+    prior = np.float32(FULLNESS_WEIGHT) * fullness
     if recency is not None:
         age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
         prior += np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
@@ -104,9 +112,27 @@ def parts(
     return Parts(np.float32(dense_weight) * dense, lexical, prior)
 
 
-def fullness(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns how much longer than the others each message is, by its words, up to what is long enough."""
-    return standardised(np.log1p(np.minimum(lengths, np.float32(LONG_ENOUGH))))
+def sought(vector: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns what messages are to be similar to: the query, less of what they have in common.
+
+    Args:
+        vector: The query's.
+        centre: Mean of the messages' vectors.
+    """
+    return vector - np.float32(COMMON_WEIGHT) * centre
+
+
+def fullness(rarities: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns how much more than the others each message says: 1, where it is e times as much as they on average.
+
+    Not in standard deviations: of a few messages that say nearly the same amount, none is by far the fullest.
+
+    Args:
+        rarities: Of each message, as `LexicalIndex.rarities` gives it.
+        lengths: Words of each. Of one that is longer than long enough, as much counts as one has that is so long.
+    """
+    said = np.log1p(rarities * np.minimum(1, LONG_ENOUGH / np.maximum(lengths, 1)).astype(np.float32))
+    return said - said.mean(dtype=np.float64).astype(np.float32) if len(said) else said
 
 
 def standardised(values: NDArray[np.float32], spread: tuple[float, float] | None = None) -> NDArray[np.float32]:

@@ -149,7 +149,7 @@ class Searcher:
         elif standing.log is None:
             return None
         with measures.timed("index"):
-            return await self._indexes.refresh(user_id)
+            return await self._indexes.refresh(user_id, standing.log if standing.last_awaited is None else None)
 
     def _wanted(self, query: SearchQuery, vector: NDArray[np.float32] | None) -> IndexQuery:
         trusted = vector is not None and self._embedder.facts.trusts(query.text)

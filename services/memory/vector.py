@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from services.memory.half_floats import singles
+from services.memory.terms import RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 
 class StoredVector(NamedTuple):
-    """What one message is found by, and what searches filter by: a row as it is read, for thousands are at once.
+    """What one message is found by, and what searches filter by.
 
     Attributes:
         position: Place in the user's log of vectors.
@@ -25,6 +35,85 @@ class StoredVector(NamedTuple):
     create_ns: int
     vector: bytes
     terms: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogStretch:
+    """Messages of a user's log, in order of position: columns, for thousands are read at once.
+
+    Attributes:
+        message_ids: Of each message, as all that is not said to be otherwise.
+        positions: Places in the log.
+        conversations: Ids.
+        sequences: Places in the conversations.
+        roles: As numbers.
+        authors: None: nobody is named.
+        times: Nanoseconds since 1970.
+        stored: Whether it has a vector; others have yet to be embedded anew.
+        vectors: Of those that have one, a row each, of half floats' precision: of unit length; of zeros where the
+            message could not be embedded. The reader's to keep and change.
+        term_counts: Of different terms.
+        terms: Of all messages, those of one after those of another; see `terms.pack_terms`.
+    """
+
+    message_ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    conversations: Sequence[str]
+    sequences: NDArray[np.int64]
+    roles: NDArray[np.int8]
+    authors: Sequence[str | None]
+    times: NDArray[np.int64]
+    stored: NDArray[np.bool_]
+    vectors: NDArray[np.float32]
+    term_counts: NDArray[np.int64]
+    terms: NDArray[np.void]
+
+    @classmethod
+    def of(cls, rows: Sequence[StoredVector]) -> LogStretch:
+        """Returns rows as columns."""
+        ids, positions, conversations, sequences, roles, authors, times, vectors, terms = (
+            zip(*rows, strict=True) if rows else ((),) * 9
+        )
+        stored = np.array([bool(one) for one in vectors], dtype=np.bool_)
+        return cls(
+            np.array(ids, dtype=np.int64),
+            np.array(positions, dtype=np.int64),
+            conversations,
+            np.array(sequences, dtype=np.int64),
+            np.array(roles, dtype=np.int8),
+            authors,
+            np.array(times, dtype=np.int64),
+            stored,
+            singles(half_rows(b"".join(vectors), int(np.count_nonzero(stored)))),
+            np.array([len(one) // RECORD.itemsize for one in terms], dtype=np.int64),
+            np.frombuffer(b"".join(terms), dtype=RECORD),
+        )
+
+    def __len__(self) -> int:
+        return len(self.message_ids)
+
+    def chosen(self, among: NDArray[np.bool_]) -> LogStretch:
+        """Returns those messages that are marked."""
+        places = np.flatnonzero(among).tolist()
+        return LogStretch(
+            self.message_ids[among],
+            self.positions[among],
+            [self.conversations[i] for i in places],
+            self.sequences[among],
+            self.roles[among],
+            [self.authors[i] for i in places],
+            self.times[among],
+            self.stored[among],
+            self.vectors[among[self.stored]],
+            self.term_counts[among],
+            self.terms[np.repeat(among, self.term_counts)],
+        )
+
+
+def half_rows(numbers: bytes, count: int) -> NDArray[np.float16]:
+    """Returns so many rows of equal length out of little-endian half floats."""
+    rows: NDArray[np.float16] = np.frombuffer(numbers, dtype="<f2").reshape(count, -1 if count else 0)
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

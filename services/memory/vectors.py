@@ -1,9 +1,9 @@
-"""A user's vectors in memory, in two forms behind one face: a flat index, and inverted lists for very many.
+"""A user's vectors in memory, in two forms behind one face: a flat array, and inverted lists for very many.
 
-The flat index is read whole by every search. From `LISTED_FROM` vectors on that takes longer than a search may, and
+The array is read whole by every search. From `LISTED_FROM` vectors on that takes longer than a search may, and
 inverted lists (https://arxiv.org/abs/1702.08734) are read in part: those whose centres are nearest to the query. Both
 give the similarities of chosen vectors exactly. Lists hold half floats, as the database does: nothing is lost to
-quantization, and a vector takes half of what it takes in the flat index.
+quantization, and a vector takes half of what it takes in the array.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _PROBED_SHARE = 8
 _RETRAINED_AT = 4
 """Lists are made anew when there are so many times more vectors than they were made for."""
 _AT_ONCE = 16_384
+_ROOM_SHARE = 8
+"""Room for one in so many more rows is made when the room is used up."""
 
 _Parameters: Any = faiss.SearchParametersIVF  # its stubs lack its fields
 _faiss: Any = faiss  # its stubs lack its functions of rows
@@ -37,7 +39,7 @@ class Vectors(Protocol):
     def __len__(self) -> int: ...
 
     def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
-        """Gives unit rows to places, which are different ones and may have had others."""
+        """Gives unit rows, which are its own then, to places, which are different ones and may have had others."""
 
     def remove(self, places: NDArray[np.int64]) -> None:
         """Takes the vectors of places out, which stay without."""
@@ -47,6 +49,13 @@ class Vectors(Protocol):
 
     def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
         """Returns all rows, as half floats, in the order of their places, which are given."""
+
+    def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the inner product with the vector of each of these places, which rise and have one; exactly."""
+
+    @property
+    def centre(self) -> NDArray[np.float32]:
+        """Mean of the vectors: of those in lists, as `recentre` last found it. Zeros where there are none."""
 
     @property
     def size(self) -> int:
@@ -58,12 +67,19 @@ class FlatVectors(Vectors):
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
-        self._faiss: Any = faiss.IndexFlatIP(dimension)  # its stubs lack what scores chosen vectors
+        # There may be room for more rows than there are: those that come one by one are not all moved each time.
+        self._rows: NDArray[np.float32] = np.empty((0, dimension), dtype=np.float32)
         self._places: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._total: NDArray[np.float64] = np.zeros(dimension)
 
     @override
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    @override
+    def centre(self) -> NDArray[np.float32]:
+        return (self._total / max(len(self), 1)).astype(np.float32)
 
     @property
     @override
@@ -72,21 +88,20 @@ class FlatVectors(Vectors):
 
     @override
     def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        self._total += rows.sum(axis=0, dtype=np.float64)
         last = self._places.max(initial=-1)
         if places.min() > last:
             # What is all new has nothing to be looked for.
-            self._faiss.add(rows)
-            self._places = np.concatenate([self._places, places])
+            self._append(rows, places)
             return
         row_of = np.full(1 + max(places.max(), last), -1, dtype=np.int64)
         row_of[self._places] = np.arange(len(self))
         at = row_of[places]
         had = at >= 0
         if had.any():
-            held = faiss.rev_swig_ptr(self._faiss.get_xb(), len(self) * self._dimension)
-            held.reshape(-1, self._dimension)[at[had]] = rows[had]
-        self._faiss.add(rows[~had])
-        self._places = np.concatenate([self._places, places[~had]])
+            self._total -= self._rows[at[had]].sum(axis=0, dtype=np.float64)
+            self._rows[at[had]] = rows[had]
+        self._append(rows[~had], places[~had])
 
     @override
     def remove(self, places: NDArray[np.int64]) -> None:
@@ -100,31 +115,53 @@ class FlatVectors(Vectors):
     @override
     def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
         halves = np.empty((len(places), self._dimension), dtype=np.float16)
-        for start in range(0, len(self), _AT_ONCE):
-            theirs = self._places[start : start + _AT_ONCE]
-            halves[np.searchsorted(places, theirs)] = self._faiss.reconstruct_n(start, len(theirs))
+        halves[np.searchsorted(places, self._places)] = self._rows[: len(self)]
         return halves
 
-    def similarities(self, query: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    @override
+    def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        if not len(places):
+            return np.empty(0, dtype=np.float32)
+        row_of = np.empty(1 + self._places.max(), dtype=np.int64)
+        row_of[self._places] = np.arange(len(self))
+        return self._products(query, self._rows[row_of[places]])
+
+    def all_similarities(self, query: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """Returns the inner product with the vector of each of `count` places, 0 where there is none.
 
         Equal vectors have equal ones wherever they stand.
         """
         found = np.zeros(count, dtype=np.float32)
-        if not len(self):
-            return found
-        products = np.empty(len(self), dtype=np.float32)
+        if len(self):
+            found[self._places] = self._products(query, self._rows[: len(self)])
+        return found
+
+    def _products(self, query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        products = np.empty(len(rows), dtype=np.float32)
         # Each row by itself, on this thread: matrix products would sum some rows in another order than others.
         _faiss.fvec_inner_products_ny(
-            faiss.swig_ptr(products), faiss.swig_ptr(query), self._faiss.get_xb(), self._dimension, len(self)
+            faiss.swig_ptr(products), faiss.swig_ptr(query), faiss.swig_ptr(rows), self._dimension, len(rows)
         )
-        found[self._places] = products
-        return found
+        return products
+
+    def _append(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        count = len(self)
+        whole = count + len(rows)
+        if not count:
+            self._rows = rows
+        elif whole > len(self._rows):
+            roomy = np.empty((whole + whole // _ROOM_SHARE, self._dimension), dtype=np.float32)
+            roomy[:count] = self._rows[:count]
+            self._rows = roomy
+        if count:
+            self._rows[count:whole] = rows
+        self._places = np.concatenate([self._places, places])
 
     def _take_out(self, gone: NDArray[np.bool_]) -> None:
         if gone.any():
-            bits = np.packbits(gone, bitorder="little")
-            self._faiss.remove_ids(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)))
+            held = self._rows[: len(self)]
+            self._total -= held[gone].sum(axis=0, dtype=np.float64)
+            self._rows = held[~gone]
             self._places = self._places[~gone]
 
 
@@ -145,6 +182,7 @@ class ListedVectors(Vectors):
         self._made_for = count
         self._keys: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._next_key = 0
+        self.recentre(halves)
         self._lists = lists = 1 << max(0, round(float(np.log2(max(1.0, count**0.5)))))
         self._probed = max(1, lists // _PROBED_SHARE)
         coarse = faiss.IndexFlatIP(dimension)
@@ -167,6 +205,15 @@ class ListedVectors(Vectors):
     @override
     def size(self) -> int:
         return len(self) * (self._dimension * 2 + 8) + len(self._keys) * 8 + self._lists * self._dimension * 4
+
+    @property
+    @override
+    def centre(self) -> NDArray[np.float32]:
+        return self._centre
+
+    def recentre(self, halves: NDArray[np.float16]) -> None:
+        """Takes the mean anew, of all rows."""
+        self._centre: NDArray[np.float32] = halves.mean(axis=0, dtype=np.float32)
 
     @property
     def stale(self) -> bool:
@@ -210,8 +257,8 @@ class ListedVectors(Vectors):
         places: NDArray[np.int64] = np.searchsorted(self._keys, found[0][found[0] >= 0])
         return places
 
+    @override
     def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Returns the inner product with the vector of each of these places, which rise and have one; exactly."""
         keys = self._keys[places]
         selector, _bits = self._selector(keys)
         wanted = _Parameters(sel=selector, nprobe=self._lists)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
@@ -216,14 +217,13 @@ async def check_stored(store: Store, log: Log) -> None:
         conversation_id = parse_conversation("conversation", log.conversation_of[user_id])
         page = await store.list_messages(user_id, MessageQuery(conversation_id, 10_000))
         assert [message.content for message in page.messages] == log.texts_of[user_id], SEED
-        rows = sorted(
-            await store.vectors_after(user_id, EmbedderFacts.of(embedder).id, 0, 10_000), key=lambda row: row.sequence
-        )
-        assert [row.sequence for row in rows] == [message.sequence for message in page.messages], SEED
+        rows = await store.vectors_after(user_id, EmbedderFacts.of(embedder).id, 0, 10_000)
+        order = np.argsort(rows.sequences)
+        assert rows.sequences[order].tolist() == [message.sequence for message in page.messages], SEED
         wanted = embedder.embed_messages(
             [
-                embedded_text(UnembeddedMessage(row.message_id, user_id, message.content, None, message.create_ns))
-                for row, message in zip(rows, page.messages, strict=True)
+                embedded_text(UnembeddedMessage(0, user_id, message.content, None, message.create_ns))
+                for message in page.messages
             ]
         )
-        assert [row.vector for row in rows] == [row.tobytes() for row in wanted.astype("<f2")], SEED
+        assert np.array_equal(rows.vectors[order], wanted.astype("<f2").astype(np.float32)), SEED

@@ -70,7 +70,7 @@ def read_folder(folder: Path) -> BertParts:
     return BertParts(
         tokenizer=tokenizer,
         weights=weights,
-        words=lambda ids: words[ids],
+        words=lambda ids: words.index_select(0, ids),
         normalize=str,
         dimension=int(config["hidden_size"]),
         layers=int(config["num_hidden_layers"]),

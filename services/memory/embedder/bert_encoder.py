@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHORT = 64
 """Tokens up to which plain products are faster attention than the fused kernel, which prepares itself at each call."""
+_MOST_SCORE = 60.0
+"""Of attention, either way; encoders give a third of it. What is e to its power can be summed in either precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class BertEncoder:
         self._words = parts.words
         self._heads = parts.heads
         self._dimension = parts.dimension
+        self._dtype = dtype
         # Every token is of the first type.
         self._places = (
             weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
@@ -77,9 +80,9 @@ class BertEncoder:
     def encode(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Returns `[texts, dimension]` unit rows of float32."""
         counts = torch.tensor([len(row) for row in tokens])
-        rows = _Rows(counts)
+        rows = _Rows(counts, self._dtype)
         ids = torch.tensor([i for row in tokens for i in row])
-        x = self._opening(self._words(ids) + self._places[rows.places])
+        x = self._opening(self._words(ids) + self._places.index_select(0, rows.places))
         for layer in self._layers:
             x = layer(x, rows)
         sums = x.new_zeros(len(tokens), self._dimension).index_add_(0, rows.texts, x)
@@ -91,31 +94,35 @@ class _Rows:
 
     Args:
         counts: Tokens of each text.
+        dtype: Of what is padded.
     """
 
-    def __init__(self, counts: torch.Tensor) -> None:
+    def __init__(self, counts: torch.Tensor, dtype: torch.dtype) -> None:
         self.count, self.longest = len(counts), int(counts.max())
         real = torch.arange(self.longest) < counts[:, None]
         self.texts, self.places = real.nonzero(as_tuple=True)
-        self._real = None if bool(real.all()) else real
-        self._at = self.texts * self.longest + self.places
+        self.real = real[:, :, None].to(dtype)
+        """`[texts, longest, 1]`: 1 for a token, 0 for padding."""
+        self._at: torch.Tensor | None = None
+        if not bool(real.all()):
+            tokens = len(self.texts)
+            self._at = self.texts * self.longest + self.places
+            # Past the last token there is a row of zeros.
+            self._from = torch.full((self.count * self.longest,), tokens).index_copy_(0, self._at, torch.arange(tokens))
 
     def padded(self, values: torch.Tensor) -> torch.Tensor:
-        """Returns `[texts * longest, width]` for `[tokens, width]`."""
-        if self._real is None:
+        """Returns `[texts * longest, width]` for `[tokens, width]`, padding as zeros."""
+        if self._at is None:
             return values
-        return values.new_zeros(self.count * self.longest, values.shape[1]).index_copy_(0, self._at, values)
+        return torch.cat([values, values.new_zeros(1, values.shape[1])]).index_select(0, self._from)
 
     def unpadded(self, values: torch.Tensor) -> torch.Tensor:
         """Returns `[tokens, width]` for `[texts * longest, width]`."""
-        return values if self._real is None else values[self._at]
+        return values if self._at is None else values.index_select(0, self._at)
 
-    def mask(self, dtype: torch.dtype) -> torch.Tensor | None:
+    def mask(self) -> torch.Tensor | None:
         """Returns what is added to scores, `[texts, 1, 1, longest]`; None where no text is padded."""
-        if self._real is None:
-            return None
-        padding = ~self._real[:, None, None]
-        return torch.zeros(padding.shape, dtype=dtype).masked_fill_(padding, float("-inf"))
+        return None if self._at is None else self.real[:, None, None, :, 0].log()
 
 
 class _Norm:
@@ -151,15 +158,14 @@ class _Layer:
         """Returns `[texts * longest, dimension]` for queries, keys and values, `[texts * longest, 3 * dimension]`."""
         texts, longest, heads = rows.count, rows.longest, self._heads
         q, k, v = qkv.view(texts, longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        mask = rows.mask(qkv.dtype)
         if longest > _SHORT:
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.mask())
         else:
+            # The softmax of so short rows, one by one, would take longer than both products. Padding has a part in no
+            # sum: its values are zeros, and in the sum of weights it counts 0.
             each = (texts * heads, longest, q.shape[-1])
-            scores = torch.bmm(q.reshape(each), k.reshape(each).transpose(1, 2)).view(texts, heads, longest, longest)
-            scores *= q.shape[-1] ** -0.5
-            if mask is not None:
-                scores += mask
-            shares = torch.softmax(scores, dim=-1).view(texts * heads, longest, longest)
-            attended = torch.bmm(shares, v.reshape(each)).view(q.shape)
+            scores = torch.bmm(q.reshape(each), k.reshape(each).transpose(1, 2))
+            weights = scores.mul_(q.shape[-1] ** -0.5).clamp_(-_MOST_SCORE, _MOST_SCORE).exp_()
+            sums = torch.bmm(weights.view(texts, heads * longest, longest), rows.real)
+            attended = torch.bmm(weights, v.reshape(each)).view(q.shape).div_(sums.view(texts, heads, longest, 1))
         return attended.transpose(1, 2).reshape(texts * longest, -1)

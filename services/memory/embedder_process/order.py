@@ -50,7 +50,7 @@ class Request:
 
     def to_frame(self) -> Frame:
         """Returns what is sent."""
-        return Frame({**asdict(self), "kind": self.kind.value})
+        return Frame({"number": self.number, "kind": self.kind.value, "texts": self.texts, "counted": self.counted})
 
     @classmethod
     def of(cls, frame: Frame) -> Request:

@@ -18,7 +18,7 @@ from services.memory.store.tables import conversations
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import BindParameter, ColumnElement, Connection
 
 _c = conversations.c
 
@@ -30,14 +30,18 @@ def _now_ns() -> int:
 LIVE: ColumnElement[bool] = or_(_c.expire_ns.is_(None), _c.expire_ns > bindparam("now_ns", callable_=_now_ns))
 """The condition that a conversation has not expired, at the moment it is asked."""
 
-_OF_USER = HotStatement(
-    select(_c.id).where(_c.user_id == bindparam("wanted_user"), _c.expire_ns <= bindparam("past_ns")).order_by(_c.id)
-)
+
+def past_of_user(user_id: BindParameter[str]) -> Sequence[ColumnElement[bool]]:
+    """Returns the conditions that a conversation is the user's and past its `expire_ns`, at the moment it is asked."""
+    return _c.user_id == user_id, _c.expire_ns <= bindparam("past_ns", callable_=_now_ns)
+
+
+_OF_USER = HotStatement(select(_c.id).where(*past_of_user(bindparam("wanted_user"))).order_by(_c.id))
 
 
 def of_user(connection: Connection, user_id: str) -> list[str]:
     """Returns a user's conversations that are past their `expire_ns`."""
-    return [i for (i,) in _OF_USER.rows(connection, {"wanted_user": user_id, "past_ns": _now_ns()})]
+    return [i for (i,) in _OF_USER.rows(connection, {"wanted_user": user_id})]
 
 
 def find(connection: Connection, unwritten_since_ns: int | None, limit: int) -> list[tuple[str, str]]:

@@ -88,7 +88,8 @@ class HotStatement:
         return _Rendered(str(compiled), names, own)
 
 
-_MOST_IDS = 256
+MOST_AT_ONCE = 256
+"""Ids of a list in one statement; more are several."""
 
 
 class HotList:
@@ -116,8 +117,8 @@ class HotList:
             DBAPIError: The driver's failure, without any value in it.
         """
         found: list[Sequence[Any]] = []
-        for start in range(0, len(ids), _MOST_IDS):
-            some = ids[start : start + _MOST_IDS]
+        for start in range(0, len(ids), MOST_AT_ONCE):
+            some = ids[start : start + MOST_AT_ONCE]
             width = 1 << (len(some) - 1).bit_length()
             statement = self._of_width.get(width)
             if statement is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from services.memory.store import conversation_rows, expiry_rows, message_rows, vector_rows
+from services.memory.store import conversation_rows, log_rows, message_rows, standing_rows, vector_rows
 from services.memory.store.store import Store
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from services.memory.message import Message
-    from services.memory.vector import Standing, StoredVector
+    from services.memory.vector import LogStretch, Standing
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -42,10 +42,7 @@ class SearchCalls(Store):
 
     @override
     async def standing(self, user_id: str, conversation_id: str | None = None) -> Standing:
-        def read(connection: Connection) -> tuple[Standing, list[str]]:
-            standing = _standing(connection, user_id, conversation_id)
-            return standing, expiry_rows.of_user(connection, user_id)
-
+        read = partial(_standing, user_id=user_id, conversation_id=conversation_id)
         standing, expired = await self._read(read)
         if expired:
             # An index must not give places among its hits to what is gone.
@@ -60,8 +57,8 @@ class SearchCalls(Store):
         expired: list[str] = []
 
         def stand(connection: Connection) -> Standing:
-            expired[:] = expiry_rows.of_user(connection, user_id)
-            return _standing(connection, user_id, conversation_id)
+            standing, expired[:] = _standing(connection, user_id, conversation_id)
+            return standing
 
         def fetch(connection: Connection, ids: Sequence[int]) -> dict[int, Message]:
             return message_rows.by_ids(connection, user_id, ids)
@@ -74,9 +71,9 @@ class SearchCalls(Store):
         return chosen
 
     @override
-    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
+    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
         return await self._read(
-            partial(vector_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
+            partial(log_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
         )
 
     @override
@@ -84,7 +81,7 @@ class SearchCalls(Store):
         return await self._read(partial(vector_rows.message_ids, user_id=user_id))
 
 
-def _standing(connection: Connection, user_id: str, conversation_id: str | None) -> Standing:
+def _standing(connection: Connection, user_id: str, conversation_id: str | None) -> tuple[Standing, list[str]]:
     if conversation_id is not None:
         conversation_rows.owned(connection, user_id, conversation_id)
-    return vector_rows.standing(connection, user_id)
+    return standing_rows.standing(connection, user_id)

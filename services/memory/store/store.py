@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
     from services.memory.resource_name import MessageName
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import NewVector, Standing, StoredVector, UnembeddedMessage
+    from services.memory.vector import LogStretch, NewVector, Standing, UnembeddedMessage
 
 
 class Store(Protocol):
@@ -131,7 +131,7 @@ class Store(Protocol):
             ConversationNotFound: It is not.
         """
 
-    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
+    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
         """Returns up to `limit` vectors of one embedder past `position`, in order of position.
 
         Among them are messages that have another embedder's vector and wait for this one's: with their words alone,

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import (
     BigInteger,
-    Integer,
-    LargeBinary,
     bindparam,
-    case,
     delete,
     exists,
     false,
     func,
     insert,
-    or_,
     select,
     update,
 )
@@ -29,8 +25,7 @@ from sqlalchemy import (
 from services.memory.store.hot_statement import HotList, HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
-from services.memory.terms import RECIPE
-from services.memory.vector import Standing, StoredVector, UnembeddedMessage, UserLog
+from services.memory.vector import UnembeddedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,30 +37,8 @@ if TYPE_CHECKING:
 
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
-_USER_LOG = HotStatement(select(_u.last_position, _u.deletion_counter).where(_u.user_id == bindparam("wanted_user")))
 # SQLite's index by position holds what is asked for: no vector is read.
 _MESSAGE_IDS = HotStatement(select(_v.message_id).where(_v.user_id == bindparam("wanted_user")))
-_AFTER = HotStatement(
-    select(
-        _v.message_id,
-        _v.position,
-        _m.conversation_id,
-        _m.sequence,
-        _m.role,
-        _m.author,
-        _m.create_ns,
-        case((_v.embedder == bindparam("embedder"), _v.vector), else_=bindparam("none", type_=LargeBinary())),
-        _v.terms,
-    )
-    .join_from(vectors, messages, _m.id == _v.message_id)
-    .where(
-        _v.user_id == bindparam("wanted_user"),
-        _v.position > bindparam("known"),
-        or_(_v.embedder == bindparam("embedder"), _v.embedder.like(bindparam("words"))),
-    )
-    .order_by(_v.position)
-    .limit(bindparam("at_most", type_=Integer()))
-)
 _TAKE_POSITIONS = HotStatement(
     update(users)
     .where(_u.user_id == bindparam("wanted_user"))
@@ -77,25 +50,6 @@ _TAKE_OUT = HotList(
     lambda ids: delete(vectors).where(_v.message_id.in_(ids)).returning(_v.message_id, _v.user_id, _v.terms)
 )
 _NO_LONGER_WAITING = HotList(lambda ids: delete(unembedded).where(_q.message_id.in_(ids)).returning(_q.message_id))
-_LAST_AWAITED = HotStatement(select(func.max(_q.message_id)).where(_q.user_id == bindparam("wanted_user"), _q.awaited))
-
-
-def standing(connection: Connection, user_id: str) -> Standing:
-    """Returns where the user's log stands, and what waits for its first vector."""
-    wanted = {"wanted_user": user_id}
-    log = _USER_LOG.rows(connection, wanted)
-    ((last_awaited,),) = _LAST_AWAITED.rows(connection, wanted)
-    return Standing(UserLog(*log[0]) if log else None, last_awaited)
-
-
-def after(connection: Connection, user_id: str, embedder: str, position: int, limit: int) -> list[StoredVector]:
-    """Returns the user's vectors of one embedder past `position`, in order of position.
-
-    Among them, with their words alone, are messages that are yet to be embedded anew, where words are made as now.
-    """
-    wanted = {"wanted_user": user_id, "embedder": embedder, "known": position, "at_most": limit}
-    rows = _AFTER.rows(connection, {**wanted, "none": b"", "words": f"%/{RECIPE}"})
-    return list(map(StoredVector._make, rows))
 
 
 def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:

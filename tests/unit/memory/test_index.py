@@ -17,7 +17,7 @@ from services.memory.moments import Moments
 from services.memory.neighbours import Neighbours
 from services.memory.ranking import Recency
 from services.memory.terms import pack_terms, query_terms, words
-from services.memory.vector import StoredVector
+from services.memory.vector import LogStretch, StoredVector
 
 DIMENSION = 8
 EVERYTHING = MessageFilter(start_ns=0)
@@ -103,18 +103,24 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
         Counter(term for word in words(f"{item[3] or ''} {item[5]}") for term in query_terms(word)) for item in items
     ]
     lengths = [sum(c.values()) for c in counts]
-    beside = [
+    beside, next_but_one = (
         [
-            j
-            for j, other in enumerate(rows)
-            if other.conversation_id == row.conversation_id and abs(other.sequence - row.sequence) == 1
+            [
+                j
+                for j, other in enumerate(rows)
+                if other.conversation_id == row.conversation_id and abs(other.sequence - row.sequence) == distance
+            ]
+            for row in rows
         ]
-        for row in rows
-    ]
+        for distance in (1, 2)
+    )
+
+    def rarity_of(term: int, texts: list[Counter]) -> float:
+        having = sum(term in text for text in texts)
+        return math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
 
     def bm25(term: int, texts: list[Counter], sizes: list[int]) -> list[float]:
-        having = sum(term in text for text in texts)
-        rarity = math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
+        rarity = rarity_of(term, texts)
         mean = max(sum(sizes) / len(sizes), 1)
         return [
             rarity * text[term] * 2.2 / (text[term] + 1.2 * (0.6 + 0.4 * size / mean)) if text[term] else 0.0
@@ -126,17 +132,20 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
     fit = [0.0] * len(rows)
     whole = 0.0
     for term in query.terms:
-        having = sum(term in text for text in counts)
-        whole += math.log(1 + (len(rows) - having + 0.5) / (having + 0.5))
+        whole += rarity_of(term, counts)
         alone, window = bm25(term, counts, lengths), bm25(term, together, sizes_together)
         fit = [f + a + 0.5 * w for f, a, w in zip(fit, alone, window, strict=True)]
     halves = [None if item[0] is None else DIRECTIONS[item[0]].astype("<f2").astype(np.float64) for item in items]
-    cosines = [None if half is None else float(half / np.linalg.norm(half) @ query.vector) for half in halves]
+    directions = [None if half is None else half / np.linalg.norm(half) for half in halves]
+    centre = np.mean([one for one in directions if one is not None] or [np.zeros(DIMENSION)], axis=0)
+    cosines = [None if one is None else float(one @ (query.vector - 0.5 * centre)) for one in directions]
     told = [cosine for cosine in cosines if cosine is not None]
     mean = float(np.mean(told)) if told else 0.0
     similar = [mean if cosine is None else cosine for cosine in cosines]
     smoothed = [
-        (similar[i] + 0.1 * sum(similar[j] for j in near)) / (1 + 0.1 * len(near)) for i, near in enumerate(beside)
+        (similar[i] + 0.2 * sum(similar[j] for j in near) + 0.1 * sum(similar[j] for j in far))
+        / (1 + 0.2 * len(near) + 0.1 * len(far))
+        for i, (near, far) in enumerate(zip(beside, next_but_one, strict=True))
     ]
 
     def z(values: list[float], among: list[float]) -> list[float]:
@@ -146,14 +155,15 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
     embedded = [cosine is not None for cosine in cosines]
     dense = z(smoothed, [value for value, there in zip(smoothed, embedded, strict=True) if there])
     dense = [value if there else 0.0 for value, there in zip(dense, embedded, strict=True)]
-    logarithms = [math.log1p(min(size, 32)) for size in lengths]
-    length = z(logarithms, logarithms)
+    said = [sum(rarity_of(term, counts) ** 2 for term in text) for text in counts]
+    logarithms = [math.log1p(one * min(1, 32 / max(size, 1))) for one, size in zip(said, lengths, strict=True)]
+    fullness = [one - sum(logarithms) / len(logarithms) for one in logarithms]
     parts = {}
     for i, row in enumerate(rows):
         named = row.author is not None and any(term in query.terms for term in query_terms(row.author))
         recent = 2 ** (-max(15 - row.create_ns, 0) / 4) if query.recency else 0.0
         lexical = (3.5 * fit[i] / whole if whole else 0.0) + named
-        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 0.4 * length[i] + recent)
+        parts[row.message_id] = (query.dense_weight * dense[i], lexical, 1.2 * fullness[i] + recent)
     return parts
 
 
@@ -162,8 +172,8 @@ def reference(items, rows: list[StoredVector], query: IndexQuery) -> dict[int, t
 def test_a_filtered_search_is_what_plain_python_finds(items, cut, query):
     rows = rows_of(items)
     index = UserIndex(DIMENSION, 0)
-    index.add(rows[:cut])
-    index.add(rows[cut:])
+    index.add(LogStretch.of(rows[:cut]))
+    index.add(LogStretch.of(rows[cut:]))
     found = index.search(query)
     passing = [row.message_id for row in rows if passes(row, query)]
     assert len(found) == min(query.limit, len(passing))
@@ -185,7 +195,7 @@ def test_a_filtered_search_is_what_plain_python_finds(items, cut, query):
 def test_a_filter_takes_messages_out_and_moves_none(items, query):
     rows = rows_of(items)
     index = UserIndex(DIMENSION, 0)
-    index.add(rows)
+    index.add(LogStretch.of(rows))
     everything = index.search(
         IndexQuery(query.vector, query.terms, len(rows), recency=query.recency, dense_weight=query.dense_weight)
     )
@@ -200,9 +210,9 @@ def test_the_order_in_which_messages_were_embedded_changes_nothing(items, shuffl
     late = list(rows)
     shuffler.shuffle(late)
     one, other = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
-    one.add(rows)
+    one.add(LogStretch.of(rows))
     for row in late:
-        other.add([row])
+        other.add(LogStretch.of([row]))
         other.search(query)
     # Means are summed in another order, so that the last digits differ.
     expected = {hit.message_id: (hit.dense, hit.lexical, hit.prior) for hit in one.search(query)}
@@ -217,10 +227,10 @@ def test_an_index_that_something_was_taken_out_of_is_as_if_that_had_never_been_i
     rows = rows_of([item for item, _ in items])
     left = [row for row, (_, stays) in zip(rows, items, strict=True) if stays]
     never, shrunk = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
-    shrunk.add(rows)
+    shrunk.add(LogStretch.of(rows))
     shrunk.search(query)
     shrunk.keep(ids_of(left))
-    never.add(left)
+    never.add(LogStretch.of(left))
     assert shrunk.search(query) == never.search(query)
     assert (len(shrunk), shrunk.last_position, shrunk.size) == (len(never), never.last_position, never.size)
 
@@ -249,13 +259,13 @@ def embedded_anew(items) -> tuple[list[StoredVector], list[list[StoredVector]], 
 def test_an_index_of_messages_that_were_embedded_anew_is_as_if_they_had_been_so_from_the_beginning(items, cut, query):
     rows, (once, twice), final = embedded_anew(items)
     followed, fresh = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
-    followed.add(rows)
+    followed.add(LogStretch.of(rows))
     followed.search(query)
-    followed.add(once[:cut])
+    followed.add(LogStretch.of(once[:cut]))
     followed.search(query)
-    followed.add(once[cut:])
-    followed.add(twice)
-    fresh.add(final)
+    followed.add(LogStretch.of(once[cut:]))
+    followed.add(LogStretch.of(twice))
+    fresh.add(LogStretch.of(final))
     # Messages stand in another order, so that means are summed in another.
     expected = {hit.message_id: (hit.dense, hit.lexical, hit.prior) for hit in fresh.search(query)}
     found = followed.search(query)
@@ -272,13 +282,13 @@ def test_an_index_of_messages_that_were_embedded_anew_is_as_if_they_had_been_so_
 def test_inverted_lists_hold_the_newest_vector_of_messages_that_were_embedded_anew(items, cut, stays):
     rows, (once, twice), final = embedded_anew(items)
     index = UserIndex(DIMENSION, 0)
-    index.add(rows)
+    index.add(LogStretch.of(rows))
     index.refit()
-    index.add(once[:cut])
+    index.add(LogStretch.of(once[:cut]))
     left = [row for row, it_stays in zip(final, stays, strict=False) if it_stays]
     index.keep(ids_of(left))
-    index.add([row for row in once[cut:] if row.message_id in ids_of(left)])
-    index.add([row for row in twice if row.message_id in ids_of(left)])
+    index.add(LogStretch.of([row for row in once[cut:] if row.message_id in ids_of(left)]))
+    index.add(LogStretch.of([row for row in twice if row.message_id in ids_of(left)]))
     found = {one.message_id: one for one in index.search(IndexQuery(DIRECTIONS[1], (), 100, narrowing=EVERYTHING))}
     assert found.keys() == {row.message_id for row in left}
     for row in left:
@@ -294,9 +304,9 @@ def test_inverted_lists_find_among_what_passes_a_filter_what_the_flat_index_find
     left = [row for row, (_, stays) in zip(rows, items, strict=True) if stays]
     kept = ids_of(left)
     flat, listed = UserIndex(DIMENSION, 0), UserIndex(DIMENSION, 0)
-    flat.add(rows)
-    listed.add(rows[:cut])
-    listed.add(rows[cut:])
+    flat.add(LogStretch.of(rows))
+    listed.add(LogStretch.of(rows[:cut]))
+    listed.add(LogStretch.of(rows[cut:]))
     listed.refit()
     flat.keep(kept)
     listed.keep(kept)
@@ -323,10 +333,10 @@ def test_inverted_lists_find_nearly_all_that_the_flat_index_finds_and_take_half_
         for i in range(1, count)
     ]
     flat, listed = UserIndex(dimension, 0), UserIndex(dimension, 0)
-    flat.add(rows)
-    listed.add(rows[:2_000])
+    flat.add(LogStretch.of(rows))
+    listed.add(LogStretch.of(rows[:2_000]))
     listed.refit()
-    listed.add(rows[2_000:])
+    listed.add(LogStretch.of(rows[2_000:]))
     assert flat.size - listed.size > 0.4 * count * dimension * 4
     shares = []
     for centre in centres[:20]:
@@ -340,34 +350,44 @@ def test_an_index_asks_for_another_form_when_it_has_grown_enough(monkeypatch):
     monkeypatch.setattr("services.memory.index.LISTED_FROM", 10)
     index = UserIndex(DIMENSION, 0)
     rows = rows_of([(i % 6, "a", Role.USER, None, 0, "") for i in range(100)])
-    index.add(rows[:10])
+    index.add(LogStretch.of(rows[:10]))
     assert not index.unfit
-    index.add(rows[10:20])
+    index.add(LogStretch.of(rows[10:20]))
     assert index.unfit
     index.refit()
-    index.add(rows[20:40])
+    index.add(LogStretch.of(rows[20:40]))
     assert not index.unfit
     # The mean and deviation of all similarities are no more what they were.
-    index.add(rows[40:50])
+    index.add(LogStretch.of(rows[40:50]))
     assert index.unfit
     index.refit()
     assert not index.unfit
-    index.add(rows[50:])
+    index.add(LogStretch.of(rows[50:]))
     assert index.unfit
     index.refit()
     assert not index.unfit
     assert len(index.search(IndexQuery(DIRECTIONS[0], (), 100, narrowing=MessageFilter(end_ns=1)))) > 0
 
 
+def test_a_vector_that_says_nothing_is_none():
+    directions = np.array([DIRECTIONS[0], np.zeros(DIMENSION), np.full(DIMENSION, np.nan), DIRECTIONS[1]]).astype("<f2")
+    rows = [
+        StoredVector(i, i, "a", i, 2, None, 0, vector.tobytes(), b"") for i, vector in enumerate(directions, start=1)
+    ]
+    index = UserIndex(DIMENSION, 0)
+    index.add(LogStretch.of(rows))
+    found = {one.message_id: one for one in index.search(IndexQuery(DIRECTIONS[0], (), 4))}
+    assert found[1].similarity == pytest.approx(1, abs=1e-3)
+    assert [(found[i].similarity, found[i].dense) for i in (2, 3)] == [(0, 0), (0, 0)]
+    assert found[4].similarity == pytest.approx(float(DIRECTIONS[1] @ DIRECTIONS[0]), abs=1e-3)
+
+
 def test_of_equal_scores_the_newest_are_kept_whatever_the_limit():
     index = UserIndex(DIMENSION, 0)
     # One message a conversation: none has neighbours.
-    index.add(
-        [
-            StoredVector(i * 3, i, str(i), 1, 2, None, 0, DIRECTIONS[0].astype("<f2").tobytes(), pack_terms("boat"))
-            for i in range(1, 501)
-        ]
-    )
+    vector, terms = DIRECTIONS[0].astype("<f2").tobytes(), pack_terms("boat")
+    rows = [StoredVector(i * 3, i, str(i), 1, 2, None, 0, vector, terms) for i in range(1, 501)]
+    index.add(LogStretch.of(rows))
     for limit in (1, 7, 499, 500, 1000):
         found = [one.message_id for one in index.search(IndexQuery(DIRECTIONS[0], query_terms("boat"), limit))]
         assert found == [number * 3 for number in range(500, max(500 - limit, 0), -1)]
@@ -375,7 +395,7 @@ def test_of_equal_scores_the_newest_are_kept_whatever_the_limit():
 
 def test_a_similarity_never_leaves_minus_one_to_one():
     index = UserIndex(DIMENSION, 0)
-    index.add(rows_of([(i, "a", Role.USER, None, 0, "") for i in range(6)]))
+    index.add(LogStretch.of(rows_of([(i, "a", Role.USER, None, 0, "") for i in range(6)])))
     for direction in DIRECTIONS:
         for sign in (1, -1):
             for one in index.search(IndexQuery(sign * direction, (), 6)):
@@ -384,14 +404,14 @@ def test_a_similarity_never_leaves_minus_one_to_one():
 
 def test_one_message_without_words_is_found_by_a_query_without_words():
     index = UserIndex(DIMENSION, 0)
-    index.add(rows_of([(0, "a", Role.USER, None, 0, "…")]))
+    index.add(LogStretch.of(rows_of([(0, "a", Role.USER, None, 0, "…")])))
     (one,) = index.search(IndexQuery(DIRECTIONS[1], query_terms("🙂"), 5))
     assert (one.dense, one.lexical, one.prior, one.word_share) == (0, 0, 0, 0)
 
 
 def test_neighbours_are_of_the_same_conversation_and_in_order_whatever_the_filter():
     index = UserIndex(DIMENSION, 0)
-    index.add(rows_of([(0, conversation, Role.USER, None, 0, "") for conversation in "aababaa"]))
+    index.add(LogStretch.of(rows_of([(0, conversation, Role.USER, None, 0, "") for conversation in "aababaa"])))
     wanted = IndexQuery(DIRECTIONS[0], (), 1, "a", NO_FILTER, [MessageRange("a", 1, 3), MessageRange("a", 5, None)], 2)
     (one,) = index.search(wanted)
     assert (one.before, one.message_id, one.after) == ((6, 12), 18, (21,))
@@ -399,7 +419,11 @@ def test_neighbours_are_of_the_same_conversation_and_in_order_whatever_the_filte
 
 def test_the_share_of_words_counts_rare_ones_more():
     index = UserIndex(DIMENSION, 0)
-    index.add(rows_of([(0, "a", Role.USER, None, 0, text) for text in ("red", "red", "red boat", "red", "tomato")]))
+    index.add(
+        LogStretch.of(
+            rows_of([(0, "a", Role.USER, None, 0, text) for text in ("red", "red", "red boat", "red", "tomato")])
+        )
+    )
     hits = index.search(IndexQuery(DIRECTIONS[0], query_terms("the red boats"), 5))
     share_of = {one.message_id: one.word_share for one in hits}
     assert share_of[9] == pytest.approx(1)
@@ -411,7 +435,7 @@ def test_its_size_grows_with_vectors_and_with_words():
     sizes = []
     for text in ("", "red boat tomato"):
         index = UserIndex(DIMENSION, 0)
-        index.add(rows_of([(0, "a", Role.USER, None, 0, text)] * 100))
+        index.add(LogStretch.of(rows_of([(0, "a", Role.USER, None, 0, text)] * 100)))
         sizes.append(index.size)
     assert sizes[0] >= 100 * DIMENSION * 4
     assert sizes[1] - sizes[0] == 100 * 3 * 8
@@ -423,13 +447,17 @@ def test_moments_are_those_of_the_messages_that_have_a_vector_as_ranking_smooths
     halves = unit(numbers.standard_normal((count, DIMENSION))).astype("<f2")
     embedded = numbers.random(count) < 0.7
     neighbours = Neighbours(numbers.integers(20, size=count).astype(np.int32), np.arange(count, dtype=np.int64))
-    weight = 0.5
+    weights = (0.5, 0.3)
     cosines = halves.astype(np.float64) @ query
     cosines[~embedded] = cosines[embedded].mean()
     padded = np.append(cosines, 0)
-    smoothed = cosines + weight * (padded[neighbours.before] + padded[neighbours.after])
-    among = (smoothed / (1 + weight * neighbours.count))[embedded]
-    mean, deviation = Moments.of(halves[embedded], embedded, neighbours, weight).along(query)
+    smoothed, whole = cosines.copy(), np.ones(count)
+    for weight, sides in zip(weights, neighbours.around(np.arange(count), 2), strict=True):
+        for side in sides:
+            smoothed += weight * padded[side]
+            whole += weight * (side < count)
+    among = (smoothed / whole)[embedded]
+    mean, deviation = Moments.of(halves[embedded], embedded, neighbours, weights).along(query)
     assert (mean, deviation) == pytest.approx((among.mean(), among.std()), abs=1e-4)
 
 
@@ -437,15 +465,15 @@ def test_lists_are_made_when_enough_messages_have_a_vector_and_hold_no_other(mon
     monkeypatch.setattr("services.memory.index.LISTED_FROM", 10)
     index = UserIndex(DIMENSION, 0)
     rows = rows_of([(i % 6 if i % 2 else None, "a", Role.USER, None, 0, f"boat{i}") for i in range(24)])
-    index.add(rows[:20])
+    index.add(LogStretch.of(rows[:20]))
     assert not index.unfit
-    index.add(rows[20:])
+    index.add(LogStretch.of(rows[20:]))
     assert index.unfit
     index.refit()
     # Among what was taken out, and what has come since, are messages with a vector and without.
     index.keep(ids_of(rows[3:]))
     late = rows_of([(i % 6 if i % 2 else None, "a", Role.USER, None, 0, f"boat{i}") for i in range(26)])[24:]
-    index.add(late)
+    index.add(LogStretch.of(late))
     everything = IndexQuery(DIRECTIONS[1], query_terms("boat4"), 100, narrowing=MessageFilter(start_ns=0))
     found = {one.message_id: one for one in index.search(everything)}
     left = [*rows[3:], *late]

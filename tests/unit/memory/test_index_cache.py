@@ -17,14 +17,16 @@ EMBEDDER = FakeEmbedder(dimension=16)
 
 
 class CountingStore:
-    """Passes on to a store, and counts the vectors it gave, and how often the whole log was looked through."""
+    """Passes on to a store, and counts the vectors that it gave, and how often it was asked for what else."""
 
     def __init__(self, store):
         self.store = store
         self.loaded = 0
+        self.asked = 0
         self.looked_through = 0
 
     async def standing(self, user_id):
+        self.asked += 1
         return await self.store.standing(user_id)
 
     async def logged_messages(self, user_id):
@@ -65,6 +67,20 @@ async def test_only_the_new_tail_is_loaded(desk, cache_of):
     assert await found(cache, "ann", "one") == 3
     assert await found(cache, "ann", "one") == 3
     assert cache._store.loaded == 3
+
+
+async def test_an_index_is_loaded_as_far_as_the_log_is_known_to_be_and_followed_from_there(desk, cache_of, new_write):
+    cache = cache_of()
+    gone = await fill(desk, "ann", "one", "two")
+    known = (await desk.store.standing("ann")).log
+    assert await cache.refresh("ann", known) == known
+    assert cache._store.asked == 0
+    # What was known before somebody else brought the index further takes nothing back.
+    await fill(desk, "ann", "three")
+    await desk.store.delete_conversation(gone.id, new_write())
+    now = await cache.refresh("ann")
+    assert await cache.refresh("ann", known) == now == (await desk.store.standing("ann")).log
+    assert await found(cache, "ann", "one") == 1
 
 
 async def test_a_deletion_is_seen_by_every_cache_from_the_next_search_on(desk, cache_of, new_write):

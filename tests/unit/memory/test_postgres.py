@@ -257,7 +257,7 @@ async def test_positions_of_vectors_stored_by_two_replicas_are_one_log(replicas,
 
     await asyncio.gather(embed(replicas[0]), embed(replicas[1]))
     rows = await replicas[2].vectors_after("ann", "fake", 0, 100)
-    assert [row.position for row in rows] == list(range(1, 21))
+    assert rows.positions.tolist() == list(range(1, 21))
 
 
 async def test_a_message_is_embedded_by_the_replica_that_took_it_and_by_another_once_that_is_dead(replicas, new_write):

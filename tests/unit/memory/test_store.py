@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 
+import numpy as np
 import pytest
 
 from services.memory.conversation import (
@@ -163,7 +164,7 @@ async def test_superseded_messages_leave_lists_and_searches_but_are_kept(desk, n
         (2, True),
         (3, False),
     ]
-    assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [1]
+    assert (await desk.store.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [1]
     after = (await desk.store.standing("ann")).log
     assert after.deletion_counter == before.deletion_counter + 1
 
@@ -193,7 +194,7 @@ async def test_deleted_messages_are_gone_and_the_others_keep_their_places(desk, 
     assert [(m.sequence, m.content, m.author, m.reply_to) for m in gone] == [(2, "", None, None), (3, "", None, None)]
     state = await desk.store.get_conversation("ann", talk.id)
     assert (state.message_count, state.last_sequence) == (3, 5)
-    assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [1, 4]
+    assert (await desk.store.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [1, 4]
     assert (await desk.store.standing("ann")).log.deletion_counter > before.deletion_counter
     assert await desk.store.user_faults("ann", "fake", FakeEmbedder().dimension) == []
     assert await desk.store.database_faults() == []
@@ -207,7 +208,7 @@ async def test_a_message_that_is_deleted_while_it_waits_to_be_embedded_is_not(de
     await desk.store.delete_messages(MessageRange(talk.id, 1, 1), new_write())
     vector = NewVector(b"\0" * 2 * FakeEmbedder().dimension, b"\0" * 5)
     await desk.store.put_vectors("fake", {m.message_id: vector for m in waiting}, FakeEmbedder().dimension)
-    assert [row.sequence for row in await desk.store.vectors_after("ann", "fake", 0, 10)] == [2]
+    assert (await desk.store.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [2]
 
 
 async def test_a_summary_of_what_was_deleted_is_gone_too(desk, new_write):
@@ -380,7 +381,7 @@ async def test_deleting_a_user_takes_all_of_theirs_and_nothing_of_others(desk, n
     assert await desk.store.delete_user(request) == counts
     assert await desk.store.conversation_ids("ann") == []
     assert (await desk.store.standing("ann")).log is None
-    assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
+    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 0
     assert [m.content for m in await desk.everything(other.id, "bob")] == ["three"]
     assert len(await desk.store.vectors_after("bob", "fake", 0, 10)) == 1
 
@@ -405,7 +406,7 @@ async def test_vectors_of_messages_deleted_meanwhile_are_dropped(desk, new_write
     (waiting,) = await desk.store.next_unembedded(10)
     await desk.store.delete_conversation(talk.id, new_write())
     await desk.store.put_vectors("fake", {waiting.message_id: NewVector(bytes(128), b"")}, 64)
-    assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
+    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 0
     assert await desk.store.count_unembedded() == 0
 
 
@@ -420,8 +421,8 @@ async def test_another_embedder_gets_every_message_anew_but_no_search_waits_for_
     assert await desk.store.count_unembedded() == 2
     assert (await desk.store.standing("ann")).last_awaited is None
     await desk.embed_all(FakeEmbedder(id="next"))
-    assert await desk.store.vectors_after("ann", "fake", 0, 10) == []
-    assert [row.position for row in await desk.store.vectors_after("ann", "next", 0, 10)] == [3, 4]
+    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 0
+    assert (await desk.store.vectors_after("ann", "next", 0, 10)).positions.tolist() == [3, 4]
 
 
 async def test_a_message_that_waits_for_another_embedder_is_there_by_its_words_alone(desk):
@@ -431,12 +432,12 @@ async def test_a_message_that_waits_for_another_embedder_is_there_by_its_words_a
     await desk.embed_all(before)
     await desk.store.queue_other_embedders(after.id)
     rows = await desk.store.vectors_after("ann", after.id, 0, 10)
-    assert [(row.position, row.vector) for row in rows] == [(1, b""), (2, b"")]
-    assert all(row.terms for row in rows)
+    assert (rows.positions.tolist(), rows.stored.tolist(), len(rows.vectors)) == ([1, 2], [False, False], 0)
+    assert (rows.term_counts > 0).all()
     counter = (await desk.store.standing("ann")).log.deletion_counter
     await desk.embed_all(after)
     rows = await desk.store.vectors_after("ann", after.id, 0, 10)
-    assert [(row.position, len(row.vector)) for row in rows] == [(3, 128), (4, 128)]
+    assert (rows.positions.tolist(), rows.stored.tolist(), rows.vectors.shape) == ([3, 4], [True, True], (2, 64))
     # Nothing has to be taken out of an index: a message that comes again has its words.
     assert (await desk.store.standing("ann")).log.deletion_counter == counter
 
@@ -453,11 +454,45 @@ async def test_a_message_that_gets_other_words_is_taken_out_of_every_index(desk)
     assert counters[0] != counters[1] == counters[2]
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 500])
+async def test_a_stretch_of_the_log_is_all_that_was_said_and_stored(desk, new_write, monkeypatch, at_once):
+    monkeypatch.setattr("services.memory.store.log_rows._AT_ONCE", at_once)
+    spoken = (("a", None), ("a", "Ann, of Kyiv"), ("b", "Иван"), ("a", ""), ("b", "-"), ("b", None), ("a", "2d"))
+    talks = {name: await desk.conversation() for name in "ab"}
+    for number, (name, author) in enumerate(spoken):
+        draft = MessageDraft(Role.USER if number % 2 else Role.ASSISTANT, f"word{number} word", author, number * 10**17)
+        await desk.store.append_messages(Append(talks[name].id, (draft,)), new_write())
+    chance = np.random.default_rng(3)
+    vectors = {i: chance.standard_normal(8).astype("<f2") for i in range(len(spoken))}
+    waiting = sorted(await desk.store.next_unembedded(10), key=lambda message: message.message_id)
+    words = [pack_terms(message.content) for message in waiting]
+    # The last two are of a former embedder: of them only words are given.
+    for embedder, some in ((f"new/{RECIPE}", range(5)), (f"old/{RECIPE}", range(5, 7))):
+        stored = {waiting[i].message_id: NewVector(vectors[i].tobytes(), words[i]) for i in some}
+        await desk.store.put_vectors(embedder, stored, 8)
+    whole = await desk.store.vectors_after("ann", f"new/{RECIPE}", 0, 10)
+    assert whole.message_ids.tolist() == [message.message_id for message in waiting]
+    assert whole.positions.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert list(zip(whole.conversations, whole.authors, strict=True)) == [(talks[n].id, a) for n, a in spoken]
+    assert whole.sequences.tolist() == [1, 2, 1, 3, 2, 3, 4]
+    assert whole.roles.tolist() == [3, 2, 3, 2, 3, 2, 3]
+    assert whole.times.tolist() == [number * 10**17 for number in range(7)]
+    assert whole.stored.tolist() == [True] * 5 + [False] * 2
+    assert np.array_equal(whole.vectors, np.stack([vectors[i] for i in range(5)]).astype(np.float32))
+    assert (whole.term_counts.tolist(), whole.terms.tobytes()) == ([2] * 7, b"".join(words))
+    part = await desk.store.vectors_after("ann", f"new/{RECIPE}", 1, 5)
+    assert (part.positions.tolist(), part.stored.tolist(), len(part.vectors)) == (
+        [2, 3, 4, 5, 6],
+        [True] * 4 + [False],
+        4,
+    )
+
+
 async def test_words_that_were_made_in_another_way_are_not_searched(desk):
     talk = await desk.conversation()
     await desk.say(talk.id, "one")
     await desk.embed_all(FakeEmbedder(id="before/older-words"))
-    assert await desk.store.vectors_after("ann", f"after/{RECIPE}", 0, 10) == []
+    assert len(await desk.store.vectors_after("ann", f"after/{RECIPE}", 0, 10)) == 0
 
 
 async def expiring(desk, new_write, expire_ns, user_id="ann", text="gone"):
@@ -473,7 +508,7 @@ async def test_a_conversation_that_has_expired_is_answered_like_one_that_does_no
     talk, stays = await expiring(desk, new_write, soon), await expiring(desk, new_write, None, text="stays")
     assert (await desk.store.get_conversation("ann", talk.id)).expire_ns == soon
     await desk.embed_all(FakeEmbedder())
-    ids = [row.message_id for row in await desk.store.vectors_after("ann", "fake", 0, 10)]
+    ids = (await desk.store.vectors_after("ann", "fake", 0, 10)).message_ids.tolist()
     monkeypatch.setattr("services.memory.store.expiry_rows.time.time_ns", lambda: soon)
     for call in (
         desk.store.get_conversation("ann", talk.id),
