@@ -39,7 +39,7 @@ class StoredVector(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogStretch:
-    """Messages of a user's log, in order of position: columns, for thousands are read at once.
+    """Messages that follow one another in a user's log: columns, for thousands are read at once.
 
     Attributes:
         message_ids: Of each message, as all that is not said to be otherwise.

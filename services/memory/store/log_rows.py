@@ -59,7 +59,7 @@ _NEXT = HotStatement(
     select(func.min(_v.position)).where(_v.user_id == bindparam("wanted_user"), _v.position > bindparam("known"))
 )
 # Without an order, which a statement about all rows together could be given only around another statement: for a tenth
-# of all the time. All columns are of the same rows in the same order, whichever that is.
+# of all the time. All columns are of the same rows in the same order: that of positions, by whose index they are found.
 _JOINED = HotStatement(
     _FROM.add_columns(
         *(
