@@ -277,7 +277,7 @@ class CompiledDecoder:
             WorkspaceField.SCALES: MOST_ROWS * widest // 8,
             WorkspaceField.SUMS: MOST_ROWS * widest // 8,
             WorkspaceField.OFFSETS: MOST_ROWS * widest // 8,
-            WorkspaceField.FINE: MOST_ROWS * widest // (ROWS_AT_ONCE * GROUP),
+            WorkspaceField.OUTLYING: MOST_ROWS * widest // (ROWS_AT_ONCE * GROUP),
             WorkspaceField.QUERIES: queries * shape.attention.query_bytes,
             WorkspaceField.SCORES: 4 * queries * (context_tokens + 2 * TILE),
         }

@@ -112,9 +112,11 @@ class RoundingLinear:
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         groups = values.unflatten(-1, (-1, GROUP))
-        largest = groups.abs().amax(dim=-1, keepdim=True)
-        outlying = largest.square() > OUTLYING * groups.square().mean(dim=-1, keepdim=True)
-        steps = torch.where(outlying, largest / (127 << PART_BITS), largest / 127).clamp_min(1e-30)
+        squares = groups.square()
+        stands_out = squares > OUTLYING * squares.mean(dim=-1, keepdim=True)
+        largest = groups.abs().masked_fill(stands_out, 0).amax(dim=-1, keepdim=True)
+        least = squares.sum(dim=-1, keepdim=True).sqrt() / (127 << PART_BITS)
+        steps = torch.maximum(largest / 127, least).clamp_min(1e-30)
         return self._linear(((groups / steps).round() * steps).flatten(-2))
 
 
@@ -150,7 +152,7 @@ def _make(folder: Path, name: str, bits: Bits) -> Made:
     for parameter_name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, std=0.3)
         if "layernorm" in parameter_name:
-            # One number stands out, as in trained models: its group has two integers for each input, the others one.
+            # One number stands out, as in trained models.
             parameter.data[5] = 30.0
     head = quantized(model.lm_head.weight.data, 8).dequantized()
     for parameter_name, parameter in model.named_parameters():

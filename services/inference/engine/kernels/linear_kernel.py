@@ -1,8 +1,8 @@
 """Linears over block-quantized weights and inputs: a group of 32 has one scale.
 
-The inputs are rounded to one integer of 8 bits, or to two where a group's largest value is far beyond the others: there
-one would leave too little of them. Together that loses less than bf16 does. Products are added as integers: exact, so a
-row gives the same whatever rows are computed beside it. `block_weights` says how weights lie.
+The inputs are rounded to integers of 8 bits. Where one value of a group is far beyond the others, these have the scale
+to themselves, and it has an upper part besides. Together that loses less than bf16 does. Products are added as
+integers: exact, so a row gives the same whatever rows are computed beside it. `block_weights` says how weights lie.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from services.inference.engine.kernels.emitter import (
     LANES,
     Emitter,
     constant,
+    int32,
     int64,
     vector,
 )
@@ -34,13 +35,15 @@ GROUP = 32
 """Weights along a row that share a scale."""
 _RECORD = {4: 64 + 256, 8: 64 + 512}
 """Bytes of one group of 16 rows: scales, then weights."""
+FOUR = 4
+"""Inputs whose products are added by one instruction."""
 LEVELS = 2
 """8-bit integers that there is room for, an input."""
 ROWS_AT_ONCE = 8
-"""Rows of inputs that are taken together while weights are at hand: they share what says of how many integers a group's
-inputs are."""
+"""Rows of inputs that are taken together while weights are at hand: they share what says which of a group's inputs have
+an upper part."""
 PART_BITS = 7
-"""Of the lower one."""
+"""Of the lower part, where there is an upper one."""
 _BLOCKS = (ROWS_AT_ONCE, 4, 2, 1)
 
 
@@ -64,15 +67,16 @@ class QuantizedRows:
     """Number of rows."""
 
     values: Value
-    """8-bit integers, shape `(rows, groups, 2, 32)`: a group's upper parts, then its lower ones, or zeros."""
+    """8-bit integers, shape `(rows, 2, groups, 32)`: a row's lower parts, then its upper ones, nearly all of them 0."""
     scales: Value
     """Floats, shape `(rows, groups)`."""
     sums: Value
     """Of each group's integers times their scale: floats, shape `(rows, groups)`. For weights of 4 bits."""
     offsets: Value
     """128 times the sum of each group's integers, 32 bits, shape `(rows, groups)`. For weights of 8 bits."""
-    fine: Value
-    """Bytes, shape `(rows / ROWS_AT_ONCE, groups)`: other than 0 where there is a lower part in any of the rows."""
+    outlying: Value
+    """Bytes, shape `(rows / ROWS_AT_ONCE, groups)`: a bit for each of a group's fours of inputs, set where one of them
+    has an upper part other than 0 in any of the rows."""
 
 
 class LinearKernel:
@@ -109,12 +113,12 @@ class LinearKernel:
             tiles: The first of the tiles of 16 outputs to compute, and the one after the last.
         """
         sums = inputs.sums if self._bits == 4 else inputs.offsets
-        rows = (inputs.values, inputs.scales, sums, inputs.fine, inputs.count)
+        rows = (inputs.values, inputs.scales, sums, inputs.outlying, inputs.count)
         emitter.build.call(self._function, [linear.weights, linear.bias, *rows, linear.groups, *out, *tiles])
 
     def _write(self, blocks: dict[int, Any]) -> Any:
         emitter = Emitter(self._module, f"linear{self._bits}", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] + [I64] * 3)
-        weights, bias, values, scales, sums, fine, rows, groups, out, stride, first, last = emitter.arguments
+        weights, bias, values, scales, sums, outlying, rows, groups, out, stride, first, last = emitter.arguments
         build = emitter.build
         tile_bytes = build.mul(groups, int64(_RECORD[self._bits]))
         row_bytes, scale_bytes = build.mul(groups, int64(LEVELS * GROUP)), build.mul(groups, int64(4))
@@ -132,7 +136,7 @@ class LinearKernel:
                             emitter.at(values, build.mul(row.index, row_bytes)),
                             emitter.at(scales, build.mul(row.index, scale_bytes)),
                             emitter.at(sums, build.mul(row.index, scale_bytes)),
-                            emitter.at(fine, build.mul(build.sdiv(row.index, int64(ROWS_AT_ONCE)), groups)),
+                            emitter.at(outlying, build.mul(build.sdiv(row.index, int64(ROWS_AT_ONCE)), groups)),
                             groups,
                             emitter.at(emitter.at(out, build.mul(row.index, stride)), lanes),
                             stride,
@@ -144,20 +148,22 @@ class LinearKernel:
     def _write_tile(self, rows: int) -> Any:
         name = f"linear{self._bits}_rows{rows}"
         emitter = Emitter(self._module, name, [ADDRESS] * 6 + [I64, ADDRESS, I64])
-        weights, bias, values, scales, sums, fine, groups, out, stride = emitter.arguments
+        weights, bias, values, scales, sums, outlying, groups, out, stride = emitter.arguments
         build = emitter.build
         row_bytes, scale_bytes = build.mul(groups, int64(LEVELS * GROUP)), build.mul(groups, int64(4))
+        upper_offset = build.mul(groups, int64(GROUP))
         begin = emitter.load(vector(F32), bias)
         value_rows = [emitter.at(values, build.mul(row_bytes, int64(row))) for row in range(rows)]
         scale_rows = [emitter.at(scales, build.mul(scale_bytes, int64(row))) for row in range(rows)]
         sum_rows = [emitter.at(sums, build.mul(scale_bytes, int64(row))) for row in range(rows)]
         with emitter.loop(int64(0), groups, [begin] * rows) as group:
             record = emitter.at(weights, build.mul(group.index, int64(_RECORD[self._bits])))
-            inputs = build.mul(group.index, int64(LEVELS * GROUP))
+            inputs = build.mul(group.index, int64(GROUP))
             place = build.mul(group.index, int64(4))
-            is_fine = build.icmp_unsigned("!=", emitter.load(I8, fine, group.index), ir.Constant(I8, 0))
-            inner_rows = [emitter.at(v, inputs) for v in value_rows]
-            products = self._products(emitter, record, inner_rows, is_fine)
+            upper_rows = [emitter.at(v, build.add(inputs, upper_offset)) for v in value_rows]
+            fours = build.zext(emitter.load(I8, outlying, group.index), I32)
+            upper = self._upper_products(emitter, record, upper_rows, fours)
+            products = self._plus_lower(emitter, record, [emitter.at(v, inputs) for v in value_rows], upper)
             totals = []
             if self._bits == 4:
                 weight_scale, zero = (
@@ -183,38 +189,60 @@ class LinearKernel:
             emitter.store(group.carried[row], out, build.mul(stride, int64(row)))
         return emitter.finish()
 
-    def _products(self, emitter: Emitter, record: Value, rows: list[Value], is_fine: Value) -> list[Value]:
-        """Returns for each row 16 integers: one weight row's products with it, over the group."""
+    def _upper_products(self, emitter: Emitter, record: Value, rows: list[Value], outlying: Value) -> list[Value]:
+        """Returns for each row 16 integers: one weight row's products with its upper parts, over the group."""
         build = emitter.build
-        upper = self._plus_level(emitter, record, rows, [constant(I32, 0)] * len(rows))
-        coarse = [build.shl(sums, constant(I32, PART_BITS)) for sums in upper]
+        none = [constant(I32, 0)] * len(rows)
         before = build.block
-        with build.if_then(is_fine):
-            lower_rows = [emitter.at(row, int64(GROUP)) for row in rows]
-            both = self._plus_level(emitter, record, lower_rows, coarse)
+        with build.if_then(build.icmp_unsigned("!=", outlying, int32(0)), likely=False):
+            count = build.zext(emitter.call_intrinsic("llvm.ctpop.i32", I32, [outlying]), I64)
+            with emitter.loop(int64(0), count, [outlying, *none]) as one:
+                left, *sums = one.carried
+                four = emitter.call_intrinsic("llvm.cttz.i32", I32, [left, ir.Constant(ir.IntType(1), 1)])
+                weights = self._weights_of(emitter, record, four)
+                place = build.zext(build.mul(four, int32(FOUR)), I64)
+                rest = build.and_(left, build.sub(left, int32(1)))
+                one.next = [rest, *self._plus_four(emitter, sums, weights, rows, place)]
+            shifted = [build.shl(sums, constant(I32, PART_BITS)) for sums in one.carried[1:]]
             branch = build.block
         products = []
-        for one, other in zip(coarse, both, strict=True):
+        for zero, some in zip(none, shifted, strict=True):
             sums = build.phi(vector(I32))
-            sums.add_incoming(one, before)
-            sums.add_incoming(other, branch)
+            sums.add_incoming(zero, before)
+            sums.add_incoming(some, branch)
             products.append(sums)
         return products
 
-    def _plus_level(self, emitter: Emitter, record: Value, rows: list[Value], sums: list[Value]) -> list[Value]:
+    def _weights_of(self, emitter: Emitter, record: Value, four: Value) -> Value:
+        """Returns the 64 weights that the given of a group's fours of inputs is multiplied with."""
         build = emitter.build
-        for part in range(GROUP // (8 if self._bits == 4 else 4)):
+        part = build.lshr(four, int32(1)) if self._bits == 4 else four
+        packed = emitter.load(vector(I32), record, build.add(int64(64), build.zext(build.shl(part, int32(6)), I64)))
+        if self._bits == 4:
+            half = build.shl(build.and_(four, int32(1)), int32(2))
+            packed = build.and_(build.lshr(packed, emitter.splat(half)), constant(I32, 0x0F0F0F0F))
+        return build.bitcast(packed, vector(I8, 64))
+
+    def _plus_lower(self, emitter: Emitter, record: Value, rows: list[Value], sums: list[Value]) -> list[Value]:
+        """Returns for each row 16 integers: one weight row's products with its lower parts added, over the group."""
+        build = emitter.build
+        for part in range(GROUP // (2 * FOUR if self._bits == 4 else FOUR)):
             packed = emitter.load(vector(I8, 64), record, 64 + 64 * part)
             if self._bits == 4:
                 low = build.and_(packed, constant(I8, 15, 64))
                 high = build.lshr(packed, constant(I8, 4, 64))
-                pieces = [(low, 8 * part), (high, 8 * part + 4)]
+                pieces = [(low, 2 * FOUR * part), (high, 2 * FOUR * part + FOUR)]
             else:
-                pieces = [(packed, 4 * part)]
+                pieces = [(packed, FOUR * part)]
             for weights, offset in pieces:
-                fours = [build.bitcast(emitter.splat(emitter.load(I32, row, offset)), vector(I8, 64)) for row in rows]
-                sums = [
-                    self._processor.plus_products(emitter, sum_, weights, four, self._bits)
-                    for sum_, four in zip(sums, fours, strict=True)
-                ]
+                sums = self._plus_four(emitter, sums, weights, rows, offset)
         return sums
+
+    def _plus_four(
+        self, emitter: Emitter, sums: list[Value], weights: Value, rows: list[Value], offset: Value
+    ) -> list[Value]:
+        fours = (emitter.build.bitcast(emitter.splat(emitter.load(I32, row, offset)), vector(I8, 64)) for row in rows)
+        return [
+            self._processor.plus_products(emitter, sum_, weights, four, self._bits)
+            for sum_, four in zip(sums, fours, strict=True)
+        ]

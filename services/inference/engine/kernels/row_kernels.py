@@ -21,19 +21,21 @@ from services.inference.engine.kernels.emitter import (
     int64,
     vector,
 )
-from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, PART_BITS, ROWS_AT_ONCE
+from services.inference.engine.kernels.linear_kernel import FOUR, GROUP, PART_BITS, ROWS_AT_ONCE
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.emitter import Value
 
 _STEP = 4 * LANES
 """Bytes of a vector of floats."""
-_MOST = 127 << PART_BITS
-"""What a group's largest value becomes."""
-OUTLYING = 23.0
-"""A group has two integers for each input where the square of the largest is more than so many times their mean square:
-of 32, a value that is alone has 32 times, the largest of normally distributed ones about 5. By how much it is to be was
-measured (decision 0024)."""
+_MOST = 127
+"""What the largest of a group's values becomes of those that do not stand out."""
+OUTLYING = 20.0
+"""A value stands out of its group where its square is more than so many times their mean square: of 32, a value that is
+alone has 32 times, the largest of normally distributed ones about 5. From 16 on there is one at most. By how much it is
+to be was measured (decision 0024)."""
+_LEAST = 1e-30
+"""What is nowhere larger becomes 0: one over its scale could be no number."""
 
 
 def write_norm(module: Any) -> Any:
@@ -66,45 +68,50 @@ def write_add(module: Any) -> Any:
 
 
 def write_quantize(module: Any) -> Any:
-    """Rounds a row as `QuantizedRows` has it: `(in, values, scales, sums, offsets, fine, groups, number)`.
+    """Rounds a row as `QuantizedRows` has it: `(in, values, scales, sums, offsets, outlying, groups, number)`.
 
-    Rows that share a row of `fine` come in order, the first of them first.
+    Rows that share a row of `outlying` come in order, the first of them first.
     """
     emitter = Emitter(module, "quantize", [ADDRESS] * 6 + [I64] * 2)
-    row, values, scales, sums, offsets, fine, groups, number = emitter.arguments
+    row, values, scales, sums, offsets, outlying, groups, number = emitter.arguments
     is_first = emitter.build.icmp_signed("==", emitter.build.srem(number, int64(ROWS_AT_ONCE)), int64(0))
     build = emitter.build
+    uppers = emitter.at(values, build.mul(groups, int64(GROUP)))
     with emitter.loop(int64(0), groups) as group:
         begin = build.mul(group.index, int64(4 * GROUP))
         halves = [emitter.load(vector(F32), emitter.at(row, begin), _STEP * half) for half in (0, 1)]
-        largest = emitter.reduce(emitter.greater(*(emitter.unary("fabs", h) for h in halves)), emitter.greater)
-        some = build.fcmp_ordered(">", largest, float32(0.0))
-        squares = emitter.plus_product(emitter.times(halves[0], halves[0]), halves[1], halves[1])
-        mean = emitter.times(emitter.reduce(squares, emitter.plus), float32(OUTLYING / GROUP))
-        is_fine = build.fcmp_ordered(">", emitter.times(largest, largest), mean)
-        kept = build.select(is_first, ir.Constant(I8, 0), emitter.load(I8, fine, group.index))
-        emitter.store(build.or_(kept, build.zext(is_fine, I8)), fine, group.index)
-        most, bits = (
-            build.select(is_fine, *both)
-            for both in ((float32(float(_MOST)), float32(127.0)), (int32(0), int32(PART_BITS)))
-        )
-        inverse = build.select(some, build.fdiv(most, largest), float32(0.0))
-        rounded = [
-            build.shl(
-                build.fptosi(emitter.unary("rint", emitter.times(half, emitter.splat(inverse))), vector(I32)),
-                emitter.splat(bits),
-            )
-            for half in halves
+        squares = [emitter.times(half, half) for half in halves]
+        total = emitter.reduce(emitter.plus(*squares), emitter.plus)
+        bound = emitter.splat(emitter.times(total, float32(OUTLYING / GROUP)))
+        others = [
+            build.select(build.fcmp_ordered(">", square, bound), constant(F32, 0.0), emitter.unary("fabs", half))
+            for square, half in zip(squares, halves, strict=True)
         ]
-        place = emitter.at(values, build.mul(group.index, int64(LEVELS * GROUP)))
-        for half, whole in enumerate(rounded):
-            shift = constant(I32, PART_BITS)
-            upper = build.ashr(build.add(whole, constant(I32, 1 << (PART_BITS - 1))), shift)
-            lower = build.sub(whole, build.shl(upper, shift))
-            emitter.store(build.trunc(upper, vector(I8)), place, LANES * half)
-            emitter.store(build.trunc(lower, vector(I8)), place, GROUP + LANES * half)
+        largest = emitter.reduce(emitter.greater(*others), emitter.greater)
+        # No value is larger than the root of all squares, for which two parts have to be enough.
+        least = emitter.times(emitter.unary("sqrt", total), float32(1 / (_MOST << PART_BITS)))
+        scale = emitter.greater(emitter.times(largest, float32(1 / _MOST)), least)
+        some = build.fcmp_ordered(">", scale, float32(_LEAST))
+        inverse = emitter.splat(build.select(some, build.fdiv(float32(1.0), scale), float32(0.0)))
+        wholes = [build.fptosi(emitter.unary("rint", emitter.times(h, inverse)), vector(I32)) for h in halves]
+        inputs = build.mul(group.index, int64(GROUP))
+        fours = []
+        for half, whole in enumerate(wholes):
+            nearest = build.ashr(build.add(whole, constant(I32, 1 << (PART_BITS - 1))), constant(I32, PART_BITS))
+            stands_out = build.icmp_unsigned(">", build.add(whole, constant(I32, _MOST)), constant(I32, 2 * _MOST))
+            upper = build.select(stands_out, nearest, constant(I32, 0))
+            lower = build.sub(whole, build.shl(upper, constant(I32, PART_BITS)))
+            upper_bytes = build.trunc(upper, vector(I8))
+            place = build.add(inputs, int64(LANES * half))
+            emitter.store(build.trunc(lower, vector(I8)), values, place)
+            emitter.store(upper_bytes, uppers, place)
+            fours.append(build.bitcast(upper_bytes, vector(I32, LANES // FOUR)))
+        both = build.shuffle_vector(*fours, ir.Constant(vector(I32, GROUP // FOUR), list(range(GROUP // FOUR))))
+        with_upper = build.bitcast(build.icmp_signed("!=", both, constant(I32, 0, GROUP // FOUR)), I8)
+        kept = build.select(is_first, ir.Constant(I8, 0), emitter.load(I8, outlying, group.index))
+        emitter.store(build.or_(kept, with_upper), outlying, group.index)
         place = build.mul(group.index, int64(4))
-        scale, sum_ = emitter.times(largest, float32(1 / _MOST)), emitter.reduce(build.add(*rounded), build.add)
+        sum_ = emitter.reduce(build.add(*wholes), build.add)
         emitter.store(scale, scales, place)
         emitter.store(emitter.times(build.sitofp(sum_, F32), scale), sums, place)
         emitter.store(build.shl(sum_, int32(7)), offsets, place)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 PARTS = 4
 """How many parts of a linear a thread takes on where all are equally fast: one that is held up takes fewer."""
+_FINER = 4
+"""How many times as many it takes on of many rows, where a part lasts: the last one is waited for less."""
+_MANY_ROWS = 2 * ROWS_AT_ONCE
+"""There are many beyond so many."""
 _FEW_ROWS = ROWS_AT_ONCE
 """So many rows are cheaper to norm and to round in every thread than to wait for."""
 QUANTIZED = (
@@ -25,7 +29,7 @@ QUANTIZED = (
     WorkspaceField.SCALES,
     WorkspaceField.SUMS,
     WorkspaceField.OFFSETS,
-    WorkspaceField.FINE,
+    WorkspaceField.OUTLYING,
 )
 """Where `QuantizedRows` are, in their order."""
 
@@ -48,6 +52,8 @@ class StepFunction:
         self.rows = self.number(StepField.ROWS)
         """Number of tokens."""
         self._is_shared = build.icmp_signed(">", self.rows, int64(_FEW_ROWS))
+        finer = build.select(build.icmp_signed(">", self.rows, int64(_MANY_ROWS)), int64(_FINER), int64(1))
+        self._shares = build.mul(self._threads, finer)
         workspaces = self.address(StepField.WORKSPACES)
         own = emitter.at(workspaces, build.mul(thread, int64(8 * len(WorkspaceField))))
         self.own = {field: emitter.load_address(own, 8 * field) for field in WorkspaceField}
@@ -107,7 +113,7 @@ class StepFunction:
     def share(self, count: Value, parts: int = PARTS) -> Iterator[tuple[Value, Value]]:
         """Writes a loop over this thread's share of `count` things: the first of a part, and the one after the last."""
         build = self.emitter.build
-        size = build.sdiv(count, build.mul(self._threads, int64(parts)))
+        size = build.sdiv(count, build.mul(self._shares, int64(parts)))
         least = build.select(build.icmp_signed(">", size, int64(1)), size, int64(1))
         taken = self.emitter.at(self.address(StepField.BARRIER), int64(WORK))
         with self.emitter.share(taken, count, least) as part:

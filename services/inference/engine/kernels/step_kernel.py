@@ -179,7 +179,7 @@ class _StepWriter:
                 (WorkspaceField.SCALES, number, 4 * groups),
                 (WorkspaceField.SUMS, number, 4 * groups),
                 (WorkspaceField.OFFSETS, number, 4 * groups),
-                (WorkspaceField.FINE, block, groups),
+                (WorkspaceField.OUTLYING, block, groups),
             )
         ]
         emitter.build.call(self._quantize, [row, *places, int64(groups), number])

@@ -119,7 +119,7 @@ class WorkspaceField(_Place):
     SCALES = auto()
     SUMS = auto()
     OFFSETS = auto()
-    FINE = auto()
+    OUTLYING = auto()
     QUERIES = auto()
     """The rounded query heads that share a head of keys, for as many rows as are computed together."""
     SCORES = auto()
