@@ -168,6 +168,10 @@ class Emitter:
         """Floats: the smaller of two."""
         return self.build.select(self.build.fcmp_ordered("<", left, right), left, right)
 
+    def least(self, left: Value, right: Value) -> Value:
+        """Integers with a sign: the smaller of two."""
+        return self.build.select(self.build.icmp_signed("<", left, right), left, right)
+
     def call_intrinsic(self, name: str, result: Any, arguments: Sequence[Value]) -> Value:
         """Calls one of LLVM's own functions."""
         function = self.module.globals.get(name)
@@ -190,6 +194,26 @@ class Emitter:
             values = combine(values, moved)
             half //= 2
         return self.build.extract_element(values, int32(0))
+
+    def reduce_four(self, four: Sequence[Value], combine: Callable[[Value, Value], Value]) -> Value:
+        """Combines the lanes of each of four vectors, always in the same order; each has a quarter of the result."""
+        build = self.build
+
+        def both(one: Value, other: Value, lanes: list[list[int]]) -> Value:
+            return combine(*(build.shuffle_vector(one, other, ir.Constant(vector(I32), chosen)) for chosen in lanes))
+
+        # Halves of vectors are combined, then quarters, then lanes within a quarter.
+        half, quarter = ([n for n in range(2 * LANES) if not n & bit] for bit in (LANES // 2, LANES // 4))
+        first, second = (both(*pair, [half, [n + LANES // 2 for n in half]]) for pair in (four[:2], four[2:]))
+        result = both(first, second, [quarter, [n + LANES // 4 for n in quarter]])
+        for bit in (2, 1):
+            result = both(result, result, [list(range(LANES)), [n ^ bit for n in range(LANES)]])
+        return result
+
+    def spread(self, quarters: Value, number: int) -> Value:
+        """Returns a vector of what a quarter of a vector holds."""
+        lanes = ir.Constant(vector(I32), [number * LANES // 4] * LANES)
+        return self.build.shuffle_vector(quarters, ir.Constant(quarters.type, ir.Undefined), lanes)
 
 
 def int64(number: int) -> Value:
