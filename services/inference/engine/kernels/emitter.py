@@ -197,18 +197,24 @@ class Emitter:
 
     def reduce_four(self, four: Sequence[Value], combine: Callable[[Value, Value], Value]) -> Value:
         """Combines the lanes of each of four vectors, always in the same order; each has a quarter of the result."""
-        build = self.build
 
-        def both(one: Value, other: Value, lanes: list[list[int]]) -> Value:
-            return combine(*(build.shuffle_vector(one, other, ir.Constant(vector(I32), chosen)) for chosen in lanes))
+        def halved(one: Value, other: Value, apart: int) -> Value:
+            lanes = [n for n in range(2 * LANES) if not n & apart]
+            return self._combined(one, other, lanes, [n + apart for n in lanes], combine)
 
         # Halves of vectors are combined, then quarters, then lanes within a quarter.
-        half, quarter = ([n for n in range(2 * LANES) if not n & bit] for bit in (LANES // 2, LANES // 4))
-        first, second = (both(*pair, [half, [n + LANES // 2 for n in half]]) for pair in (four[:2], four[2:]))
-        result = both(first, second, [quarter, [n + LANES // 4 for n in quarter]])
-        for bit in (2, 1):
-            result = both(result, result, [list(range(LANES)), [n ^ bit for n in range(LANES)]])
+        result = halved(halved(four[0], four[1], LANES // 2), halved(four[2], four[3], LANES // 2), LANES // 4)
+        for apart in (LANES // 8, LANES // 16):
+            others = [n ^ apart for n in range(LANES)]
+            result = self._combined(result, result, list(range(LANES)), others, combine)
         return result
+
+    def _combined(
+        self, one: Value, other: Value, lanes: list[int], others: list[int], combine: Callable[[Value, Value], Value]
+    ) -> Value:
+        """Combines some lanes of two vectors with as many others of them."""
+        chosen = (ir.Constant(vector(I32), which) for which in (lanes, others))
+        return combine(*(self.build.shuffle_vector(one, other, which) for which in chosen))
 
     def spread(self, quarters: Value, number: int) -> Value:
         """Returns a vector of what a quarter of a vector holds."""
