@@ -42,6 +42,7 @@ _NOT_SERVING_NOTICE_SECONDS = 0.2
 
 _LAST_WORDS_SECONDS = 0.1
 """After the last call has ended: time for its status to leave before connections are closed."""
+_FOR_GOOD_SECONDS = 365 * 24 * 3600.0
 
 
 class Service(Protocol):
@@ -178,12 +179,16 @@ class Server:
         await self._set_health(serving=False)
         if grace > 0:
             await asyncio.sleep(min(_NOT_SERVING_NOTICE_SECONDS, grace))
-        draining = asyncio.create_task(self._server.stop(grace))
+        # How long is kept here: where the library's own time is up in the moment in which another stop has ended the
+        # server, it takes the process with it.
+        draining = asyncio.create_task(self._server.stop(_FOR_GOOD_SECONDS))
         other_doors = asyncio.create_task(self._service.drain(grace)) if isinstance(self._service, Drainable) else None
         # Whoever watches the health holds a call open for good: the drain waits for the service's calls only.
         idle = asyncio.create_task(self._outcomes.wait_until_idle())
-        await asyncio.wait({draining, idle}, return_when=asyncio.FIRST_COMPLETED)
-        await self._server.stop(_LAST_WORDS_SECONDS)
+        await asyncio.wait({draining, idle}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        if idle.done():
+            await asyncio.wait({draining}, timeout=_LAST_WORDS_SECONDS)
+        await self._server.stop(None)
         await draining
         idle.cancel()
         if other_doors is not None:
