@@ -1,0 +1,165 @@
+"""Linears over bytes by themselves: inputs of any shape and size, against the same sums in double precision."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import pytest
+import torch
+from llvmlite import binding, ir
+
+from services.inference.engine.block_weights import Bits, packed, quantized
+from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, int64
+from services.inference.engine.kernels.linear_kernel import (
+    GROUP,
+    LEVELS,
+    PART_BITS,
+    ROWS_AT_ONCE,
+    LinearKernel,
+    PackedLinear,
+    QuantizedRows,
+)
+from services.inference.engine.kernels.processor import Processor
+from services.inference.engine.kernels.row_kernels import OUTLYING, write_quantize
+
+OUTPUTS = 48
+
+
+class CompiledLinear:
+    """Rounds rows and maps them: `(in, values, scales, sums, offsets, outlying, groups, rows, weights, bias, out)`."""
+
+    def __init__(self, bits: Bits) -> None:
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        features = binding.get_host_cpu_features()
+        target = binding.Target.from_default_triple()
+        machine = target.create_target_machine(
+            cpu=binding.get_host_cpu_name(), features=features.flatten() + ",-prefer-256-bit"
+        )
+        module = ir.Module("linear")
+        module.triple = target.triple
+        processor = Processor(
+            frozenset(name for name, has in features.items() if has), x86=target.name.startswith("x86")
+        )
+        quantize, kernel = write_quantize(module), LinearKernel(module, processor, bits)
+        emitter = Emitter(module, "map", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] * 3)
+        given, values, scales, sums, offsets, outlying, groups, rows, weights, bias, out = emitter.arguments
+        build = emitter.build
+        with emitter.loop(int64(0), rows) as row:
+            size = build.mul(groups, int64(GROUP))
+            block = build.sdiv(row.index, int64(ROWS_AT_ONCE))
+            places = [
+                emitter.at(buffer, build.mul(build.mul(number, of_one), int64(size_of_one)))
+                for buffer, number, of_one, size_of_one in (
+                    (given, row.index, size, 4),
+                    (values, row.index, size, LEVELS),
+                    (scales, row.index, groups, 4),
+                    (sums, row.index, groups, 4),
+                    (offsets, row.index, groups, 4),
+                    (outlying, block, groups, 1),
+                )
+            ]
+            build.call(quantize, [*places, groups, row.index])
+        kernel.call(
+            emitter,
+            PackedLinear(weights, bias, groups),
+            QuantizedRows(rows, values, scales, sums, offsets, outlying),
+            (out, int64(4 * OUTPUTS)),
+            (int64(0), int64(OUTPUTS // 16)),
+        )
+        emitter.finish()
+        self._engine: Any = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+        self._engine.finalize_object()
+        kinds = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
+        self._map = ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address("map"))
+
+    def __call__(self, inputs: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        rows, size = inputs.shape
+        groups = size // GROUP
+        # What was there before must not matter.
+        buffers = [
+            torch.full((count,), 85, dtype=torch.uint8)
+            for count in (LEVELS * rows * size, 4 * rows * groups, 4 * rows * groups, 4 * rows * groups, rows * groups)
+        ]
+        out = torch.full((rows, OUTPUTS), torch.nan)
+        addresses = [tensor.data_ptr() for tensor in (inputs, *buffers)]
+        self._map(*addresses, groups, rows, weights.data_ptr(), bias.data_ptr(), out.data_ptr())
+        return out
+
+
+@pytest.fixture(scope="module", params=[4, 8])
+def bits(request: pytest.FixtureRequest) -> Bits:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def linear(bits: Bits) -> CompiledLinear:
+    return CompiledLinear(bits)
+
+
+def rounded(inputs: torch.Tensor) -> torch.Tensor:
+    """Returns inputs as one byte gives them, in groups of 32, and as two give the one that stands out."""
+    groups = inputs.double().unflatten(-1, (-1, GROUP))
+    squares = groups.square()
+    stands_out = squares > OUTLYING * squares.mean(dim=-1, keepdim=True)
+    largest = groups.abs().masked_fill(stands_out, 0).amax(dim=-1, keepdim=True)
+    least = squares.sum(dim=-1, keepdim=True).sqrt() / (127 << PART_BITS)
+    steps = torch.maximum(largest / 127, least)
+    return torch.where(steps > 1e-30, (groups / steps).round() * steps, 0.0).flatten(-2)
+
+
+def some_inputs(rows: int, groups: int) -> torch.Tensor:
+    return torch.randn(rows, groups * GROUP, generator=torch.Generator().manual_seed(rows + groups))
+
+
+def check(linear: CompiledLinear, bits: Bits, inputs: torch.Tensor) -> None:
+    chance = torch.Generator().manual_seed(1)
+    blocks = quantized(torch.randn(OUTPUTS, inputs.shape[1], generator=chance), bits)
+    bias = torch.randn(OUTPUTS, generator=chance)
+    got = linear(inputs, packed(blocks), bias)
+    wanted = rounded(inputs) @ blocks.dequantized().double().T + bias
+    # Where a sum of squares differs in its last bit, a value may be rounded the other way: by a step of its group.
+    steps = inputs.abs().amax(dim=-1, keepdim=True) / 127
+    assert (got - wanted).abs().max() <= 1e-5 * wanted.abs().max() + 4 * steps.max()
+    assert ((got - wanted).abs() <= 1e-5 * wanted.abs().amax(dim=-1, keepdim=True)).double().mean() > 0.95
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 18])
+def test_rows_of_any_number_of_groups(linear: CompiledLinear, bits: Bits, groups: int):
+    check(linear, bits, some_inputs(3, groups))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 7, 8, 9, 16, 23])
+def test_any_number_of_rows_and_each_as_by_itself(linear: CompiledLinear, bits: Bits, rows: int):
+    inputs = some_inputs(rows, 6)
+    inputs[::3, 37] = 40.0
+    inputs[1::3, 90] = -70.0
+    check(linear, bits, inputs)
+    weights = packed(quantized(some_inputs(OUTPUTS, 6), bits))
+    together = linear(inputs, weights, torch.zeros(OUTPUTS))
+    for row, of_all in zip(inputs, together, strict=True):
+        assert torch.equal(linear(row[None].clone(), weights, torch.zeros(OUTPUTS))[0], of_all)
+
+
+@pytest.mark.parametrize("size", [6.0, 30.0, 1e3, 1e6, -1e6, 1e12])
+@pytest.mark.parametrize("place", [0, 3, 4, 31])
+def test_a_value_far_beyond_the_others(linear: CompiledLinear, bits: Bits, size: float, place: int):
+    inputs = some_inputs(9, 4)
+    inputs[:, GROUP + place] = size
+    check(linear, bits, inputs)
+
+
+def test_the_others_keep_their_precision_beside_it(linear: CompiledLinear):
+    inputs = some_inputs(1, 1).clamp(-2, 2)
+    alone = (rounded(inputs) - inputs).abs().max()
+    inputs[0, 5] = 100.0
+    others = (rounded(inputs) - inputs).abs()
+    assert others.max() <= alone * 1.01
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-38, 1e-20, 1e15])
+def test_values_of_any_size(linear: CompiledLinear, bits: Bits, size: float):
+    inputs = some_inputs(5, 5) * size
+    inputs[2] = 0.0
+    check(linear, bits, inputs)
