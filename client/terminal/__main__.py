@@ -14,10 +14,12 @@ from client.requests import new_request_id
 from client.terminal import options
 from client.terminal.answer import INTERRUPTED, Question, answer, refuse, status_of, text_to_say
 from client.terminal.keyboard import Prompt, history_path, open_history
+from client.terminal.lines import error_line
+from client.terminal.loop import TerminalLoop
 from client.terminal.messages import Words, words_of_locale
 from client.terminal.options import Target, WrongUse
 from client.terminal.screen import Screen
-from client.terminal.session import Session, error_line
+from client.terminal.session import Session
 from client.values import RecallConfig
 
 if TYPE_CHECKING:
@@ -116,7 +118,8 @@ async def _converse(target: Target, words: Words, *, new: bool, plain: bool) -> 
     try:
         async with target.client() as client:
             prompt = Prompt(open_history(history_path()))
-            await Session(client, Screen(plain=plain), prompt, words).run(resume=not new)
+            session = Session(client, Screen(plain=plain), prompt, words)
+            await TerminalLoop(session, prompt).run(resume=not new)
     except ChatbotError as error:
         # Of what the options say; what calls fail with is told in the session.
         sys.stderr.write(error_line(words, error, target.address) + "\n")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from client.terminal.lines import error_line, note_of
 from client.terminal.screen import Screen
-from client.terminal.session import error_line, note_of
 from client.terminal.text import printable
 
 if TYPE_CHECKING:
