@@ -32,7 +32,7 @@ _STEP = 4 * LANES
 """Bytes of a vector of floats."""
 _MOST = 127
 """What the largest of a group's values becomes of those that do not stand out."""
-OUTLYING = 20.0
+OUTLYING = 16.0
 """A value stands out of its group where its square is more than so many times their mean square: of 32, a value that is
 alone has 32 times, the largest of normally distributed ones about 5. From 16 on there is one at most. By how much it is
 to be was measured (decision 0024)."""
