@@ -43,6 +43,7 @@ _NOT_SERVING_NOTICE_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 0.1
 """After the last call has ended: time for its status to leave before connections are closed."""
 _FOR_GOOD_SECONDS = 365 * 24 * 3600.0
+"""Longer than any drain; without a number the library would not wait at all."""
 
 
 class Service(Protocol):

@@ -159,7 +159,7 @@ async def test_a_stream_that_outlasts_the_grace_is_told_so(running: Running):
 
 
 async def test_servers_that_nobody_calls_stop_at_once_and_in_order(settings: CommonSettings):
-    # From Python 3.12 on one in some hundreds took the process with it.
+    # On Python 3.13 one in some hundreds took the process with it.
     for _ in range(200):
         service = ScriptedService()
         service.ready.set()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from services.inference.engine.kernels.emitter import Emitter, Value
 
-_LEAST = 1e-30
+LEAST = 1e-30
 """What is nowhere larger becomes 0: one over its scale could be no number."""
 
 
@@ -28,7 +28,7 @@ def round_to_bytes(emitter: Emitter, values: Sequence[Value], *, signed: bool) -
     most = 127.0 if signed else 255.0
     sizes = [emitter.unary("fabs", part) for part in values] if signed else values
     largest = emitter.reduce(reduce(emitter.greater, sizes), emitter.greater)
-    some = build.fcmp_ordered(">", largest, float32(_LEAST))
+    some = build.fcmp_ordered(">", largest, float32(LEAST))
     inverse = emitter.splat(build.select(some, build.fdiv(float32(most), largest), float32(0.0)))
     integers = [build.fptosi(emitter.unary("rint", emitter.times(part, inverse)), vector(I32)) for part in values]
     return integers, emitter.times(largest, float32(1 / most))

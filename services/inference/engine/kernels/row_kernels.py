@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
+from services.inference.engine.kernels.byte_rounding import LEAST
 from services.inference.engine.kernels.emitter import (
     ADDRESS,
     F32,
@@ -38,8 +39,6 @@ alone has 32 times, the largest of normally distributed ones about 5. From 16 on
 to be was measured (decision 0024)."""
 _GROUPS_AT_ONCE = 4
 """Groups whose lanes are combined together: one by one that would be most of what rounding takes."""
-_LEAST = 1e-30
-"""What is nowhere larger becomes 0: one over its scale could be no number."""
 
 
 def write_norm(module: Any) -> Any:
@@ -84,7 +83,7 @@ def write_quantize(module: Any) -> Any:
     last = build.sub(groups, int64(1))
     with emitter.loop(int64(0), groups, step=_GROUPS_AT_ONCE) as begin:
         # Of a row whose groups are no multiple of four the last is computed several times.
-        indices = [emitter.least(build.add(begin.index, int64(number)), last) for number in range(_GROUPS_AT_ONCE)]
+        indices = [emitter.least(build.add(begin.index, int64(place)), last) for place in range(_GROUPS_AT_ONCE)]
         starts = [build.mul(index, int64(GROUP)) for index in indices]
         halves = [
             [emitter.load(vector(F32), row, build.add(build.mul(start, int64(4)), int64(_STEP * n))) for n in (0, 1)]
@@ -96,37 +95,37 @@ def write_quantize(module: Any) -> Any:
         others = [
             [
                 build.select(
-                    build.fcmp_ordered(">", square, emitter.spread(bounds, number)),
+                    build.fcmp_ordered(">", square, emitter.spread(bounds, place)),
                     constant(F32, 0.0),
                     emitter.unary("fabs", half),
                 )
                 for square, half in zip(*pairs, strict=True)
             ]
-            for number, pairs in enumerate(zip(squares, halves, strict=True))
+            for place, pairs in enumerate(zip(squares, halves, strict=True))
         ]
         largest = emitter.reduce_four([emitter.greater(*pair) for pair in others], emitter.greater)
         # No value is larger than the root of all squares, for which two parts have to be enough.
         least = emitter.times(emitter.unary("sqrt", totals), constant(F32, 1 / (_MOST << PART_BITS)))
         steps = emitter.greater(emitter.times(largest, constant(F32, 1 / _MOST)), least)
-        some = build.fcmp_ordered(">", steps, constant(F32, _LEAST))
+        some = build.fcmp_ordered(">", steps, constant(F32, LEAST))
         inverses = build.select(some, build.fdiv(constant(F32, 1.0), steps), constant(F32, 0.0))
         wholes = [
             [
-                build.fptosi(emitter.unary("rint", emitter.times(half, emitter.spread(inverses, number))), vector(I32))
+                build.fptosi(emitter.unary("rint", emitter.times(half, emitter.spread(inverses, place))), vector(I32))
                 for half in pair
             ]
-            for number, pair in enumerate(halves)
+            for place, pair in enumerate(halves)
         ]
         for index, start, pair in zip(indices, starts, wholes, strict=True):
             with_upper = _store_parts(emitter, pair, emitter.at(values, start), emitter.at(uppers, start))
             kept = build.select(is_first, ir.Constant(I8, 0), emitter.load(I8, outlying, index))
             emitter.store(build.or_(kept, with_upper), outlying, index)
-        totals = emitter.reduce_four([build.add(*pair) for pair in wholes], build.add)
-        in_floats = emitter.times(build.sitofp(totals, vector(F32)), steps)
-        shifted = build.shl(totals, constant(I32, 7))
-        for kept, buffer in ((steps, scales), (in_floats, sums), (shifted, offsets)):
-            for number, index in enumerate(indices):
-                one = build.extract_element(kept, int32(number * LANES // _GROUPS_AT_ONCE))
+        integers = emitter.reduce_four([build.add(*pair) for pair in wholes], build.add)
+        in_floats = emitter.times(build.sitofp(integers, vector(F32)), steps)
+        shifted = build.shl(integers, constant(I32, 7))
+        for quarters, buffer in ((steps, scales), (in_floats, sums), (shifted, offsets)):
+            for place, index in enumerate(indices):
+                one = build.extract_element(quarters, int32(place * LANES // _GROUPS_AT_ONCE))
                 emitter.store(one, buffer, build.mul(index, int64(4)))
     return emitter.finish()
 
