@@ -24,7 +24,7 @@ from services.inference.engine.decoder_weights import (
 )
 from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.linear_kernel import GROUP, PART_BITS
-from services.inference.engine.kernels.row_kernels import OUTLYING
+from services.inference.engine.kernels.linear_rounding import OUTLYING
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 
 if TYPE_CHECKING:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import pytest
 import torch
-from llvmlite import binding, ir
 
 from services.inference.engine.block_weights import Bits, packed, quantized
-from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, int64
 from services.inference.engine.kernels.linear_kernel import (
     GROUP,
     LEVELS,
@@ -20,8 +17,9 @@ from services.inference.engine.kernels.linear_kernel import (
     PackedLinear,
     QuantizedRows,
 )
-from services.inference.engine.kernels.processor import Processor
-from services.inference.engine.kernels.row_kernels import OUTLYING, write_quantize
+from services.inference.engine.kernels.linear_rounding import OUTLYING, write_quantize
+from services.kernels.emitter import ADDRESS, I64, Emitter, int64
+from services.kernels.machine_code import Target
 
 OUTPUTS = 48
 
@@ -30,19 +28,9 @@ class CompiledLinear:
     """Rounds rows and maps them: `(in, values, scales, sums, offsets, outlying, groups, rows, weights, bias, out)`."""
 
     def __init__(self, bits: Bits) -> None:
-        binding.initialize_native_target()
-        binding.initialize_native_asmprinter()
-        features = binding.get_host_cpu_features()
-        target = binding.Target.from_default_triple()
-        machine = target.create_target_machine(
-            cpu=binding.get_host_cpu_name(), features=features.flatten() + ",-prefer-256-bit"
-        )
-        module = ir.Module("linear")
-        module.triple = target.triple
-        processor = Processor(
-            frozenset(name for name, has in features.items() if has), x86=target.name.startswith("x86")
-        )
-        quantize, kernel = write_quantize(module), LinearKernel(module, processor, bits)
+        target = Target()
+        module = target.module("linear")
+        quantize, kernel = write_quantize(module), LinearKernel(module, target.processor, bits)
         emitter = Emitter(module, "map", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] * 3)
         given, values, scales, sums, offsets, outlying, groups, rows, weights, bias, out = emitter.arguments
         build = emitter.build
@@ -69,10 +57,9 @@ class CompiledLinear:
             (int64(0), int64(OUTPUTS // 16)),
         )
         emitter.finish()
-        self._engine: Any = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
-        self._engine.finalize_object()
+        self._code = target.compile(module)
         kinds = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
-        self._map = ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address("map"))
+        self._map = self._code.function("map", kinds)
 
     def __call__(self, inputs: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         rows, size = inputs.shape

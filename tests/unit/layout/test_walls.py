@@ -21,6 +21,7 @@ ONLY_IN = {
     "sentence_transformers": ("services/memory/embedder*",),
     "sqlalchemy": ("services/memory/store*", "services/memory/migrations/*"),
     "alembic": ("services/memory/store*", "services/memory/migrations/*"),
+    "llvmlite": ("services/kernels/*", "services/inference/engine/*", "services/memory/embedder/*"),
     "faiss": ("services/memory/*",),
 }
 
@@ -55,12 +56,16 @@ def intruders(folder: str, *allowed: str) -> list[str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_imports_rpc_the_generated_code_and_itself_only(service):
-    assert intruders(f"services/{service}", "services.rpc", "chatbot", f"services.{service}") == []
+def test_a_service_imports_what_all_share_the_generated_code_and_itself_only(service):
+    assert intruders(f"services/{service}", "services.rpc", "services.kernels", "chatbot", f"services.{service}") == []
 
 
 def test_rpc_knows_no_service():
     assert intruders("services/rpc", "services.rpc", "chatbot") == []
+
+
+def test_kernels_know_no_service():
+    assert intruders("services/kernels", "services.kernels") == []
 
 
 def test_the_client_imports_the_generated_code_and_itself_only():

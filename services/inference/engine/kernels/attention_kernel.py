@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from services.inference.engine.kernels.attention_reading import AttendedRows, write_attend
 from services.inference.engine.kernels.attention_shape import BLOCK, FOUR, GROUP, GROUP_BYTES, block_at
 from services.inference.engine.kernels.byte_rounding import round_to_bytes
-from services.inference.engine.kernels.emitter import (
+from services.inference.engine.kernels.head_rotation import HeadRotation
+from services.kernels.emitter import (
     ADDRESS,
     F32,
     I8,
@@ -21,11 +22,10 @@ from services.inference.engine.kernels.emitter import (
     int64,
     vector,
 )
-from services.inference.engine.kernels.head_rotation import HeadRotation
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
-    from services.inference.engine.kernels.processor import Processor
+    from services.kernels.processor import Processor
 
 
 class AttentionKernel:

@@ -22,7 +22,10 @@ from services.inference.engine.kernels.attention_shape import (
     block_at,
 )
 from services.inference.engine.kernels.byte_rounding import round_to_bytes
-from services.inference.engine.kernels.emitter import (
+from services.inference.engine.kernels.head_rotation import HeadRotation
+from services.inference.engine.kernels.softmax import TILE_SCALE, Softmax, first_attended
+from services.kernels.elementary import hyperbolic_tangent
+from services.kernels.emitter import (
     ADDRESS,
     F32,
     I8,
@@ -35,14 +38,11 @@ from services.inference.engine.kernels.emitter import (
     int64,
     vector,
 )
-from services.inference.engine.kernels.head_rotation import HeadRotation
-from services.inference.engine.kernels.row_kernels import hyperbolic_tangent
-from services.inference.engine.kernels.softmax import TILE_SCALE, Softmax, first_attended
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
-    from services.inference.engine.kernels.emitter import Value
-    from services.inference.engine.kernels.processor import Processor
+    from services.kernels.emitter import Value
+    from services.kernels.processor import Processor
 
 _STEP = 4 * LANES
 _SUMS_AT_ONCE = 24

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.inference.engine.kernels.emitter import LANES, int64
+from services.kernels.emitter import LANES, int64
 
 if TYPE_CHECKING:
-    from services.inference.engine.kernels.emitter import Emitter, Value
+    from services.kernels.emitter import Emitter, Value
 
 BLOCK = LANES
 """Tokens whose keys lie together, and whose values do."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from services.inference.engine.kernels.emitter import ADDRESS, I64, VOID, Emitter, int64
+from services.kernels.emitter import ADDRESS, I64, VOID, Emitter, int64
 
 BARRIER_BYTES = 192
 """Three counters, each in a cache line of its own."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from services.inference.engine.kernels.emitter import I32, float32, vector
+from services.kernels.emitter import I32, float32, vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.inference.engine.kernels.emitter import Emitter, Value
+    from services.kernels.emitter import Emitter, Value
 
 LEAST = 1e-30
 """What is nowhere larger becomes 0: one over its scale could be no number."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
-from services.inference.engine.kernels.emitter import ADDRESS, I32, I64, VOID, Emitter, int64
 from services.inference.engine.kernels.step_tables import StepField
+from services.kernels.emitter import ADDRESS, I32, I64, VOID, Emitter, int64
 
 if TYPE_CHECKING:
-    from services.inference.engine.kernels.emitter import Value
+    from services.kernels.emitter import Value
 
 LINE_BYTES = 64
 """Each counter has a cache line of its own."""

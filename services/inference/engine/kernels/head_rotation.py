@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from services.inference.engine.kernels.emitter import F32, LANES, Emitter, float32, int64, vector
+from services.kernels.emitter import F32, LANES, Emitter, float32, int64, vector
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
-    from services.inference.engine.kernels.emitter import Value
+    from services.kernels.emitter import Value
 
 _STEP = 4 * LANES
 

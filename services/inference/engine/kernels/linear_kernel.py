@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
-from services.inference.engine.kernels.emitter import (
+from services.kernels.emitter import (
     ADDRESS,
     F32,
     I8,
@@ -28,8 +28,8 @@ from services.inference.engine.kernels.emitter import (
 )
 
 if TYPE_CHECKING:
-    from services.inference.engine.kernels.emitter import Value
-    from services.inference.engine.kernels.processor import Processor
+    from services.kernels.emitter import Value
+    from services.kernels.processor import Processor
 
 GROUP = 32
 """Weights along a row that share a scale."""

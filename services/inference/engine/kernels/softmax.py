@@ -9,7 +9,8 @@ from llvmlite import ir
 
 from services.inference.engine.kernels.attention_shape import BLOCK, TILE, block_at
 from services.inference.engine.kernels.byte_rounding import round_to_bytes
-from services.inference.engine.kernels.emitter import (
+from services.kernels.elementary import power_of_two
+from services.kernels.emitter import (
     F32,
     I8,
     I32,
@@ -19,11 +20,10 @@ from services.inference.engine.kernels.emitter import (
     int64,
     vector,
 )
-from services.inference.engine.kernels.row_kernels import power_of_two
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
-    from services.inference.engine.kernels.emitter import Emitter, Value
+    from services.kernels.emitter import Emitter, Value
 
 TILE_SCALE = TILE
 """Where among the bytes of a tile's scores a weight's unit is, behind the weights: they take the scores' place."""

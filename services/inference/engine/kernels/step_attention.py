@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.kernels.attention_kernel import AttentionKernel
 from services.inference.engine.kernels.attention_reading import AttendedRows
-from services.inference.engine.kernels.emitter import I64, int64
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
+from services.kernels.emitter import I64, int64
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
-    from services.inference.engine.kernels.emitter import Value
-    from services.inference.engine.kernels.processor import Processor
     from services.inference.engine.kernels.step_function import StepFunction
+    from services.kernels.emitter import Value
+    from services.kernels.processor import Processor
 
 
 class StepAttention:

@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.kernels.barrier import WORK, write_barrier
-from services.inference.engine.kernels.emitter import ADDRESS, I64, Emitter, int64
 from services.inference.engine.kernels.linear_kernel import ROWS_AT_ONCE
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
+from services.kernels.emitter import ADDRESS, I64, Emitter, int64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from services.inference.engine.kernels.emitter import Value
-    from services.inference.engine.kernels.processor import Processor
+    from services.kernels.emitter import Value
+    from services.kernels.processor import Processor
 
 PARTS = 4
 """How many parts of a linear a thread takes on where all are equally fast: one that is held up takes fewer."""

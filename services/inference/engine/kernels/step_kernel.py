@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from services.inference.engine.kernels.emitter import I64, float32, int64
 from services.inference.engine.kernels.linear_kernel import (
     GROUP,
     LEVELS,
@@ -19,15 +18,17 @@ from services.inference.engine.kernels.linear_kernel import (
     PackedLinear,
     QuantizedRows,
 )
-from services.inference.engine.kernels.row_kernels import write_add, write_gate, write_norm, write_quantize
+from services.inference.engine.kernels.linear_rounding import write_quantize
+from services.inference.engine.kernels.row_kernels import write_add, write_gate, write_norm
 from services.inference.engine.kernels.step_attention import StepAttention
 from services.inference.engine.kernels.step_function import PARTS, QUANTIZED, StepFunction
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
+from services.kernels.emitter import I64, float32, int64
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
-    from services.inference.engine.kernels.emitter import Value
-    from services.inference.engine.kernels.processor import Processor
+    from services.kernels.emitter import Value
+    from services.kernels.processor import Processor
 
 
 @dataclass(frozen=True, slots=True)

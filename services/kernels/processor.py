@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
-from services.inference.engine.kernels.emitter import F16, F32, I8, I16, I32, LANES, constant, vector
+from services.kernels.emitter import F16, F32, I8, I16, I32, LANES, constant, vector
 
 if TYPE_CHECKING:
-    from services.inference.engine.kernels.emitter import Emitter, Value
+    from services.kernels.emitter import Emitter, Value
 
 _BYTES = 4 * LANES
 

@@ -1,0 +1,104 @@
+"""Rounds a row of floats to what linears multiply, as `QuantizedRows` has it (decision 0024)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+
+from services.inference.engine.kernels.byte_rounding import LEAST
+from services.inference.engine.kernels.linear_kernel import FOUR, GROUP, PART_BITS, ROWS_AT_ONCE
+from services.kernels.emitter import ADDRESS, F32, I8, I32, I64, LANES, Emitter, constant, int32, int64, vector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.kernels.emitter import Value
+
+_STEP = 4 * LANES
+"""Bytes of a vector of floats."""
+_MOST = 127
+"""What the largest of a group's values becomes of those that do not stand out."""
+OUTLYING = 16.0
+"""A value stands out of its group where its square is more than so many times their mean square: of 32, a value that is
+alone has 32 times, the largest of normally distributed ones about 5. From 16 on there is one at most. By how much it is
+to be was measured (decision 0024)."""
+_GROUPS_AT_ONCE = 4
+"""Groups whose lanes are combined together: one by one that would be most of what rounding takes."""
+
+
+def write_quantize(module: Any) -> Any:
+    """Rounds a row as `QuantizedRows` has it: `(in, values, scales, sums, offsets, outlying, groups, number)`.
+
+    Rows that share a row of `outlying` come in order, the first of them first.
+    """
+    emitter = Emitter(module, "quantize", [ADDRESS] * 6 + [I64] * 2)
+    row, values, scales, sums, offsets, outlying, groups, number = emitter.arguments
+    build = emitter.build
+    is_first = build.icmp_signed("==", build.srem(number, int64(ROWS_AT_ONCE)), int64(0))
+    uppers = emitter.at(values, build.mul(groups, int64(GROUP)))
+    last = build.sub(groups, int64(1))
+    with emitter.loop(int64(0), groups, step=_GROUPS_AT_ONCE) as begin:
+        # Of a row whose groups are no multiple of four the last is computed several times.
+        indices = [emitter.least(build.add(begin.index, int64(place)), last) for place in range(_GROUPS_AT_ONCE)]
+        starts = [build.mul(index, int64(GROUP)) for index in indices]
+        halves = [
+            [emitter.load(vector(F32), row, build.add(build.mul(start, int64(4)), int64(_STEP * n))) for n in (0, 1)]
+            for start in starts
+        ]
+        squares = [[emitter.times(half, half) for half in pair] for pair in halves]
+        totals = emitter.reduce_four([emitter.plus(*pair) for pair in squares], emitter.plus)
+        bounds = emitter.times(totals, constant(F32, OUTLYING / GROUP))
+        others = [
+            [
+                build.select(
+                    build.fcmp_ordered(">", square, emitter.spread(bounds, place)),
+                    constant(F32, 0.0),
+                    emitter.unary("fabs", half),
+                )
+                for square, half in zip(*pairs, strict=True)
+            ]
+            for place, pairs in enumerate(zip(squares, halves, strict=True))
+        ]
+        largest = emitter.reduce_four([emitter.greater(*pair) for pair in others], emitter.greater)
+        # No value is larger than the root of all squares, for which two parts have to be enough.
+        least = emitter.times(emitter.unary("sqrt", totals), constant(F32, 1 / (_MOST << PART_BITS)))
+        steps = emitter.greater(emitter.times(largest, constant(F32, 1 / _MOST)), least)
+        some = build.fcmp_ordered(">", steps, constant(F32, LEAST))
+        inverses = build.select(some, build.fdiv(constant(F32, 1.0), steps), constant(F32, 0.0))
+        wholes = [
+            [
+                build.fptosi(emitter.unary("rint", emitter.times(half, emitter.spread(inverses, place))), vector(I32))
+                for half in pair
+            ]
+            for place, pair in enumerate(halves)
+        ]
+        for index, start, pair in zip(indices, starts, wholes, strict=True):
+            with_upper = _store_parts(emitter, pair, emitter.at(values, start), emitter.at(uppers, start))
+            kept = build.select(is_first, ir.Constant(I8, 0), emitter.load(I8, outlying, index))
+            emitter.store(build.or_(kept, with_upper), outlying, index)
+        integers = emitter.reduce_four([build.add(*pair) for pair in wholes], build.add)
+        in_floats = emitter.times(build.sitofp(integers, vector(F32)), steps)
+        shifted = build.shl(integers, constant(I32, 7))
+        for quarters, buffer in ((steps, scales), (in_floats, sums), (shifted, offsets)):
+            for place, index in enumerate(indices):
+                one = build.extract_element(quarters, int32(place * LANES // _GROUPS_AT_ONCE))
+                emitter.store(one, buffer, build.mul(index, int64(4)))
+    return emitter.finish()
+
+
+def _store_parts(emitter: Emitter, wholes: Sequence[Value], lowers: Value, uppers: Value) -> Value:
+    """Stores both parts of a group's integers; returns a byte with a bit for each four that has an upper part."""
+    build = emitter.build
+    fours = []
+    for half, whole in enumerate(wholes):
+        nearest = build.ashr(build.add(whole, constant(I32, 1 << (PART_BITS - 1))), constant(I32, PART_BITS))
+        stands_out = build.icmp_unsigned(">", build.add(whole, constant(I32, _MOST)), constant(I32, 2 * _MOST))
+        upper = build.select(stands_out, nearest, constant(I32, 0))
+        lower = build.sub(whole, build.shl(upper, constant(I32, PART_BITS)))
+        upper_bytes = build.trunc(upper, vector(I8))
+        emitter.store(build.trunc(lower, vector(I8)), lowers, LANES * half)
+        emitter.store(upper_bytes, uppers, LANES * half)
+        fours.append(build.bitcast(upper_bytes, vector(I32, LANES // FOUR)))
+    both = build.shuffle_vector(*fours, ir.Constant(vector(I32, GROUP // FOUR), list(range(GROUP // FOUR))))
+    return build.bitcast(build.icmp_signed("!=", both, constant(I32, 0, GROUP // FOUR)), I8)

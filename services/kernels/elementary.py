@@ -1,0 +1,58 @@
+"""Elementary functions of vectors of 16 floats."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from services.kernels.emitter import F32, I32, constant, vector
+
+if TYPE_CHECKING:
+    from services.kernels.emitter import Emitter, Value
+
+
+def exponential(emitter: Emitter, values: Value) -> Value:
+    """Returns `exp` of a vector, off by at most two units in the last place; below -87 as at -87.
+
+    By `exp(x) = 2**n * exp(r)` with |r| <= ln(2) / 2, and Moshier's polynomial for `exp(r)` (Cephes, `expf`).
+    """
+    build = emitter.build
+    bounded = emitter.smaller(emitter.greater(values, constant(F32, -87.0)), constant(F32, 88.0))
+    whole = emitter.unary("rint", emitter.times(bounded, constant(F32, math.log2(math.e))))
+    rest = emitter.plus_product(bounded, whole, constant(F32, -0.693359375))
+    rest = emitter.plus_product(rest, whole, constant(F32, 2.12194440e-4))
+    series = constant(F32, 1.9875691500e-4)
+    for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1.0, 1.0):
+        series = emitter.plus_product(constant(F32, factor), series, rest)
+    power = build.shl(build.add(build.fptosi(whole, vector(I32)), constant(I32, 127)), constant(I32, 23))
+    return emitter.times(series, build.bitcast(power, vector(F32)))
+
+
+def power_of_two(emitter: Emitter, values: Value) -> Value:
+    """Returns `2**x` of a vector of numbers up to 0, off by at most three millionths; exactly 0 from -127 down.
+
+    By `2**x = 2**n * 2**r` with |r| <= 1/2: the polynomial for `2**r` has the least greatest error there of those that
+    are 1 at 0, and `n` is added to its exponent.
+    """
+    build = emitter.build
+    bounded = emitter.greater(values, constant(F32, -127.0))
+    whole = emitter.unary("rint", bounded)
+    rest = build.fsub(bounded, whole)
+    series = constant(F32, 9.582852944731712e-3)
+    for factor in (5.5906426161527634e-2, 2.4024099111557007e-1, 6.931241750717163e-1, 1.0):
+        series = emitter.plus_product(constant(F32, factor), series, rest)
+    exponent = build.shl(build.fptosi(whole, vector(I32)), constant(I32, 23))
+    return build.bitcast(build.add(build.bitcast(series, vector(I32)), exponent), vector(F32))
+
+
+def hyperbolic_tangent(emitter: Emitter, values: Value) -> Value:
+    """Returns `tanh` of a vector: `2 sigmoid(2x) - 1`."""
+    half = sigmoid(emitter, emitter.times(values, constant(F32, 2.0)))
+    return emitter.plus_product(constant(F32, -1.0), half, constant(F32, 2.0))
+
+
+def sigmoid(emitter: Emitter, values: Value) -> Value:
+    """Returns `1 / (1 + exp(-x))` of a vector."""
+    negative = emitter.times(values, constant(F32, -1.0))
+    below = emitter.plus(exponential(emitter, negative), constant(F32, 1.0))
+    return emitter.build.fdiv(constant(F32, 1.0), below)
