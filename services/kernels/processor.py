@@ -23,6 +23,11 @@ class Processor:
     """As LLVM names them."""
     x86: bool
 
+    @property
+    def adds_four_products(self) -> bool:
+        """Whether one instruction adds four products of bytes to each of 16 sums."""
+        return {"avx512vnni", "avx512bw"} <= self.features
+
     def plus_products(self, emitter: Emitter, sums: Value, unsigned: Value, signed: Value, bits: int) -> Value:
         """Returns 16 sums, four products of bytes added to each. All processors give the same integers.
 
@@ -33,7 +38,7 @@ class Processor:
             signed: 64 bytes with one, within ± 127.
             bits: How many bits of `unsigned` can be set: 4 or 8.
         """
-        if {"avx512vnni", "avx512bw"} <= self.features:
+        if self.adds_four_products:
             arguments = [sums, unsigned, signed]
             return emitter.call_intrinsic("llvm.x86.avx512.vpdpbusd.512", vector(I32), arguments)
         if "avx2" in self.features:

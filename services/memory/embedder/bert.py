@@ -2,7 +2,7 @@
 
 For the family that the embedded model is of: a BERT encoder, the mean over its tokens, unit length. Gives what
 sentence-transformers gives for the same folder, and is there at once: importing sentence-transformers takes 7 to
-10 seconds of processor time, importing torch alone 2.
+10 seconds of processor time, importing torch alone 2, which this needs neither.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 from typing_extensions import override
 
-from services.memory.embedder.bert_encoder import BertEncoder, BertParts
+from services.memory.embedder.bert_encoder import BertEncoder, BertParts, fits
 from services.memory.embedder.embedder import Embedded, Embedder
-from services.memory.embedder.linear import product_type
 from services.memory.embedder.pieces import cut, embed_in_pieces
 from services.memory.embedder.prompts import NONE, Prompts
 from services.memory.embedder.russian import reads_russian
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import torch
     from numpy.typing import NDArray
 
+    from services.memory.embedder.bert_encoder import Precision
+
 _MODULES = ["Transformer", "Pooling", "Normalize"]
-_BATCH = 16
+_READABLE = {"F32", "F16", "I64"}
+"""What numpy knows: weights, and the positions that older files count up."""
 
 
 def is_slim_bert(folder: Path) -> bool:
@@ -48,9 +50,20 @@ def is_slim_bert(folder: Path) -> bool:
         and config.get("hidden_act") == "gelu"
         and config.get("position_embedding_type", "absolute") == "absolute"
         and averaged == ["pooling_mode_mean_tokens"]
-        and (folder / "model.safetensors").is_file()
+        and fits(config["hidden_size"], config["intermediate_size"], config["num_attention_heads"])
         and (folder / "tokenizer.json").is_file()
+        and _is_readable(folder / "model.safetensors")
     )
+
+
+def _is_readable(weights: Path) -> bool:
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            return {file.get_slice(name).get_dtype() for name in file.keys()} <= _READABLE  # noqa: SIM118 - no mapping
+    except OSError:
+        return False
+    except SafetensorError:
+        return True  # what is wrong with it is told when it is read
 
 
 def read_folder(folder: Path) -> BertParts:
@@ -64,13 +77,14 @@ def read_folder(folder: Path) -> BertParts:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     weights = {
-        name.removeprefix("bert."): weight.float() for name, weight in load_file(folder / "model.safetensors").items()
+        name.removeprefix("bert."): weight.astype(np.float32, copy=False)
+        for name, weight in load_file(folder / "model.safetensors").items()
     }
     words = weights["embeddings.word_embeddings.weight"]
     return BertParts(
         tokenizer=tokenizer,
         weights=weights,
-        words=lambda ids: words.index_select(0, ids),
+        words=lambda ids: words[ids],
         normalize=str,
         dimension=int(config["hidden_size"]),
         layers=int(config["num_hidden_layers"]),
@@ -85,12 +99,14 @@ class BertEmbedder(Embedder):
 
     Args:
         parts: What to encode with.
-        id: See `Embedder`. Vectors of either precision are one model's: their cosine is above 0.9999.
+        id: See `Embedder`. Vectors of either precision are one model's: their cosine is above 0.998.
         prompts: What goes before texts, before each piece of a long one.
-        dtype: Precision of products; None: the fastest of this processor.
+        threads: Processor threads that one call may take.
+        precision: Of products; None: the fastest of this processor.
 
     Raises:
-        KeyError, RuntimeError: A weight is missing or of another shape.
+        KeyError, ValueError: A weight is missing or of another shape.
+        RuntimeError: LLVM cannot compile for this processor.
     """
 
     def __init__(
@@ -98,14 +114,15 @@ class BertEmbedder(Embedder):
         parts: BertParts,
         id: str,  # noqa: A002 - the protocol's name
         prompts: Prompts = NONE,
-        dtype: torch.dtype | None = None,
+        threads: int = 1,
+        precision: Precision | None = None,
     ) -> None:
         self.id = id
         self.dimension = parts.dimension
         self._normalize = parts.normalize
         self._prompts = prompts
         self._tokenizer = parts.tokenizer
-        self._encoder = BertEncoder(parts, product_type() if dtype is None else dtype)
+        self._encoder = BertEncoder(parts, threads, precision)
         self._places = parts.longest - 2  # the model's opening and closing token take two
         self._window = self._places - max(self._count(prompts.query), self._count(prompts.message))
         self.reads_russian = reads_russian(self._count)
@@ -150,10 +167,4 @@ class BertEmbedder(Embedder):
         return [ids if len(ids) <= self._places + 2 else [*ids[: self._places + 1], ids[-1]] for ids in tokens]
 
     def _rows(self, tokens: list[list[int]]) -> NDArray[np.float32]:
-        # Like lengths together: little is padded.
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        rows = np.empty((len(tokens), self.dimension), dtype=np.float32)
-        for start in range(0, len(order), _BATCH):
-            chosen = order[start : start + _BATCH]
-            rows[chosen] = self._encoder.encode([tokens[i] for i in chosen]).numpy()
-        return rows
+        return self._encoder.encode(tokens)

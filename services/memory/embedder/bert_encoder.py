@@ -1,28 +1,57 @@
 """The encoder of the small BERT: tokens in, unit rows out.
 
-Texts of a batch stand one after another without padding; only attention, which is little of the work, is computed on
-padded rows. What is carried from layer to layer, norms and the mean are float32 whatever products are in.
+Its layers are compiled for the processor at start. Texts stand one after another without padding, and what a text gets
+does not depend on those beside it, to the last bit.
 """
 
 from __future__ import annotations
 
+import ctypes
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - the field's name for it
+import numpy as np
 
-from services.memory.embedder.linear import Linear
+from services.kernels.emitter import LANES
+from services.kernels.machine_code import Target
+from services.memory.embedder.kernels.attention_kernel import QUERIES
+from services.memory.embedder.kernels.byte_products import ByteProducts
+from services.memory.embedder.kernels.encoder_kernel import EncoderShape, write_encoder
+from services.memory.embedder.kernels.encoder_tables import EncoderField, LayerField
+from services.memory.embedder.kernels.float_products import FloatProducts
+from services.memory.embedder.kernels.products import OWN_BYTES
+from services.memory.embedder.kernels.rotation import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-_SHORT = 64
-"""Tokens up to which plain products are faster attention than the fused kernel, which prepares itself at each call."""
-_MOST_SCORE = 60.0
-"""Of attention, either way; encoders give a third of it. What is e to its power can be summed in either precision."""
+    from services.kernels.processor import Processor
+    from services.memory.embedder.kernels.products import Products
+
+    Floats = NDArray[np.float32]
+
+_TOKENS_AT_ONCE = 256
+"""Of several texts: what they take then stays in a processor's own cache."""
+_SPARE_ROWS = 16
+"""Attention reads whole sixteens of tokens."""
+
+
+class Precision(Enum):
+    """What products are of."""
+
+    BYTES = ByteProducts
+    FLOATS = FloatProducts
+
+    @staticmethod
+    def fastest(processor: Processor) -> Precision:
+        """Returns the one that a processor is faster with."""
+        return Precision.BYTES if processor.adds_four_products else Precision.FLOATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +71,8 @@ class BertParts:
     """
 
     tokenizer: Tokenizer
-    weights: Mapping[str, torch.Tensor]
-    words: Callable[[torch.Tensor], torch.Tensor]
+    weights: Mapping[str, Floats]
+    words: Callable[[NDArray[np.int64]], Floats]
     normalize: Callable[[str], str]
     dimension: int
     layers: int
@@ -52,120 +81,196 @@ class BertParts:
     longest: int
 
 
+def fits(hidden: int, intermediate: int, heads: int) -> bool:
+    """Returns whether an encoder of such sizes can be compiled."""
+    return hidden % BLOCK == 0 and intermediate % BLOCK == 0 and hidden % (heads * LANES) == 0
+
+
 class BertEncoder:
-    """Encodes on the processor.
+    """Encodes on the processor. Any number of threads may call at once.
 
     Args:
-        parts: What to encode with. Of its weights only the embeddings are held on to.
-        dtype: Precision of products.
+        parts: What to encode with, of sizes that `fits` holds for. Of its weights only the embeddings are held on to.
+        threads: Processor threads that one call may take.
+        precision: Of products; None: the fastest of this processor.
+        features: What the processor is taken to have, as LLVM names it; None: what it has.
 
     Raises:
-        KeyError, RuntimeError: A weight is missing or of another shape.
+        KeyError, ValueError: A weight is missing or of another shape.
+        RuntimeError: LLVM cannot compile for this processor.
     """
 
-    def __init__(self, parts: BertParts, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        parts: BertParts,
+        threads: int = 1,
+        precision: Precision | None = None,
+        features: str | None = None,
+    ) -> None:
         weights = parts.weights
         self._words = parts.words
-        self._heads = parts.heads
-        self._dimension = parts.dimension
-        self._dtype = dtype
+        self._threads = threads
+        self._longest = parts.longest
         # Every token is of the first type.
         self._places = (
             weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
         )
-        self._opening = _Norm(weights, "embeddings.LayerNorm", parts.eps)
-        self._layers = [_Layer(weights, f"encoder.layer.{number}", parts, dtype) for number in range(parts.layers)]
+        self._shape = EncoderShape(
+            layers=parts.layers,
+            hidden=parts.dimension,
+            intermediate=len(weights["encoder.layer.0.intermediate.dense.bias"]),
+            heads=parts.heads,
+            epsilon=parts.eps,
+        )
+        target = Target(features)
+        kind: type[Products] = (precision or Precision.fastest(target.processor)).value
+        module = target.module("encoder")
+        write_encoder(module, self._shape, kind(module, target.processor))
+        self._code = target.compile(module)
+        self._encode = self._code.function("encode", [ctypes.c_void_p])
+        self._weights = _EncoderWeights(weights, self._shape, kind)
+        self._idle: list[_Workspace] = []
 
-    @torch.inference_mode()
-    def encode(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Returns `[texts, dimension]` unit rows of float32."""
-        counts = torch.tensor([len(row) for row in tokens])
-        rows = _Rows(counts, self._dtype)
-        ids = torch.tensor([i for row in tokens for i in row])
-        x = self._opening(self._words(ids) + self._places.index_select(0, rows.places))
-        for layer in self._layers:
-            x = layer(x, rows)
-        sums = x.new_zeros(len(tokens), self._dimension).index_add_(0, rows.texts, x)
-        return F.normalize(sums, dim=1)
+    def encode(self, tokens: Sequence[Sequence[int]]) -> Floats:
+        """Returns `[texts, dimension]` unit rows."""
+        calls = list(_parted(tokens))
+        if self._threads > 1 and len(calls) > 1:
+            # Threads of a call of their own: they have the priority of the one that calls.
+            with ThreadPoolExecutor(min(self._threads, len(calls))) as pool:
+                return np.concatenate(list(pool.map(self._encode_at_once, calls)))
+        return np.concatenate([self._encode_at_once(texts) for texts in calls])
+
+    def _encode_at_once(self, texts: Sequence[Sequence[int]]) -> Floats:
+        counts = np.array([len(text) for text in texts])
+        ids = np.fromiter((token for text in texts for token in text), np.int64, counts.sum())
+        starts = np.cumsum(counts) - counts
+        places = np.arange(len(ids)) - np.repeat(starts, counts)
+        try:
+            room = self._idle.pop()
+        except IndexError:
+            room = _Workspace(self._shape, max(_TOKENS_AT_ONCE, self._longest))
+        hidden = room.hidden[: len(ids)]
+        np.add(self._words(ids), self._places[places], out=hidden)
+        table = room.table(counts, self._weights)
+        self._encode(table.ctypes.data)
+        # The mean's length does not matter.
+        sums = np.add.reduceat(hidden, starts, axis=0)
+        self._idle.append(room)
+        return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
-class _Rows:
-    """Which of a batch's tokens belongs where.
+def _parted(tokens: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
+    """Returns texts in parts of no more tokens than are encoded at once, but where one text has."""
+    parts: list[list[Sequence[int]]] = []
+    room = 0
+    for text in tokens:
+        if len(text) > room or not parts:
+            parts.append([])
+            room = _TOKENS_AT_ONCE
+        parts[-1].append(text)
+        room -= len(text)
+    return parts
+
+
+class _EncoderWeights:
+    """Where compiled code finds a model's weights.
 
     Args:
-        counts: Tokens of each text.
-        dtype: Of what is padded.
+        weights: See `BertParts`.
+        shape: The model's.
+        products: How linears lie.
+
+    Raises:
+        KeyError, ValueError: One is missing or of another shape.
     """
 
-    def __init__(self, counts: torch.Tensor, dtype: torch.dtype) -> None:
-        self.count, self.longest = len(counts), int(counts.max())
-        real = torch.arange(self.longest) < counts[:, None]
-        self.texts, self.places = real.nonzero(as_tuple=True)
-        self.real = real[:, :, None].to(dtype)
-        """`[texts, longest, 1]`: 1 for a token, 0 for padding."""
-        self._at: torch.Tensor | None = None
-        if not bool(real.all()):
-            tokens = len(self.texts)
-            self._at = self.texts * self.longest + self.places
-            # Past the last token there is a row of zeros.
-            self._from = torch.full((self.count * self.longest,), tokens).index_copy_(0, self._at, torch.arange(tokens))
+    def __init__(self, weights: Mapping[str, Floats], shape: EncoderShape, products: type[Products]) -> None:
+        self._from = weights
+        self._shape = shape
+        self._products = products
+        self._kept: list[NDArray[np.generic]] = []
+        self.opening = self._norm("embeddings.LayerNorm")
+        layers = np.array([self._layer(f"encoder.layer.{number}") for number in range(shape.layers)], dtype=np.int64)
+        self.layers = self._keep(layers)
+        self._from = {}
 
-    def padded(self, values: torch.Tensor) -> torch.Tensor:
-        """Returns `[texts * longest, width]` for `[tokens, width]`, padding as zeros."""
-        if self._at is None:
-            return values
-        return torch.cat([values, values.new_zeros(1, values.shape[1])]).index_select(0, self._from)
+    def _layer(self, name: str) -> list[int]:
+        hidden, intermediate = self._shape.hidden, self._shape.intermediate
+        row = dict.fromkeys(LayerField, 0)
+        row[LayerField.QKV] = self._qkv(f"{name}.attention.self")
+        row[LayerField.ATTENTION_OUT] = self._linear(f"{name}.attention.output.dense", hidden, hidden)
+        row[LayerField.AFTER_ATTENTION_WEIGHT], row[LayerField.AFTER_ATTENTION_BIAS] = self._norm(
+            f"{name}.attention.output.LayerNorm"
+        )
+        row[LayerField.GROW] = self._linear(f"{name}.intermediate.dense", intermediate, hidden)
+        row[LayerField.SHRINK] = self._linear(f"{name}.output.dense", hidden, intermediate)
+        row[LayerField.AFTER_WEIGHT], row[LayerField.AFTER_BIAS] = self._norm(f"{name}.output.LayerNorm")
+        return [row[field] for field in LayerField]
 
-    def unpadded(self, values: torch.Tensor) -> torch.Tensor:
-        """Returns `[tokens, width]` for `[texts * longest, width]`."""
-        return values if self._at is None else values.index_select(0, self._at)
+    def _qkv(self, name: str) -> int:
+        hidden = self._shape.hidden
+        weights, biases = (
+            [self._float(f"{name}.{part}.{last}", *size) for part in ("query", "key", "value")]
+            for last, size in (("weight", (hidden, hidden)), ("bias", (hidden,)))
+        )
+        # Scores are powers of two, divided by the root of a head's size.
+        scale = np.float32(math.log2(math.e) * (self._shape.heads / hidden) ** 0.5)
+        weights[0], biases[0] = weights[0] * scale, biases[0] * scale
+        return self._keep(self._products.packed(np.concatenate(weights), np.concatenate(biases)))
 
-    def mask(self) -> torch.Tensor | None:
-        """Returns what is added to scores, `[texts, 1, 1, longest]`; None where no text is padded."""
-        return None if self._at is None else self.real[:, None, None, :, 0].log()
+    def _linear(self, name: str, outputs: int, inputs: int) -> int:
+        weight, bias = self._float(f"{name}.weight", outputs, inputs), self._float(f"{name}.bias", outputs)
+        return self._keep(self._products.packed(weight, bias))
+
+    def _norm(self, name: str) -> tuple[int, int]:
+        weight, bias = (self._keep(self._float(f"{name}.{last}", self._shape.hidden)) for last in ("weight", "bias"))
+        return weight, bias
+
+    def _float(self, name: str, *shape: int) -> Floats:
+        values = self._from[name]
+        if values.shape != shape:
+            raise ValueError(f"{name} is of shape {values.shape}, not {shape}")
+        return values
+
+    def _keep(self, array: NDArray[np.generic]) -> int:
+        array = np.ascontiguousarray(array)
+        self._kept.append(array)
+        return array.ctypes.data
 
 
-class _Norm:
-    def __init__(self, weights: Mapping[str, torch.Tensor], name: str, eps: float) -> None:
-        self._weight, self._bias, self._eps = weights[f"{name}.weight"], weights[f"{name}.bias"], eps
+class _Workspace:
+    """What one call writes to.
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return F.layer_norm(x, x.shape[-1:], self._weight, self._bias, self._eps)
+    Args:
+        shape: The model's.
+        tokens: Most that there is room for.
+    """
 
+    def __init__(self, shape: EncoderShape, tokens: int) -> None:
+        rows = tokens + _SPARE_ROWS
+        widest = max(shape.hidden, shape.intermediate)
+        sizes = {
+            EncoderField.HIDDEN: tokens * shape.hidden,
+            EncoderField.WIDE: rows * shape.widest,
+            EncoderField.NARROW: tokens * shape.hidden,
+            EncoderField.VALUES: tokens * widest,
+            EncoderField.OWN: tokens * OWN_BYTES // 4,
+            EncoderField.SCRATCH: widest,
+            EncoderField.KEYS: rows * shape.hidden // shape.heads,
+            EncoderField.SCORES: QUERIES * rows,
+        }
+        self._rooms = {field: np.zeros(size, dtype=np.float32) for field, size in sizes.items()}
+        self._table = np.zeros(len(EncoderField), dtype=np.int64)
+        for field, room in self._rooms.items():
+            self._table[field] = room.ctypes.data
+        self.hidden = self._rooms[EncoderField.HIDDEN].reshape(tokens, shape.hidden)
 
-class _Layer:
-    def __init__(self, weights: Mapping[str, torch.Tensor], name: str, parts: BertParts, dtype: torch.dtype) -> None:
-        def of(*inner: str, last: str) -> torch.Tensor:
-            return torch.cat([weights[f"{name}.{part}.{last}"] for part in inner])
-
-        def linear(*inner: str, gelu: bool = False) -> Linear:
-            return Linear(of(*inner, last="weight"), of(*inner, last="bias"), dtype, gelu=gelu)
-
-        self._heads = parts.heads
-        self._inward = linear("attention.self.query", "attention.self.key", "attention.self.value")
-        self._outward = linear("attention.output.dense")
-        self._grow = linear("intermediate.dense", gelu=True)
-        self._shrink = linear("output.dense")
-        self._after_attention = _Norm(weights, f"{name}.attention.output.LayerNorm", parts.eps)
-        self._after = _Norm(weights, f"{name}.output.LayerNorm", parts.eps)
-
-    def __call__(self, x: torch.Tensor, rows: _Rows) -> torch.Tensor:
-        attended = rows.unpadded(self._attended(rows.padded(self._inward(x)), rows))
-        x = self._after_attention(x + self._outward(attended))
-        return self._after(x + self._shrink(self._grow(x)))
-
-    def _attended(self, qkv: torch.Tensor, rows: _Rows) -> torch.Tensor:
-        """Returns `[texts * longest, dimension]` for queries, keys and values, `[texts * longest, 3 * dimension]`."""
-        texts, longest, heads = rows.count, rows.longest, self._heads
-        q, k, v = qkv.view(texts, longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        if longest > _SHORT:
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.mask())
-        else:
-            # The softmax of so short rows, one by one, would take longer than both products. Padding has a part in no
-            # sum: its values are zeros, and in the sum of weights it counts 0.
-            each = (texts * heads, longest, q.shape[-1])
-            scores = torch.bmm(q.reshape(each), k.reshape(each).transpose(1, 2))
-            weights = scores.mul_(q.shape[-1] ** -0.5).clamp_(-_MOST_SCORE, _MOST_SCORE).exp_()
-            sums = torch.bmm(weights.view(texts, heads * longest, longest), rows.real)
-            attended = torch.bmm(weights, v.reshape(each)).view(q.shape).div_(sums.view(texts, heads, longest, 1))
-        return attended.transpose(1, 2).reshape(texts * longest, -1)
+    def table(self, counts: NDArray[np.int64], weights: _EncoderWeights) -> NDArray[np.int64]:
+        """Returns what compiled code is called with, for texts of so many tokens; `counts` has to be held on to."""
+        table = self._table
+        table[EncoderField.TOKENS] = counts.sum()
+        table[EncoderField.TEXTS] = len(counts)
+        table[EncoderField.COUNTS] = counts.ctypes.data
+        table[EncoderField.LAYERS] = weights.layers
+        table[EncoderField.OPENING_WEIGHT], table[EncoderField.OPENING_BIAS] = weights.opening
+        return table

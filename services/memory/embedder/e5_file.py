@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from services.memory.embedder.bert_encoder import BertParts
@@ -81,9 +80,9 @@ class QuantizedRows:
     def __init__(self, blocks: NDArray[np.uint8]) -> None:
         self._blocks = blocks
 
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns rows in float32, shape `[*ids.shape, columns]`."""
-        return torch.from_numpy(_dequantized(self._blocks[ids.numpy()]))
+        return _dequantized(self._blocks[ids])
 
 
 class Normalizer:
@@ -126,7 +125,7 @@ def read_e5(path: Path) -> BertParts:
         columns = inner if full.endswith(".output.dense.weight") and "attention" not in full else hidden
         values = _dequantized(_blocks(raw, columns)) if kind == _QUANTIZED else np.frombuffer(raw, dtype="<f4")
         two_dimensional = full.endswith("embeddings.weight") or kind == _QUANTIZED
-        weights[full] = torch.tensor(values.reshape(-1, columns) if two_dimensional else values)
+        weights[full] = values.reshape(-1, columns) if two_dimensional else values
     if weights["embeddings.token_type_embeddings.weight"].shape[0] not in {1, types}:
         raise ValueError("token types of another number")
     return BertParts(

@@ -66,21 +66,19 @@ def load_embedder(name: str, threads: int, options: EmbedderOptions = EmbedderOp
     folder = _folder(name)
     if folder is not None and not (folder / "config.json").is_file():
         raise _refused(name, "the folder holds no config.json of a sentence-transformers model")
-    # Importing torch takes seconds and all its memory; a test with a fake embedder needs neither.
-    import torch  # noqa: PLC0415
-
+    # The service itself, whose embedder is in another process, needs none of what is imported here.
     from services.memory.embedder.bert import BertEmbedder, is_slim_bert, read_folder  # noqa: PLC0415
 
-    torch.set_num_threads(threads)
     try:
         if folder is None:
-            return _from_hub(name, options.prompts)
+            return _from_hub(name, options.prompts, threads)
         prompts = options.prompts or prompts_of_folder(folder)
         if is_slim_bert(folder):
-            return BertEmbedder(read_folder(folder), _folder_id(folder) + prompts.recipe, prompts)
+            return BertEmbedder(read_folder(folder), _folder_id(folder) + prompts.recipe, prompts, threads)
+        # Importing it, and torch with it, takes seconds and all its memory.
         from services.memory.embedder.sentence_transformer import SentenceTransformerEmbedder  # noqa: PLC0415
 
-        return SentenceTransformerEmbedder(str(folder), _folder_id(folder) + prompts.recipe, prompts)
+        return SentenceTransformerEmbedder(str(folder), _folder_id(folder) + prompts.recipe, prompts, threads)
     except Exception as failure:
         why = (
             "its files are broken or not a sentence-transformers model"
@@ -98,18 +96,15 @@ def _multilingual(threads: int, prompts: Prompts | None) -> Embedder:
             MULTILINGUAL, f"the package {_MULTILINGUAL_PACKAGE} is not installed, which there is for Linux on x86-64"
         )
     path = Path(package.origin).parent / "e5-small-q4.bin"
-    import torch  # noqa: PLC0415 - as below
-
-    from services.memory.embedder.bert import BertEmbedder  # noqa: PLC0415
+    from services.memory.embedder.bert import BertEmbedder  # noqa: PLC0415 - as above
     from services.memory.embedder.e5_file import read_e5  # noqa: PLC0415
 
-    torch.set_num_threads(threads)
     chosen = prompts or E5
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
         identity = f"multilingual-e5-small-q4@{digest}/{RECIPE}{chosen.recipe}"
-        return BertEmbedder(read_e5(path), identity, chosen)
+        return BertEmbedder(read_e5(path), identity, chosen, threads)
     except Exception as failure:
         raise _refused(MULTILINGUAL, f"its file is broken ({type(failure).__name__})") from None
 
@@ -128,7 +123,7 @@ def _from_server(name: str, options: EmbedderOptions) -> Embedder:
         raise
 
 
-def _from_hub(name: str, prompts: Prompts | None) -> Embedder:
+def _from_hub(name: str, prompts: Prompts | None, threads: int) -> Embedder:
     from services.memory.embedder.hub import find_hub_model  # noqa: PLC0415 - most starts need no hub
 
     model = find_hub_model(name)
@@ -136,7 +131,8 @@ def _from_hub(name: str, prompts: Prompts | None) -> Embedder:
 
     chosen = prompts or prompts_of(name)
     identity = f"{name}@{model.revision[:12]}/{RECIPE}{chosen.recipe}"
-    return SentenceTransformerEmbedder(model.source, identity, chosen, model.revision if model.source == name else None)
+    revision = model.revision if model.source == name else None
+    return SentenceTransformerEmbedder(model.source, identity, chosen, threads, revision)
 
 
 def _folder(name: str) -> Path | None:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 from typing_extensions import override
@@ -31,6 +32,7 @@ class SentenceTransformerEmbedder(Embedder):
         source: A hub id, or a folder.
         id: See `Embedder`.
         prompts: What goes before texts; none: what the model itself names.
+        threads: Processor threads that it may take, and all else that uses torch in this process.
         revision: Commit of a hub model.
 
     Raises:
@@ -42,8 +44,10 @@ class SentenceTransformerEmbedder(Embedder):
         source: str,
         id: str,  # noqa: A002 - the protocol's own name
         prompts: Prompts = NONE,
+        threads: int = 1,
         revision: str | None = None,
     ) -> None:
+        torch.set_num_threads(threads)
         self.id = id
         self._prompts = prompts
         # Hugging Face's tokenizers are told how to cut and pad at each call, and fail where two threads call at once.

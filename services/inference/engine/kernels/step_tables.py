@@ -1,21 +1,13 @@
-"""The tables by which compiled code is told what to work on: 64-bit integers, most of them addresses."""
+"""The tables by which a compiled step is told what to work on."""
 
 from __future__ import annotations
 
-from enum import IntEnum, auto
-from typing import Any
+from enum import auto
+
+from services.kernels.table import Place
 
 
-class _Place(IntEnum):
-    """Which 64-bit integer of a table it is."""
-
-    @staticmethod
-    def _generate_next_value_(name: str, start: int, count: int, last_values: list[Any]) -> int:
-        del name, start, last_values
-        return count
-
-
-class StepField(_Place):
+class StepField(Place):
     """What a step works on; addresses but where a number is named. Floats have 32 bits, rows lie close together."""
 
     THREADS = auto()
@@ -78,7 +70,7 @@ class StepField(_Place):
     """Out: shape `(wanted rows, vocabulary)`, the vocabulary made a multiple of 16."""
 
 
-class LayerField(_Place):
+class LayerField(Place):
     """Addresses of a layer's weights; floats but where they are packed."""
 
     ATTENTION_NORM = auto()
@@ -107,7 +99,7 @@ class LayerField(_Place):
     """Number of tokens that are attended to."""
 
 
-class WorkspaceField(_Place):
+class WorkspaceField(Place):
     """Addresses of what one thread writes for itself."""
 
     HIDDEN = auto()

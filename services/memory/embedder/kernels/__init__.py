@@ -1,0 +1,1 @@
+"""A sentence encoder's layers, compiled for the processor they run on."""
