@@ -14,6 +14,7 @@ import numpy as np
 
 from services.memory import ranking
 from services.memory.columns import Columns
+from services.memory.half_floats import singles
 from services.memory.lexical import LexicalIndex, Standing
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange
 from services.memory.moments import Moments
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _NEAR = 1_000
 """So many of the nearest of very many messages, and of those with the query's words, are scored."""
+_MEASURED_AT_ONCE = 256
 _AMISS = 0.5
 """By how much the square of a vector's length may differ from 1."""
 _RETAKEN_SHARE = 2
@@ -102,7 +104,7 @@ class _Held:
 class UserIndex:
     """The vectors and terms of one user up to one position of their log.
 
-    Not safe for use by several threads at once.
+    Several threads may search it at once, while no other changes it.
 
     Args:
         dimension: Length of a vector.
@@ -187,7 +189,11 @@ class UserIndex:
         """Gives messages that are there the vectors of a stretch of the log."""
         rows = stretch.vectors
         # Of unit length but for the rounding to half floats, a ten-thousandth at most: or nothing that means anything.
-        whole = np.abs(np.einsum("ij,ij->i", rows, rows) - 1) < _AMISS
+        lengths = [
+            np.einsum("ij,ij->i", some, some)
+            for some in (singles(rows[i : i + _MEASURED_AT_ONCE]) for i in range(0, len(rows), _MEASURED_AT_ONCE))
+        ]
+        whole = np.abs(np.concatenate(lengths) - 1) < _AMISS if lengths else np.empty(0, dtype=np.bool_)
         embedded = stretch.stored.copy()
         embedded[stretch.stored] = whole
         lost = places[~embedded & self._embedded[places]]
@@ -222,44 +228,44 @@ class UserIndex:
         passes = self._columns.passing(query.conversation_id, query.narrowing, query.exclude)
         if not passes.any():
             return []
-        if self._held is None:
-            self._held = self._hold()
-        neighbours = self._held.standing.neighbours
-        match = self._lexical.match(query.terms, self._held.standing)
+        # Several searches may make the same.
+        held = self._held = self._held or self._hold()
+        neighbours = held.standing.neighbours
+        match = self._lexical.match(query.terms, held.standing)
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
         sought = ranking.sought(vector, centre := self._vectors.centre)
-        weighed = ranking.parts(
-            similarities=self._similarities(sought, query, passes, match, self._held),
+        weighed = ranking.Weighed(
+            similarities=self._similarities(sought, query, passes, match, held),
             usual=float(centre @ sought),
             embedded=self._embedded,
             dense_weight=query.dense_weight,
             match=match,
             named=self._columns.named(query.terms),
-            fullness=self._held.fullness,
+            fullness=held.fullness,
             times=self._columns.times,
             neighbours=neighbours,
             recency=query.recency,
             spread=None if self._moments is None else self._moments.along(sought),
         )
         ids = self._columns.ids
-        chosen = ranking.best(weighed.score, passes, ids, query.limit)
-        told = np.array(sorted(place for place in chosen if self._embedded[place]), dtype=np.int64)
+        best = ranking.best(weighed, passes, ids, query.limit)
+        told = np.array(sorted(place for place in best.places if self._embedded[place]), dtype=np.int64)
         similarity_of = dict(zip(told.tolist(), self._vectors.similarities(vector, told).tolist(), strict=True))
 
-        def scored(place: int) -> Scored:
+        def scored(place: int, dense: float, lexical: float, prior: float) -> Scored:
             before, after = neighbours.of(place, query.neighbours)
             return Scored(
                 int(ids[place]),
                 max(-1.0, min(1.0, similarity_of.get(place, 0.0))),
                 float(match.share[place]),
-                float(weighed.dense[place]),
-                float(weighed.lexical[place]),
-                float(weighed.prior[place]),
+                dense,
+                lexical,
+                prior,
                 tuple(int(ids[i]) for i in before),
                 tuple(int(ids[i]) for i in after),
             )
 
-        return [scored(place) for place in chosen]
+        return list(map(scored, best.places, best.dense, best.lexical, best.prior))
 
     def _hold(self) -> _Held:
         neighbours = Neighbours(self._columns.conversations, self._columns.sequences)

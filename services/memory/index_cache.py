@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from services.memory import measures
 from services.memory.index import UserIndex
 from services.memory.off_loop import off_loop
+from services.memory.shared_lock import SharedLock
 from services.memory.vector import UserLog
 from services.rpc.errors import ChatbotError
 
@@ -26,13 +26,13 @@ _ON_LOOP = 500
 
 @dataclass(slots=True)
 class _Slot:
-    """A user's place in the cache. The lock is held while the index is brought up to date and searched.
+    """A user's place in the cache. The lock is held alone while the index is brought up to date, by searches together.
 
     Attributes:
         size: Bytes that the index had when it was last counted.
     """
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: SharedLock = field(default_factory=SharedLock)
     index: UserIndex | None = None
     size: int = 0
 
@@ -91,13 +91,13 @@ class IndexCache:
 
     @asynccontextmanager
     async def as_it_is(self, user_id: str) -> AsyncIterator[UserIndex | None]:
-        """Lends a user's index to one borrower at a time, however far it has come; None where it is not in memory."""
+        """Lends a user's index to be searched, however far it has come; None where it is not in memory."""
         slot = self._slots.get(user_id)
         if slot is None:
             yield None
             return
         self._slots.move_to_end(user_id)
-        async with slot.lock:
+        async with slot.lock.shared():
             yield slot.index
 
     @asynccontextmanager
@@ -114,13 +114,13 @@ class IndexCache:
         slot = self._slots.setdefault(user_id, _Slot())
         self._slots.move_to_end(user_id)
         try:
-            async with slot.lock:
+            async with slot.lock.alone():
                 if slot.index is None or not slot.index.has(known):
                     slot.index = await self._refreshed(user_id, slot.index, known)
                     self._count(slot, user_id)
                 yield slot.index
         finally:
-            if slot.index is None and not slot.lock.locked() and self._slots.get(user_id) is slot:
+            if slot.index is None and not slot.lock.held and self._slots.get(user_id) is slot:
                 self._drop(user_id)
 
     async def _refreshed(self, user_id: str, index: UserIndex | None, known: UserLog | None) -> UserIndex | None:
@@ -166,7 +166,7 @@ class IndexCache:
         for user_id, slot in list(self._slots.items()):
             if self.size <= self._max_bytes:
                 return
-            if user_id != keep and slot.index is not None and not slot.lock.locked():
+            if user_id != keep and slot.index is not None and not slot.lock.held:
                 self._drop(user_id)
                 measures.CACHE_EVICTIONS.inc()
 

@@ -6,11 +6,14 @@ Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from services.memory.rarities import Rarities, counted_of, rarity
+from services.memory.scoring import Scoring
+from services.memory.scoring.lexical_kernel import COUNT_BITS, K1, PLACE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,15 +22,13 @@ if TYPE_CHECKING:
 
     from services.memory.neighbours import Neighbours
 
-_K1 = 1.2
 _B = 0.4
 WINDOW_WEIGHT = 0.5
 """Of a message with its neighbours as one text, beside the message alone."""
-_COUNT_BITS = np.uint64(8)
-_PLACE_BITS = np.uint64(24)
-_TERM_SHIFT = _PLACE_BITS + _COUNT_BITS
-_PLACES = np.uint64((1 << 24) - 1)
-_COUNTS = np.uint64((1 << 8) - 1)
+_COUNT_BITS = np.uint64(COUNT_BITS)
+_TERM_SHIFT = np.uint64(PLACE_BITS + COUNT_BITS)
+_PLACES = np.uint64((1 << PLACE_BITS) - 1)
+_REST = np.uint64((1 << (PLACE_BITS + COUNT_BITS)) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,38 +138,35 @@ class LexicalIndex:
             standing: Of the same messages.
         """
         count = len(self.lengths)
-        before, after = standing.neighbours.before, standing.neighbours.after
-        # One place past the last stands for no message.
-        fit, share = np.zeros(count + 1, dtype=np.float32), np.zeros(count + 1, dtype=np.float32)
-        times, near = np.zeros(count + 1, dtype=np.float32), np.zeros(count + 1, dtype=np.bool_)
-        whole = 0.0
-        for term in terms:
-            found = self._postings_of(term)
-            rare = rarity(len(found), count)
-            whole += rare
-            if len(found):
-                places = ((found >> _COUNT_BITS) & _PLACES).astype(np.int64)
-                times[places] = found & _COUNTS
-                fit[places] += np.float32(rare) * _saturated(times[places], standing.scales[places])
-                share[places] += np.float32(rare)
-                near[places] = near[before[places]] = near[after[places]] = True
-                touched = np.flatnonzero(near[:-1])
-                together = times[touched] + times[before[touched]] + times[after[touched]]
-                weight = np.float32(WINDOW_WEIGHT * rarity(len(touched), count))
-                fit[touched] += weight * _saturated(together, standing.scales_together[touched])
-                times[places] = 0
-                near[touched] = near[-1] = False
-        if whole:
-            fit /= np.float32(whole)
-            share /= np.float32(whole)
-        return Match(fit[:-1], share[:-1])
+        fit, share = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
+        spans = self._spans(terms)
+        lengths = (spans[:, 1] - spans[:, 0]).tolist()
+        if not any(lengths):
+            return Match(fit, share)
+        scoring = Scoring.of_this_machine()
+        postings, around = self._postings, (standing.neighbours.before, standing.neighbours.after)
+        # One place past the last stands for no message, which nothing touches.
+        marks = np.zeros(count + 1, dtype=np.uint8)
+        marks[count] = 1
+        touched, ends = np.empty(3 * sum(lengths) + 1, dtype=np.int64), np.empty(len(terms), dtype=np.int64)
+        scoring.touch(len(terms), postings, spans, *around, marks, touched, ends)
+        rarities = [rarity(length, count) for length in lengths]
+        together = [rarity(end - begin, count) for begin, end in pairwise([0, *ends.tolist()])]
+        whole = sum(rarities)
+        shares = np.array([[rare / whole for rare in rarities], together], dtype=np.float32)
+        shares[1] *= np.float32(WINDOW_WEIGHT / whole)
+        scales = standing.scales, standing.scales_together
+        found, times = (touched, ends), np.zeros(count + 1, dtype=np.float32)
+        scoring.weigh(len(terms), postings, spans, *around, *found, shares[0], shares[1], *scales, times, fit, share)
+        return Match(fit, share)
 
-    def _postings_of(self, term: int) -> NDArray[np.uint64]:
-        """Returns a term's postings, one a message that has it."""
-        first = np.uint64(term) << _TERM_SHIFT
-        last = first | (_PLACES << _COUNT_BITS) | _COUNTS
-        start = np.searchsorted(self._postings, first)
-        return self._postings[start : np.searchsorted(self._postings, last, side="right")]
+    def _spans(self, terms: Sequence[int]) -> NDArray[np.int64]:
+        """Returns of each term the first of its postings, one a message that has it, and the one past the last."""
+        firsts = np.array(terms, dtype=np.uint64) << _TERM_SHIFT
+        spans = np.empty((len(terms), 2), dtype=np.int64)
+        spans[:, 0] = np.searchsorted(self._postings, firsts)
+        spans[:, 1] = np.searchsorted(self._postings, firsts | _REST, side="right")
+        return spans
 
 
 def _by_term(postings: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -185,9 +183,4 @@ def _by_term(postings: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _scales(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
     """Returns how many times a text of each length has to have a term for half of the most weight."""
     mean = max(float(lengths.mean()), 1.0) if len(lengths) else 1.0
-    return lengths * np.float32(_K1 * _B / mean) + np.float32(_K1 * (1 - _B))
-
-
-def _saturated(times: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns BM25's weight of a term that texts of these scales have so often."""
-    return times * np.float32(_K1 + 1) / (times + scales)
+    return lengths * np.float32(K1 * _B / mean) + np.float32(K1 * (1 - _B))

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.memory.neighbours import REACH
+from services.memory.scoring import Scoring
+from services.memory.scoring.ranking_kernel import PARTS
+from services.memory.scoring.tables import Weight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from services.memory.lexical import Match
@@ -50,66 +50,94 @@ class Recency:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What each message is ranked by: arrays in order of places."""
+class Weighed:
+    """What is known of every message of a user: arrays in order of places.
 
-    dense: NDArray[np.float32]
-    lexical: NDArray[np.float32]
-    prior: NDArray[np.float32]
-
-    @property
-    def score(self) -> NDArray[np.float64]:
-        """Their sum, in double precision: the same as whoever adds up a message's parts gets."""
-        return self.dense.astype(np.float64) + self.lexical + self.prior
-
-
-def parts(
-    *,
-    similarities: NDArray[np.float32],
-    usual: float,
-    embedded: NDArray[np.bool_],
-    dense_weight: float,
-    match: Match,
-    named: NDArray[np.bool_],
-    fullness: NDArray[np.float32],
-    times: NDArray[np.int64],
-    neighbours: Neighbours,
-    recency: Recency | None,
-    spread: tuple[float, float] | None,
-) -> Parts:
-    """Weighs every message of a user.
-
-    Args:
-        similarities: Of each message's vector to the query that `sought` gives.
+    Attributes:
+        similarities: Of its vector to the query that `sought` gives.
         usual: Their mean.
-        embedded: Which messages have a vector; of the others meaning says nothing, neither for nor against.
+        embedded: Whether it has a vector; of the others meaning says nothing, neither for nor against.
         dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
-        match: What has the query's terms.
-        named: Whose author the query names.
-        fullness: Of each message, as `fullness` gives it.
-        times: When each was said, in nanoseconds since 1970.
-        neighbours: Of the same messages.
+        match: What it has of the query's terms.
+        named: Whether the query names its author.
+        fullness: As `fullness` gives it.
+        times: When it was said, in nanoseconds since 1970.
+        neighbours: What stands around it.
         recency: None: age does not count.
         spread: Mean and deviation of the similarities of all that have a vector, their surroundings' included, where
             not all are known; None: all are.
     """
-    known = similarities
-    if not embedded.all():
-        known = np.where(embedded, similarities, np.float32(usual))
-    smoothed, weights = known.copy(), np.ones_like(known)
-    distances = zip(NEIGHBOUR_WEIGHTS, neighbours.sums(known, REACH), neighbours.counts, strict=True)
-    for weight, theirs, count in distances:
-        smoothed += np.float32(weight) * theirs
-        weights += np.float32(weight) * count
-    smoothed /= weights
-    dense = np.zeros_like(smoothed)
-    dense[embedded] = standardised(smoothed[embedded], spread)
-    prior = np.float32(FULLNESS_WEIGHT) * fullness
-    if recency is not None:
-        age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
-        prior += np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
-    lexical = np.float32(LEXICAL_WEIGHT) * match.fit + np.float32(AUTHOR_WEIGHT) * named.astype(np.float32)
-    return Parts(np.float32(dense_weight) * dense, lexical, prior)
+
+    similarities: NDArray[np.float32]
+    usual: float
+    embedded: NDArray[np.bool_]
+    dense_weight: float
+    match: Match
+    named: NDArray[np.bool_]
+    fullness: NDArray[np.float32]
+    times: NDArray[np.int64]
+    neighbours: Neighbours
+    recency: Recency | None
+    spread: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best messages, the best first, the newer first where two score the same.
+
+    Attributes:
+        places: Of each.
+        dense: What meaning gives to its score.
+        lexical: What words and the author give.
+        prior: What holds whatever is asked.
+    """
+
+    places: list[int]
+    dense: list[float]
+    lexical: list[float]
+    prior: list[float]
+
+
+def best(weighed: Weighed, passes: NDArray[np.bool_], ids: NDArray[np.int64], limit: int) -> Best:
+    """Weighs every message of a user, and returns the best of those that pass.
+
+    A message's score is the sum of its parts, in double precision: the same as whoever adds them up gets.
+
+    Args:
+        weighed: What is known of them.
+        passes: Which count.
+        ids: Of each message; the newest has the largest.
+        limit: Most messages.
+    """
+    prior = weighed.fullness
+    if weighed.recency is not None:
+        age = np.maximum(weighed.recency.now_ns - weighed.times, 0) / weighed.recency.half_life_ns
+        prior = prior + np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
+    mean, deviation = weighed.spread or (0.0, 0.0)
+    weight_of = {
+        Weight.USUAL: weighed.usual,
+        Weight.NEXT: NEIGHBOUR_WEIGHTS[0],
+        Weight.NEXT_BUT_ONE: NEIGHBOUR_WEIGHTS[1],
+        Weight.DENSE: weighed.dense_weight,
+        Weight.LEXICAL: LEXICAL_WEIGHT,
+        Weight.AUTHOR: AUTHOR_WEIGHT,
+        Weight.LEAST_DEVIATION: _LEAST_DEVIATION,
+        Weight.GIVEN: weighed.spread is not None,
+        Weight.MEAN: mean,
+        Weight.DEVIATION: deviation,
+    }
+    weights = np.array([weight_of[weight] for weight in Weight], dtype=np.float32)
+    count, most = len(ids), min(limit, len(ids))
+    known, dense = np.empty(count + 1, dtype=np.float32), np.empty(count, dtype=np.float32)
+    scores, places = np.empty(most, dtype=np.float64), np.zeros(most, dtype=np.int64)
+    parts, found = np.empty((most, PARTS), dtype=np.float32), np.zeros(1, dtype=np.int64)
+    around, counts = (weighed.neighbours.before, weighed.neighbours.after), weighed.neighbours.counts
+    similar, words = (weighed.similarities, weighed.embedded), (weighed.match.fit, weighed.named)
+    out = scores, places, parts, found
+    Scoring.of_this_machine().rank(
+        count, *similar, *around, *counts, *words, prior, passes, ids, weights, known, dense, most, *out
+    )
+    return Best(places[: found[0]].tolist(), *parts[: found[0]].T.tolist())
 
 
 def sought(vector: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,7 +151,7 @@ def sought(vector: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[
 
 
 def fullness(rarities: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns how much more than the others each message says: 1, where it is e times as much as they on average.
+    """Weighs how much more than the others each message says, where it is e times as much as they on average, as 1.
 
     Not in standard deviations: of a few messages that say nearly the same amount, none is by far the fullest.
 
@@ -132,46 +160,5 @@ def fullness(rarities: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDA
         lengths: Words of each. Of one that is longer than long enough, as much counts as one has that is so long.
     """
     said = np.log1p(rarities * np.minimum(1, LONG_ENOUGH / np.maximum(lengths, 1)).astype(np.float32))
-    return said - said.mean(dtype=np.float64).astype(np.float32) if len(said) else said
-
-
-def standardised(values: NDArray[np.float32], spread: tuple[float, float] | None = None) -> NDArray[np.float32]:
-    """Returns how many standard deviations each value is above the mean: 0 where all are equal.
-
-    Args:
-        values: Any number of them.
-        spread: Mean and deviation; None: those of the values.
-    """
-    if not len(values):
-        return values
-    mean = float(values.mean(dtype=np.float64)) if spread is None else spread[0]
-    above: NDArray[np.float32] = values - np.float32(mean)
-    deviation = float(np.sqrt(np.dot(above, above) / len(values))) if spread is None else spread[1]
-    if deviation < _LEAST_DEVIATION:
-        return np.zeros_like(values)
-    above /= np.float32(deviation)
-    return above
-
-
-def best(scores: NDArray[np.float64], passes: NDArray[np.bool_], ids: NDArray[np.int64], limit: int) -> Sequence[int]:
-    """Returns the places of the best that pass, the best first, the newer message first where two score the same.
-
-    Args:
-        scores: Of each message.
-        passes: Which count.
-        ids: Of each message; the newest has the largest.
-        limit: Most places.
-    """
-    places = np.flatnonzero(passes)
-    if len(places) > limit:
-        among = scores[places]
-        # Of so many stretches each has one that is at least the least of their best ones.
-        stretches = among[: len(among) // limit * limit].reshape(limit, -1)
-        places = places[among >= stretches.max(axis=1).min()]
-    if len(places) > limit:
-        among = scores[places]
-        least = np.partition(among, len(among) - limit)[len(among) - limit]
-        places = places[among >= least]
-    order = np.lexsort((-ids[places], -scores[places]))[:limit]
-    chosen: list[int] = places[order].tolist()
-    return chosen
+    above = said - said.mean(dtype=np.float64).astype(np.float32) if len(said) else said
+    return np.float32(FULLNESS_WEIGHT) * above

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from services.memory.half_floats import singles
 from services.memory.terms import RECORD
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class LogStretch:
     authors: Sequence[str | None]
     times: NDArray[np.int64]
     stored: NDArray[np.bool_]
-    vectors: NDArray[np.float32]
+    vectors: NDArray[np.float16]
     term_counts: NDArray[np.int64]
     terms: NDArray[np.void]
 
@@ -84,7 +83,7 @@ class LogStretch:
             authors,
             np.array(times, dtype=np.int64),
             stored,
-            singles(half_rows(b"".join(vectors), int(np.count_nonzero(stored)))),
+            half_rows(b"".join(vectors), int(np.count_nonzero(stored))),
             np.array([len(one) // RECORD.itemsize for one in terms], dtype=np.int64),
             np.frombuffer(b"".join(terms), dtype=RECORD),
         )

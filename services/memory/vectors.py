@@ -1,9 +1,10 @@
 """A user's vectors in memory, in two forms behind one face: a flat array, and inverted lists for very many.
 
+Either holds half floats, as the database does: nothing is lost.
+
 The array is read whole by every search. From `LISTED_FROM` vectors on that takes longer than a search may, and
 inverted lists (https://arxiv.org/abs/1702.08734) are read in part: those whose centres are nearest to the query. Both
-give the similarities of chosen vectors exactly. Lists hold half floats, as the database does: nothing is lost to
-quantization, and a vector takes half of what it takes in the array.
+give the similarities of chosen vectors exactly.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ import faiss
 import numpy as np
 from typing_extensions import override
 
+from services.memory.half_floats import singles
+from services.memory.scoring import Scoring
+from services.memory.scoring.product_kernel import AT_ONCE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LISTED_FROM = 100_000
-"""Vectors from which on lists pay: the flat index takes 9 ms to read there, and grows with them."""
+"""Vectors from which on lists pay: the array takes 9 ms to read there, and grows with them."""
 
 _TRAINING_ROWS_A_LIST = 48
 _PROBED_SHARE = 8
@@ -26,11 +31,11 @@ _PROBED_SHARE = 8
 _RETRAINED_AT = 4
 """Lists are made anew when there are so many times more vectors than they were made for."""
 _AT_ONCE = 16_384
+_SUMMED_AT_ONCE = 256
 _ROOM_SHARE = 8
 """Room for one in so many more rows is made when the room is used up."""
 
 _Parameters: Any = faiss.SearchParametersIVF  # its stubs lack its fields
-_faiss: Any = faiss  # its stubs lack its functions of rows
 
 
 class Vectors(Protocol):
@@ -38,7 +43,7 @@ class Vectors(Protocol):
 
     def __len__(self) -> int: ...
 
-    def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+    def put(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
         """Gives unit rows, which are its own then, to places, which are different ones and may have had others."""
 
     def remove(self, places: NDArray[np.int64]) -> None:
@@ -63,13 +68,17 @@ class Vectors(Protocol):
 
 
 class FlatVectors(Vectors):
-    """Rows one after another, in single precision, in the order in which they came."""
+    """Rows one after another, in the order in which they came, each with zeros up to a whole number of `AT_ONCE`."""
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
+        self._width = -(-dimension // AT_ONCE) * AT_ONCE
         # There may be room for more rows than there are: those that come one by one are not all moved each time.
-        self._rows: NDArray[np.float32] = np.empty((0, dimension), dtype=np.float32)
+        self._rows: NDArray[np.float16] = np.empty((0, self._width), dtype=np.float16)
         self._places: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        # Both made when they are first needed.
+        self._row_of: NDArray[np.int64] | None = None
+        self._in_order = False
         self._total: NDArray[np.float64] = np.zeros(dimension)
 
     @override
@@ -84,23 +93,23 @@ class FlatVectors(Vectors):
     @property
     @override
     def size(self) -> int:
-        return len(self) * (self._dimension * 4 + 8)
+        return len(self) * (self._width * 2 + 16)
 
     @override
-    def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
-        self._total += rows.sum(axis=0, dtype=np.float64)
+    def put(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
+        self._total += _total(rows)
         last = self._places.max(initial=-1)
         if places.min() > last:
             # What is all new has nothing to be looked for.
             self._append(rows, places)
             return
-        row_of = np.full(1 + max(places.max(), last), -1, dtype=np.int64)
-        row_of[self._places] = np.arange(len(self))
-        at = row_of[places]
+        at = np.full(len(places), -1, dtype=np.int64)
+        within = places <= last
+        at[within] = self._rows_of()[places[within]]
         had = at >= 0
         if had.any():
-            self._total -= self._rows[at[had]].sum(axis=0, dtype=np.float64)
-            self._rows[at[had]] = rows[had]
+            self._total -= _total(self._rows[at[had], : self._dimension])
+            self._rows[at[had], : self._dimension] = rows[had]
         self._append(rows[~had], places[~had])
 
     @override
@@ -111,58 +120,84 @@ class FlatVectors(Vectors):
     def keep(self, kept: NDArray[np.bool_]) -> None:
         self._take_out(~kept[self._places])
         self._places = (np.cumsum(kept) - 1)[self._places]
+        self._row_of = None
 
     @override
     def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
-        halves = np.empty((len(places), self._dimension), dtype=np.float16)
-        halves[np.searchsorted(places, self._places)] = self._rows[: len(self)]
-        return halves
+        return self._rows[self._rows_of()[places], : self._dimension]
 
     @override
     def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
         if not len(places):
             return np.empty(0, dtype=np.float32)
-        row_of = np.empty(1 + self._places.max(), dtype=np.int64)
-        row_of[self._places] = np.arange(len(self))
-        return self._products(query, self._rows[row_of[places]])
+        return self._products(query, self._rows[self._rows_of()[places]])
 
     def all_similarities(self, query: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """Returns the inner product with the vector of each of `count` places, 0 where there is none.
 
         Equal vectors have equal ones wherever they stand.
         """
+        if not len(self):
+            return np.zeros(count, dtype=np.float32)
+        products = self._products(query, self._rows[: len(self)])
+        row_of = self._rows_of()
+        if self._in_order and len(row_of) == count:
+            return products
+        # One for no row, which the places have that are without.
+        products = np.append(products, np.float32(0))
         found = np.zeros(count, dtype=np.float32)
-        if len(self):
-            found[self._places] = self._products(query, self._rows[: len(self)])
+        found[: len(row_of)] = products[row_of]
         return found
 
-    def _products(self, query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _rows_of(self) -> NDArray[np.int64]:
+        """Returns the row of each place up to the last that has one: -1 where one has none."""
+        row_of = self._row_of
+        if row_of is None:
+            row_of = np.full(1 + int(self._places.max()), -1, dtype=np.int64)
+            numbers = np.arange(len(self))
+            row_of[self._places] = numbers
+            self._in_order = np.array_equal(row_of, numbers)
+            # Last: another search may look for it meanwhile.
+            self._row_of = row_of
+        return row_of
+
+    def _products(self, query: NDArray[np.float32], rows: NDArray[np.float16]) -> NDArray[np.float32]:
         products = np.empty(len(rows), dtype=np.float32)
-        # Each row by itself, on this thread: matrix products would sum some rows in another order than others.
-        _faiss.fvec_inner_products_ny(
-            faiss.swig_ptr(products), faiss.swig_ptr(query), faiss.swig_ptr(rows), self._dimension, len(rows)
-        )
+        whole = np.zeros(self._width, dtype=np.float32)
+        whole[: self._dimension] = query
+        # Each row by itself: matrix products would sum some rows in another order than others.
+        Scoring.of_this_machine().products(rows, len(rows), self._width, whole, products)
         return products
 
-    def _append(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+    def _append(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
         count = len(self)
         whole = count + len(rows)
-        if not count:
+        if not count and self._width == self._dimension and rows.flags.c_contiguous:
             self._rows = rows
-        elif whole > len(self._rows):
-            roomy = np.empty((whole + whole // _ROOM_SHARE, self._dimension), dtype=np.float32)
-            roomy[:count] = self._rows[:count]
-            self._rows = roomy
-        if count:
-            self._rows[count:whole] = rows
+        else:
+            if whole > len(self._rows):
+                roomy = np.zeros((whole + (whole // _ROOM_SHARE if count else 0), self._width), dtype=np.float16)
+                roomy[:count] = self._rows[:count]
+                self._rows = roomy
+            self._rows[count:whole, : self._dimension] = rows
         self._places = np.concatenate([self._places, places])
+        self._row_of = None
 
     def _take_out(self, gone: NDArray[np.bool_]) -> None:
         if gone.any():
             held = self._rows[: len(self)]
-            self._total -= held[gone].sum(axis=0, dtype=np.float64)
+            self._total -= _total(held[gone, : self._dimension])
             self._rows = held[~gone]
             self._places = self._places[~gone]
+            self._row_of = None
+
+
+def _total(rows: NDArray[np.float16]) -> NDArray[np.float64]:
+    """Returns the sum of rows."""
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), _SUMMED_AT_ONCE):
+        total += singles(rows[start : start + _SUMMED_AT_ONCE]).sum(axis=0, dtype=np.float64)
+    return total
 
 
 class ListedVectors(Vectors):
@@ -192,10 +227,10 @@ class ListedVectors(Vectors):
         self._faiss.by_residual = False  # the rows themselves, so that they are what they were
         # Some at equal distances are as good as some at random, and the same ones every time.
         sample = halves[:: max(1, count // (lists * _TRAINING_ROWS_A_LIST))]
-        self._faiss.train(sample.astype(np.float32))
+        self._faiss.train(singles(sample))
         for start in range(0, count, _AT_ONCE):
             end = start + _AT_ONCE
-            self.put(halves[start:end].astype(np.float32), places[start:end])
+            self.put(halves[start:end], places[start:end])
 
     @override
     def __len__(self) -> int:
@@ -221,10 +256,10 @@ class ListedVectors(Vectors):
         return len(self) > _RETRAINED_AT * self._made_for
 
     @override
-    def put(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+    def put(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
         self.remove(places[places < len(self._keys)])
         self._cover(int(places.max()) + 1)
-        self._faiss.add_with_ids(rows, self._keys[places])
+        self._faiss.add_with_ids(singles(rows), self._keys[places])
 
     @override
     def remove(self, places: NDArray[np.int64]) -> None:

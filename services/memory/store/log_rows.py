@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Integer, LargeBinary, bindparam, case, cast, func, or_, select
 
-from services.memory.half_floats import singles
 from services.memory.store.hot_statement import HotStatement
 from services.memory.store.tables import messages, vectors
 from services.memory.terms import RECIPE, RECORD
@@ -107,7 +106,7 @@ class _Pieces:
         """How many more may come."""
         self._texts: list[Sequence[str]] = []
         self._terms: list[bytes] = []
-        self._vectors: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+        self._vectors: NDArray[np.float16] = np.empty((0, 0), dtype=np.float16)
         self._filled = 0
 
     def add(self, piece: Sequence[Any]) -> None:
@@ -124,11 +123,11 @@ class _Pieces:
         end = self._filled + len(halves)
         if end > len(self._vectors):
             # Of few there will be no more; room that is not used is never touched.
-            roomy = np.empty((end + (self.left if end >= _AT_ONCE else 0), halves.shape[1]), dtype=np.float32)
+            roomy = np.empty((end + (self.left if end >= _AT_ONCE else 0), halves.shape[1]), dtype=np.float16)
             if self._filled:
                 roomy[: self._filled] = self._vectors[: self._filled]
             self._vectors = roomy
-        singles(halves, self._vectors[self._filled : end])
+        self._vectors[self._filled : end] = halves
         self._filled = end
 
     def joined(self) -> LogStretch:

@@ -21,7 +21,12 @@ ONLY_IN = {
     "sentence_transformers": ("services/memory/embedder*",),
     "sqlalchemy": ("services/memory/store*", "services/memory/migrations/*"),
     "alembic": ("services/memory/store*", "services/memory/migrations/*"),
-    "llvmlite": ("services/kernels/*", "services/inference/engine/*", "services/memory/embedder/*"),
+    "llvmlite": (
+        "services/kernels/*",
+        "services/inference/engine/*",
+        "services/memory/embedder/*",
+        "services/memory/scoring/*",
+    ),
     "faiss": ("services/memory/*",),
 }
 
