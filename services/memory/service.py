@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from services.memory.embedding_queue import EmbeddingQueue
 from services.memory.housekeeping import Housekeeping
 from services.memory.index_cache import IndexCache
 from services.memory.page_token import PageTokens
+from services.memory.scoring import Scoring
 from services.memory.search import Searcher
 from services.memory.servicer import MemoryServicer, Rooms
 from services.rpc.settings import variable_name
@@ -64,6 +66,8 @@ class MemoryService:
         await store.queue_other_embedders(facts.id)
         queue = EmbeddingQueue(store, embedder, settings.embedding_batch_size)
         self._taken.push_async_callback(queue.close)
+        # Compiled now rather than in the first search.
+        await asyncio.to_thread(Scoring.of_this_machine)
         indexes = IndexCache(store, facts.id, facts.dimension, settings.index_cache_mb * _MIB)
         housekeeping = Housekeeping(store, queue, settings.retention_days)
         self._taken.push_async_callback(housekeeping.close)
