@@ -14,12 +14,11 @@ import numpy as np
 
 from services.memory import ranking
 from services.memory.columns import Columns
-from services.memory.half_floats import singles
 from services.memory.lexical import LexicalIndex, Standing
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange
 from services.memory.moments import Moments
 from services.memory.neighbours import REACH, Neighbours
-from services.memory.vectors import LISTED_FROM, FlatVectors, ListedVectors
+from services.memory.vectors import LISTED_FROM, FlatVectors, ListedVectors, sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 _NEAR = 1_000
 """So many of the nearest of very many messages, and of those with the query's words, are scored."""
-_MEASURED_AT_ONCE = 256
 _AMISS = 0.5
 """By how much the square of a vector's length may differ from 1."""
 _RETAKEN_SHARE = 2
@@ -189,11 +187,7 @@ class UserIndex:
         """Gives messages that are there the vectors of a stretch of the log."""
         rows = stretch.vectors
         # Of unit length but for the rounding to half floats, a ten-thousandth at most: or nothing that means anything.
-        lengths = [
-            np.einsum("ij,ij->i", some, some)
-            for some in (singles(rows[i : i + _MEASURED_AT_ONCE]) for i in range(0, len(rows), _MEASURED_AT_ONCE))
-        ]
-        whole = np.abs(np.concatenate(lengths) - 1) < _AMISS if lengths else np.empty(0, dtype=np.bool_)
+        whole = np.abs(sums_of(rows)[0] - 1) < _AMISS
         embedded = stretch.stored.copy()
         embedded[stretch.stored] = whole
         lost = places[~embedded & self._embedded[places]]

@@ -31,7 +31,6 @@ _PROBED_SHARE = 8
 _RETRAINED_AT = 4
 """Lists are made anew when there are so many times more vectors than they were made for."""
 _AT_ONCE = 16_384
-_SUMMED_AT_ONCE = 256
 _ROOM_SHARE = 8
 """Room for one in so many more rows is made when the room is used up."""
 
@@ -72,7 +71,7 @@ class FlatVectors(Vectors):
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
-        self._width = -(-dimension // AT_ONCE) * AT_ONCE
+        self._width = _width(dimension)
         # There may be room for more rows than there are: those that come one by one are not all moved each time.
         self._rows: NDArray[np.float16] = np.empty((0, self._width), dtype=np.float16)
         self._places: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -97,7 +96,7 @@ class FlatVectors(Vectors):
 
     @override
     def put(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
-        self._total += _total(rows)
+        self._total += sums_of(rows)[1]
         last = self._places.max(initial=-1)
         if places.min() > last:
             # What is all new has nothing to be looked for.
@@ -108,7 +107,7 @@ class FlatVectors(Vectors):
         at[within] = self._rows_of()[places[within]]
         had = at >= 0
         if had.any():
-            self._total -= _total(self._rows[at[had], : self._dimension])
+            self._total -= sums_of(self._rows[at[had], : self._dimension])[1]
             self._rows[at[had], : self._dimension] = rows[had]
         self._append(rows[~had], places[~had])
 
@@ -186,18 +185,25 @@ class FlatVectors(Vectors):
     def _take_out(self, gone: NDArray[np.bool_]) -> None:
         if gone.any():
             held = self._rows[: len(self)]
-            self._total -= _total(held[gone, : self._dimension])
+            self._total -= sums_of(held[gone, : self._dimension])[1]
             self._rows = held[~gone]
             self._places = self._places[~gone]
             self._row_of = None
 
 
-def _total(rows: NDArray[np.float16]) -> NDArray[np.float64]:
-    """Returns the sum of rows."""
-    total = np.zeros(rows.shape[1])
-    for start in range(0, len(rows), _SUMMED_AT_ONCE):
-        total += singles(rows[start : start + _SUMMED_AT_ONCE]).sum(axis=0, dtype=np.float64)
-    return total
+def sums_of(rows: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Returns the square of each row's length, and the sum of all rows."""
+    count, dimension = rows.shape
+    width = _width(dimension)
+    squares, totals = np.empty(count, dtype=np.float32), np.zeros(width)
+    whole = np.pad(rows, ((0, 0), (0, width - dimension))) if width > dimension else np.ascontiguousarray(rows)
+    Scoring.of_this_machine().sums(whole, count, width, squares, totals)
+    return squares, totals[:dimension]
+
+
+def _width(dimension: int) -> int:
+    """Returns how many numbers a row has that compiled code reads."""
+    return -(-dimension // AT_ONCE) * AT_ONCE
 
 
 class ListedVectors(Vectors):

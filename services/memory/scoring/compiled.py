@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from services.kernels.machine_code import Target
 from services.memory.scoring.lexical_kernel import write_touch, write_weigh
-from services.memory.scoring.product_kernel import write_products
+from services.memory.scoring.product_kernel import write_products, write_sums
 from services.memory.scoring.ranking_kernel import write_rank
-from services.memory.scoring.tables import ProductField, RankField, TouchField, WeighField
+from services.memory.scoring.tables import ProductField, RankField, SumField, TouchField, WeighField
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +33,14 @@ class Scoring:
         target = Target(features)
         module = target.module("scoring")
         write_products(module, target.processor)
+        write_sums(module, target.processor)
         write_touch(module)
         write_weigh(module)
         write_rank(module)
         # Holds the machine code.
         self._code = target.compile(module)
-        self._products, self._touch, self._weigh, self._rank = (
-            self._code.function(name, [ctypes.c_void_p]) for name in ("products", "touch", "weigh", "rank")
+        self._products, self._sums, self._touch, self._weigh, self._rank = (
+            self._code.function(name, [ctypes.c_void_p]) for name in ("products", "sums", "touch", "weigh", "rank")
         )
 
     @staticmethod
@@ -51,6 +52,10 @@ class Scoring:
     def products(self, *fields: int | NDArray[Any]) -> None:
         """Multiplies rows with a query: `ProductField`."""
         _call(self._products, ProductField, fields)
+
+    def sums(self, *fields: int | NDArray[Any]) -> None:
+        """Adds rows up, and the squares of each one's numbers: `SumField`."""
+        _call(self._sums, SumField, fields)
 
     def touch(self, *fields: int | NDArray[Any]) -> None:
         """Finds what stands at or next to messages that have each term: `TouchField`."""

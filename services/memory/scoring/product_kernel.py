@@ -1,11 +1,11 @@
-"""Inner products of many rows of half floats with one of single precision: see `FlatVectors`."""
+"""What is computed of many rows of half floats: their inner products with one of single precision, and their sums."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from services.kernels.emitter import ADDRESS, F32, I16, I64, LANES, VOID, Emitter, constant, int32, int64, vector
-from services.memory.scoring.tables import ProductField
+from services.kernels.emitter import ADDRESS, F32, F64, I16, I64, LANES, VOID, Emitter, constant, int32, int64, vector
+from services.memory.scoring.tables import ProductField, SumField
 
 if TYPE_CHECKING:
     from services.kernels.processor import Processor
@@ -46,4 +46,26 @@ def write_products(module: Any, processor: Processor) -> None:
         one, other, third, fourth = part.carried
         whole = emitter.plus(emitter.plus(one, other), emitter.plus(third, fourth))
         emitter.store(emitter.reduce(whole, emitter.plus), out, build.mul(row.index, int64(4)))
+    emitter.finish()
+
+
+def write_sums(module: Any, processor: Processor) -> None:
+    """Adds the function `sums`: `(table of SumFields)`."""
+    emitter = Emitter(module, "sums", [ADDRESS])
+    (table,) = emitter.arguments
+    build = emitter.build
+    rows, squares, totals = (
+        emitter.load_address(table, 8 * field) for field in (SumField.ROWS, SumField.SQUARES, SumField.TOTALS)
+    )
+    count, size = (emitter.load(I64, table, 8 * field) for field in (SumField.COUNT, SumField.SIZE))
+    with emitter.loop(int64(0), count) as row:
+        start = emitter.at(rows, build.mul(row.index, build.mul(size, int64(2))))
+        with emitter.loop(int64(0), size, [constant(F32, 0.0)], step=LANES) as part:
+            halves = emitter.load(vector(I16), start, build.mul(part.index, int64(2)))
+            singles = processor.from_fp16(emitter, halves)
+            place = build.mul(part.index, int64(8))
+            before = emitter.load(vector(F64), totals, place)
+            emitter.store(build.fadd(before, build.fpext(singles, vector(F64))), totals, place)
+            part.next = [emitter.plus_product(part.carried[0], singles, singles)]
+        emitter.store(emitter.reduce(part.carried[0], emitter.plus), squares, build.mul(row.index, int64(4)))
     emitter.finish()

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llvmlite import ir
-
-from services.kernels.emitter import ADDRESS, F32, I8, I64, Emitter, float32, int64
+from services.kernels.emitter import ADDRESS, F32, F64, I8, I64, Emitter, float32, int64
 from services.memory.scoring.tables import RankField, Weight
 
 if TYPE_CHECKING:
     from services.kernels.emitter import Value
 
-_F64 = ir.DoubleType()
 PARTS = 3
 """Of a score."""
 
@@ -59,7 +56,7 @@ class _RankWriter:
         build = emitter.build
         weights = self._weights[Weight.NEXT], self._weights[Weight.NEXT_BUT_ONE]
         counts = RankField.COUNTS, RankField.COUNTS_FURTHER
-        with emitter.loop(int64(0), self._count, [_F64(0.0), int64(0)]) as message:
+        with emitter.loop(int64(0), self._count, [F64(0.0), int64(0)]) as message:
             smoothed, weighed = self._float(RankField.KNOWN, message.index), float32(1.0)
             before = after = message.index
             for weight, count in zip(weights, counts, strict=True):
@@ -71,7 +68,7 @@ class _RankWriter:
             self._store(smoothed, self._at[RankField.DENSE], message.index)
             embedded = self._is(RankField.EMBEDDED, message.index)
             total, number = message.carried
-            counted = build.select(embedded, build.fpext(smoothed, _F64), _F64(0.0))
+            counted = build.select(embedded, build.fpext(smoothed, F64), F64(0.0))
             message.next = [build.fadd(total, counted), build.add(number, build.zext(embedded, I64))]
         return message.carried[0], message.carried[1]
 
@@ -80,15 +77,15 @@ class _RankWriter:
         emitter = self._emitter
         build = emitter.build
         given = build.fcmp_ordered("!=", self._weights[Weight.GIVEN], float32(0.0))
-        some = build.sitofp(build.select(build.icmp_signed(">", embedded, int64(0)), embedded, int64(1)), _F64)
+        some = build.sitofp(build.select(build.icmp_signed(">", embedded, int64(0)), embedded, int64(1)), F64)
         own_mean = build.fptrunc(build.fdiv(total, some), F32)
         mean = build.select(given, self._weights[Weight.MEAN], own_mean)
-        with emitter.loop(int64(0), self._count, [_F64(0.0)]) as message:
-            apart = build.fpext(build.fsub(self._float(RankField.DENSE, message.index), mean), _F64)
-            square = build.select(self._is(RankField.EMBEDDED, message.index), build.fmul(apart, apart), _F64(0.0))
+        with emitter.loop(int64(0), self._count, [F64(0.0)]) as message:
+            apart = build.fpext(build.fsub(self._float(RankField.DENSE, message.index), mean), F64)
+            square = build.select(self._is(RankField.EMBEDDED, message.index), build.fmul(apart, apart), F64(0.0))
             message.next = [build.fadd(message.carried[0], square)]
         variance = build.fdiv(message.carried[0], some)
-        root = emitter.call_intrinsic("llvm.sqrt.f64", _F64, [variance])
+        root = emitter.call_intrinsic("llvm.sqrt.f64", F64, [variance])
         deviation = build.select(given, self._weights[Weight.DEVIATION], build.fptrunc(root, F32))
         varies = build.fcmp_ordered(">=", deviation, self._weights[Weight.LEAST_DEVIATION])
         return mean, build.select(varies, build.fdiv(self._weights[Weight.DENSE], deviation), float32(0.0))
@@ -103,7 +100,7 @@ class _RankWriter:
             own = build.select(self._is(RankField.EMBEDDED, message.index), above, float32(0.0))
             self._store(own, dense, message.index)
             parts = (own, self._lexical(message.index), self._float(RankField.PRIOR, message.index))
-            first, second, third = (build.fpext(part, _F64) for part in parts)
+            first, second, third = (build.fpext(part, F64) for part in parts)
             score = build.fadd(build.fadd(first, second), third)
             message.next = [self._kept(message.carried[0], message.index, score)]
         return message.carried[0]
@@ -153,7 +150,7 @@ class _RankWriter:
         """Returns whether a message is better than the one that is kept there: where both score the same, the newer."""
         build = self._emitter.build
         offset = build.mul(number, int64(8))
-        theirs = self._emitter.load(_F64, self._at[RankField.SCORES], offset)
+        theirs = self._emitter.load(F64, self._at[RankField.SCORES], offset)
         their_id = self._integer(RankField.IDS, self._emitter.load(I64, self._at[RankField.PLACES], offset))
         newer = build.icmp_signed(">", self._integer(RankField.IDS, place), their_id)
         same = build.and_(build.fcmp_ordered("==", score, theirs), newer)

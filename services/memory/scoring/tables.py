@@ -26,6 +26,21 @@ class ProductField(Place):
     """Out: a float a row."""
 
 
+class SumField(Place):
+    """Of `sums`, which adds rows up."""
+
+    ROWS = auto()
+    """Half floats."""
+    COUNT = auto()
+    """Number of rows."""
+    SIZE = auto()
+    """Number of half floats in a row, a multiple of `AT_ONCE`."""
+    SQUARES = auto()
+    """Out: a float a row, the sum of its numbers' squares."""
+    TOTALS = auto()
+    """In and out: 64-bit floats, to which each row is added."""
+
+
 class TouchField(Place):
     """Of `touch`, which finds what stands at or next to a message that has a term."""
 

@@ -11,6 +11,7 @@ from services.memory.scoring import Scoring
 from services.memory.scoring.product_kernel import AT_ONCE
 from services.memory.scoring.ranking_kernel import PARTS
 from services.memory.scoring.tables import Weight
+from services.memory.vectors import sums_of
 
 X86 = binding.get_default_triple().startswith("x86_64")
 AVX2 = "+sse2,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma,+f16c"
@@ -115,3 +116,13 @@ def test_every_weight_counts(scoring, changed):
 def test_a_call_with_too_few_fields_is_none():
     with pytest.raises(TypeError, match="2 fields for the 5 of ProductField"):
         Scoring.of_this_machine().products(1, 2)
+
+
+@pytest.mark.parametrize("dimension", [6, 384])
+@pytest.mark.parametrize("count", [0, 1, 700])
+def test_sums_of_rows_are_those_of_double_precision(count, dimension):
+    rows = np.random.default_rng(count).standard_normal((count, dimension)).astype(np.float16)
+    squares, total = sums_of(rows)
+    exact = rows.astype(np.float64)
+    assert np.allclose(squares, (exact**2).sum(axis=1), rtol=1e-5)
+    assert np.array_equal(total, exact.sum(axis=0))
