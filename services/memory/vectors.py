@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LISTED_FROM = 100_000
-"""Vectors from which on lists pay: the array takes 9 ms to read there, and grows with them."""
+"""Vectors from which on lists are made: the array takes 4 ms to read there, and grows with them."""
 
 _TRAINING_ROWS_A_LIST = 48
 _PROBED_SHARE = 8

@@ -27,6 +27,8 @@ _v, _m = vectors.c, messages.c
 
 _AT_ONCE = 500
 """Messages a statement: what it gives is read out of the processor's caches, in memory that the next takes again."""
+_MANY = 3 * _AT_ONCE
+"""Messages from which on room is made for all that may come: their vectors nearly fill a huge page, of 2 MiB."""
 _HUGE_BYTES = 4 << 20
 """Arrays from which on numpy asks for huge pages, whose memory is given out in a fraction of the time."""
 _NOBODY = "-"
@@ -124,8 +126,8 @@ class _Pieces:
             return
         end = self._filled + len(halves)
         if end > len(self._vectors):
-            # Of few there will be no more; room that is not used is never touched.
-            room = max(end + self.left, _HUGE_BYTES // halves[0].nbytes + 1) if end >= _AT_ONCE else end
+            # Room that is not used is never touched, but for the rest of a page.
+            room = max(end + self.left, _HUGE_BYTES // halves[0].nbytes + 1) if end >= _MANY else end
             roomy = np.empty((room, halves.shape[1]), dtype=np.float16)
             if self._filled:
                 roomy[: self._filled] = self._vectors[: self._filled]
