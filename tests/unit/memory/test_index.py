@@ -16,6 +16,7 @@ from services.memory.message import NO_FILTER, MessageFilter, MessageRange, Role
 from services.memory.moments import Moments
 from services.memory.neighbours import Neighbours
 from services.memory.ranking import Recency
+from services.memory.scoring.product_kernel import AT_ONCE
 from services.memory.terms import pack_terms, query_terms, words
 from services.memory.vector import LogStretch, StoredVector
 
@@ -486,3 +487,27 @@ def test_lists_are_made_when_enough_messages_have_a_vector_and_hold_no_other(mon
         else:
             assert (one.similarity, one.dense) == (0, 0)
     assert found[rows[4].message_id].word_share == 1
+
+
+@pytest.mark.parametrize("dimension", [AT_ONCE, AT_ONCE + 1])
+def test_what_was_read_from_a_database_as_bytes_can_be_embedded_anew_and_added_to(dimension):
+    rows = np.eye(4, dimension, dtype=np.float16)
+
+    def stretch(first: int, *vectors: np.ndarray, position: int) -> LogStretch:
+        return LogStretch.of(
+            [
+                StoredVector(i, position + i, "talk", i, 1, None, 0, vector.tobytes(), b"")
+                for i, vector in enumerate(vectors, start=first)
+            ]
+        )
+
+    index = UserIndex(dimension, 0)
+    index.add(stretch(1, rows[0], rows[1], position=0))
+    index.add(stretch(2, rows[2], position=10))
+    index.add(stretch(3, rows[3], position=20))
+    similar = [
+        {hit.message_id: hit.similarity for hit in index.search(IndexQuery(row.astype(np.float32), (), 9))}
+        for row in rows
+    ]
+    assert [max(each, key=each.__getitem__) for each in (similar[0], similar[2], similar[3])] == [1, 2, 3]
+    assert set(similar[1].values()) == {0.0}
