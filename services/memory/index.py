@@ -14,11 +14,13 @@ import numpy as np
 
 from services.memory import ranking
 from services.memory.columns import Columns
+from services.memory.flat_vectors import FlatVectors, sums_of
 from services.memory.lexical import LexicalIndex, Standing
+from services.memory.listed_vectors import ListedVectors
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange
 from services.memory.moments import Moments
 from services.memory.neighbours import REACH, Neighbours
-from services.memory.vectors import LISTED_FROM, FlatVectors, ListedVectors, sums_of
+from services.memory.vectors import LISTED_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

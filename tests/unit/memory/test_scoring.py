@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from llvmlite import binding
 
+from services.memory.flat_vectors import sums_of
 from services.memory.neighbours import Neighbours
 from services.memory.scoring import Scoring
 from services.memory.scoring.product_kernel import AT_ONCE
 from services.memory.scoring.ranking_kernel import PARTS
 from services.memory.scoring.tables import Weight
-from services.memory.vectors import sums_of
 
 X86 = binding.get_default_triple().startswith("x86_64")
 AVX2 = "+sse2,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma,+f16c"
