@@ -123,7 +123,7 @@ class FlatVectors(Vectors):
     def _append(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
         count = len(self)
         whole = count + len(rows)
-        if not count and self._width == self._dimension and rows.flags.c_contiguous and rows.flags.writeable:
+        if not count and self._width == self._dimension and rows.flags.c_contiguous:
             self._rows = rows
         else:
             if whole > len(self._rows):

@@ -49,7 +49,7 @@ class LogStretch:
         authors: None: nobody is named.
         times: Nanoseconds since 1970.
         stored: Whether it has a vector; others have yet to be embedded anew.
-        vectors: Of those that have one, a row each, of half floats' precision: of unit length; of zeros where the
+        vectors: Of those that have one, a row each: of unit length; of zeros where the
             message could not be embedded. The reader's to keep and change.
         term_counts: Of different terms.
         terms: Of all messages, those of one after those of another; see `terms.pack_terms`.
@@ -83,7 +83,7 @@ class LogStretch:
             authors,
             np.array(times, dtype=np.int64),
             stored,
-            half_rows(b"".join(vectors), int(np.count_nonzero(stored))),
+            half_rows(b"".join(vectors), int(np.count_nonzero(stored))).copy(),
             np.array([len(one) // RECORD.itemsize for one in terms], dtype=np.int64),
             np.frombuffer(b"".join(terms), dtype=RECORD),
         )
@@ -110,7 +110,7 @@ class LogStretch:
 
 
 def half_rows(numbers: bytes, count: int) -> NDArray[np.float16]:
-    """Returns so many rows of equal length out of little-endian half floats."""
+    """Returns so many rows of equal length out of little-endian half floats, not to be written to."""
     rows: NDArray[np.float16] = np.frombuffer(numbers, dtype="<f2").reshape(count, -1 if count else 0)
     return rows
 

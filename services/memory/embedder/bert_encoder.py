@@ -133,7 +133,7 @@ class BertEncoder:
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> Floats:
         """Returns `[texts, dimension]` unit rows."""
-        calls = list(_parted(tokens))
+        calls = _parted(tokens)
         if self._threads > 1 and len(calls) > 1:
             # Threads of a call of their own: they have the priority of the one that calls.
             with ThreadPoolExecutor(min(self._threads, len(calls))) as pool:
@@ -150,7 +150,8 @@ class BertEncoder:
         except IndexError:
             room = _Workspace(self._shape, max(_TOKENS_AT_ONCE, self._longest))
         hidden = room.hidden[: len(ids)]
-        np.add(self._words(ids), self._places[places], out=hidden)
+        hidden[:] = self._words(ids)
+        room.narrow[: len(ids)] = self._places[places]
         table = room.table(counts, self._weights)
         self._encode(table.ctypes.data)
         # The mean's length does not matter.
@@ -263,7 +264,9 @@ class _Workspace:
         self._table = np.zeros(len(EncoderField), dtype=np.int64)
         for field, room in self._rooms.items():
             self._table[field] = room.ctypes.data
-        self.hidden = self._rooms[EncoderField.HIDDEN].reshape(tokens, shape.hidden)
+        self.hidden, self.narrow = (
+            self._rooms[field].reshape(tokens, shape.hidden) for field in (EncoderField.HIDDEN, EncoderField.NARROW)
+        )
 
     def table(self, counts: NDArray[np.int64], weights: _EncoderWeights) -> NDArray[np.int64]:
         """Returns what compiled code is called with, for texts of so many tokens; `counts` has to be held on to."""

@@ -24,7 +24,7 @@ VOCABULARY = 97
 LONGEST = 300
 WITH_AVX2 = "+sse2,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma,+f16c"
 FEATURES = [None, WITH_AVX2, "+sse2"] if binding.get_default_triple().startswith("x86_64") else [None]
-needs_avx2 = binding.get_host_cpu_features().get("avx2", False)
+has_avx2 = binding.get_host_cpu_features().get("avx2", False)
 
 
 def made(hidden: int = 128, intermediate: int = 256, heads: int = 4) -> tuple[BertParts, Any]:
@@ -78,7 +78,7 @@ def tiny() -> tuple[BertParts, Any]:
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("precision", Precision)
 def test_it_computes_what_the_library_computes(tiny, features, precision):
-    if features == WITH_AVX2 and not needs_avx2:
+    if features == WITH_AVX2 and not has_avx2:
         pytest.skip("this processor has no AVX2")
     parts, model = tiny
     encoder = BertEncoder(parts, 1, precision, features)

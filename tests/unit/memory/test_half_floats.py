@@ -12,8 +12,4 @@ def test_every_finite_half_float_is_the_same_number_in_single_precision():
     halves = halves[np.isfinite(halves)]
     expected = halves.astype(np.float32)
     assert np.array_equal(singles(halves).view(np.uint32), expected.view(np.uint32))
-    room = np.zeros((4, 1000), dtype=np.float32)
-    singles(halves[:2000].reshape(2, 1000), room[1:3])
-    assert np.array_equal(room[1:3].ravel(), expected[:2000])
-    assert not room[0].any()
-    assert not room[3].any()
+    assert np.array_equal(singles(halves[:2000].reshape(2, 1000)).ravel(), expected[:2000])

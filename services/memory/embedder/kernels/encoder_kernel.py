@@ -58,7 +58,6 @@ class _EncoderWriter:
         build = emitter.build
         hidden, wide, narrow = (places[f] for f in (EncoderField.HIDDEN, EncoderField.WIDE, EncoderField.NARROW))
         opening = places[EncoderField.OPENING_WEIGHT], places[EncoderField.OPENING_BIAS]
-        self._clear(narrow)
         self._norm_rows(narrow, opening)
         with emitter.loop(int64(0), int64(shape.layers)) as layer:
             fields = emitter.at(places[EncoderField.LAYERS], build.mul(layer.index, int64(8 * len(LayerField))))
@@ -73,11 +72,6 @@ class _EncoderWriter:
             self._linear(of_layer[LayerField.SHRINK], wide, narrow, (shape.intermediate, shape.hidden), gelu=True)
             self._norm_rows(narrow, (of_layer[LayerField.AFTER_WEIGHT], of_layer[LayerField.AFTER_BIAS]))
         emitter.finish()
-
-    def _clear(self, rows: Value) -> None:
-        emitter = self._emitter
-        with emitter.loop(int64(0), emitter.build.mul(self._tokens, int64(self._shape.hidden))) as number:
-            emitter.store(float32(0.0), rows, emitter.build.mul(number.index, int64(4)))
 
     def _linear(self, weights: Value, rows: Value, out: Value, sizes: tuple[int, int], *, gelu: bool = False) -> None:
         """Writes a linear of so many inputs and outputs, over rows that may go through GELU before."""

@@ -16,7 +16,7 @@ class EncoderField(Place):
     COUNTS = auto()
     """Tokens of each text: 64-bit integers."""
     HIDDEN = auto()
-    """Floats, shape `(tokens, hidden)`: at first the sums of their embeddings, at last what the layers made of them."""
+    """Floats, shape `(tokens, hidden)`: at first their words' embeddings, at last what the layers made of them."""
     LAYERS = auto()
     """A table of `LayerField`s a layer."""
     OPENING_WEIGHT = auto()
@@ -25,7 +25,7 @@ class EncoderField(Place):
     WIDE = auto()
     """Room for floats, shape `(tokens + 16, the most outputs of a linear)`."""
     NARROW = auto()
-    """Room for floats, shape `(tokens, hidden)`."""
+    """Floats, shape `(tokens, hidden)`: at first the embeddings of their places, then room."""
     VALUES = auto()
     """Room for rows that are ready to be multiplied."""
     OWN = auto()
