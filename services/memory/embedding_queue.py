@@ -1,8 +1,8 @@
 """Embeds in the background whatever message has no vector of the current embedder.
 
 What waits is in the database, so that a crash, a restart or another embedder loses nothing. Users who search come
-first, their newest messages first; then messages without any vector, then those to be embedded anew. While the embedder
-is away nobody waits for it.
+first, their newest messages first; then messages that nothing is found by yet, then the others. While the embedder is
+away nobody waits for it: messages are found by their words, and get their vector when it is back.
 """
 
 from __future__ import annotations
@@ -103,11 +103,11 @@ class EmbeddingQueue:
     async def settle(self, user_id: str, up_to: int, seconds: float) -> bool:
         """Waits until all of the user's messages up to the id `up_to` are embedded.
 
+        While the embedder is away it waits until they can be found by their words.
+
         Returns:
-            False where that took longer than `seconds`, or the embedder is away: the oldest are missing then.
+            False where that took longer than `seconds`: the oldest are missing then.
         """
-        if self._problem:
-            return False
         search = _Search(user_id, up_to, asyncio.get_running_loop().create_future())
         self._searches.append(search)
         self._wanted.set()
@@ -127,33 +127,64 @@ class EmbeddingQueue:
     async def _work(self) -> None:
         self._backlog = self._largest_backlog = await self._store.count_unembedded()
         measures.PENDING.set(self._backlog)
-        backoff = Backoff()
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
-                while batch := await self._next_batch():
+                while batch := await self._searched() or await self._store.next_unembedded(self._batch_size):
                     await self._embed(batch)
-                    backoff.succeeded()
                     if len(batch) < self._batch_size:
                         await self._let_more_come()
             except EmbedderAway as away:
-                self._give_way(str(away))
+                await self._outlast(away)
+                self._wake.set()
+            except Exception as failure:
+                await self._failed(failure)
+
+    async def _failed(self, failure: Exception) -> None:
+        """Waits a moment: the messages wait in the database, and are tried again."""
+        _log.error("embedding failed", failure=where(failure))
+        await asyncio.sleep(_RETRY_SECONDS)
+        self._wake.set()
+
+    async def _outlast(self, away: EmbedderAway) -> None:
+        """Tries the embedder until it is back; meanwhile what comes is found by its words alone."""
+        backoff = Backoff()
+        words = asyncio.create_task(self._go_by_words())
+        try:
+            while True:
+                self._problem = str(away)
                 wait = backoff.seconds(away.retry_after)
                 _log.warning("embedder away", why=str(away), seconds_until_next_try=round(wait, 1))
                 await asyncio.sleep(wait)
-                self._wake.set()
-            except Exception as failure:  # the messages wait in the database; they are tried again
-                _log.error("embedding failed", failure=where(failure))
-                await asyncio.sleep(_RETRY_SECONDS)
-                self._wake.set()
+                try:
+                    measures.PENDING.set(await self._store.count_unembedded())
+                    if batch := await self._store.next_unembedded(self._batch_size):
+                        await self._embed(batch)
+                except EmbedderAway as still:
+                    away = still
+                except Exception as failure:
+                    await self._failed(failure)
+                else:
+                    return
+        finally:
+            words.cancel()
+            await asyncio.gather(words, return_exceptions=True)
 
-    def _give_way(self, problem: str) -> None:
-        """Lets searches that wait go on without their newest messages."""
-        self._problem = problem
-        for search in self._searches:
-            if not search.done.done():
-                search.done.set_result(False)
+    async def _go_by_words(self) -> None:
+        self._wake.set()  # some wait already
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                while batch := (
+                    await self._searched() or await self._store.next_unembedded(self._batch_size, awaited=True)
+                ):
+                    packed = await asyncio.to_thread(_packed_terms, batch)
+                    terms_of = {message.message_id: terms for message, terms in zip(batch, packed, strict=True)}
+                    await self._store.put_words(terms_of)
+            except Exception as failure:
+                await self._failed(failure)
 
     async def _let_more_come(self) -> None:
         """Waits a moment, unless somebody searches: a transaction for each message would take from appends."""
@@ -162,7 +193,8 @@ class EmbeddingQueue:
                 await asyncio.wait_for(self._wanted.wait(), _GATHER_SECONDS)
         self._wanted.clear()
 
-    async def _next_batch(self) -> Sequence[UnembeddedMessage]:
+    async def _searched(self) -> Sequence[UnembeddedMessage]:
+        """Returns what searches wait for, and lets those go on that wait for nothing any more."""
         while self._searches:
             chosen: dict[int, UnembeddedMessage] = {}
             searches = self._searches[:_MOST_USERS_AT_ONCE]
@@ -175,7 +207,7 @@ class EmbeddingQueue:
             self._searches = [search for search in self._searches if not search.done.done()]
             if chosen:
                 return list(chosen.values())
-        return await self._store.next_unembedded(self._batch_size)
+        return ()
 
     async def _embed(self, batch: Sequence[UnembeddedMessage]) -> None:
         await embed_batch(self._store, self._embedder, batch)

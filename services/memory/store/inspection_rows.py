@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from services.memory.inspection import Statistics, UserSize
 from services.memory.store import expiry_rows
 from services.memory.store.tables import conversations, messages, unembedded, vectors
+from services.memory.store.vector_rows import WORDS_ALONE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, ScalarSelect
@@ -35,7 +36,10 @@ def statistics(connection: Connection, largest: int) -> Statistics:
         ).select_from(messages)
     ).one()
     by_embedder = connection.execute(
-        select(_v.embedder, func.count()).group_by(_v.embedder).order_by(func.count().desc(), _v.embedder)
+        select(_v.embedder, func.count())
+        .where(_v.embedder != WORDS_ALONE)
+        .group_by(_v.embedder)
+        .order_by(func.count().desc(), _v.embedder)
     )
     return Statistics(
         users=users,

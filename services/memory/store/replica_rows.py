@@ -48,16 +48,16 @@ def older(connection: Connection, revision: str) -> int:
     ).scalar_one()
 
 
-def take_over(connection: Connection, replica: str, limit: int) -> int:
+def take_over(connection: Connection, replica: str, limit: int, *, awaited: bool = False) -> int:
     """Gives a replica up to `limit` messages that are nobody's or a dead replica's, and returns how many.
 
-    Messages without any vector before those to embed anew. Two replicas never get the same.
+    Those that searches wait for before the others; with `awaited` only they. Two replicas never get the same.
     """
     dead = select(_r.id).where(_r.alive_until_ns <= _now_ns(connection))
-    for awaited in (True, False):
+    for awaited_ones in (True,) if awaited else (True, False):
         free = (
             select(_q.message_id)
-            .where(or_(_q.replica.is_(None), _q.replica.in_(dead)), _q.awaited.is_(awaited))
+            .where(or_(_q.replica.is_(None), _q.replica.in_(dead)), _q.awaited.is_(awaited_ones))
             .order_by(_q.message_id)
             .limit(limit)
             .with_for_update(skip_locked=True)

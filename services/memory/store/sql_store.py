@@ -181,12 +181,13 @@ class SqlStore(SearchCalls, OperatorCalls):
         return await self._read(partial(vector_rows.awaited, user_id=user_id, up_to=up_to, limit=limit))
 
     @override
-    async def next_unembedded(self, limit: int) -> list[UnembeddedMessage]:
-        mine = partial(vector_rows.next_unembedded, replica=self._replica, limit=limit)
+    async def next_unembedded(self, limit: int, *, awaited: bool = False) -> list[UnembeddedMessage]:
+        mine = partial(vector_rows.next_unembedded, replica=self._replica, limit=limit, awaited=awaited)
         found = await self._read(mine)
         if found or self._replica is None:
             return found
-        if await self._writers[0].run(partial(replica_rows.take_over, replica=self._replica, limit=limit)):
+        take_over = partial(replica_rows.take_over, replica=self._replica, limit=limit, awaited=awaited)
+        if await self._writers[0].run(take_over):
             return await self._read(mine)
         return []
 
@@ -207,6 +208,10 @@ class SqlStore(SearchCalls, OperatorCalls):
         await self._writers[0].run(
             partial(vector_rows.put, embedder=embedder, vector_of=vector_of, dimension=dimension)
         )
+
+    @override
+    async def put_words(self, terms_of: Mapping[int, bytes]) -> None:
+        await self._writers[0].run(partial(vector_rows.put_words, terms_of=terms_of))
 
     @override
     async def remove_expired(self, unwritten_since_ns: int | None) -> int:

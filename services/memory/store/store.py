@@ -134,20 +134,24 @@ class Store(Protocol):
     async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
         """Returns up to `limit` vectors of one embedder past `position`, in order of position.
 
-        Among them are messages that have another embedder's vector and wait for this one's: with their words alone,
-        so that they are found by those meanwhile.
+        Among them are messages that wait for this one's and have another's, or none: with their words alone, so that
+        they are found by those meanwhile.
         """
 
     async def logged_messages(self, user_id: str) -> NDArray[np.int64]:
         """Returns the ids of all messages in the user's log, whichever embedder's their vectors are."""
 
     async def awaited(self, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
-        """Returns messages of a user without any vector, up to the id `up_to`, the newest first."""
+        """Returns messages of a user that nothing is found by yet, up to the id `up_to`, the newest first."""
 
-    async def next_unembedded(self, limit: int) -> list[UnembeddedMessage]:
-        """Returns messages that this replica is to embed: those without any vector before those to embed anew.
+    async def next_unembedded(self, limit: int, *, awaited: bool = False) -> list[UnembeddedMessage]:
+        """Returns messages that this replica is to embed: those that nothing is found by yet before the others.
 
         Where there are none: those of a replica that has died, and those that are no one's yet.
+
+        Args:
+            limit: Most messages.
+            awaited: Only those that nothing is found by yet.
         """
 
     async def count_unembedded(self) -> int:
@@ -158,6 +162,9 @@ class Store(Protocol):
 
     async def put_vectors(self, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> None:
         """Stores half-float vectors and terms by message id; those of messages that are gone meanwhile are dropped."""
+
+    async def put_words(self, terms_of: Mapping[int, bytes]) -> None:
+        """Stores what `terms.pack_terms` gives of messages, by id: what they are found by until they have a vector."""
 
     async def remove_expired(self, unwritten_since_ns: int | None) -> int:
         """Deletes some conversations that have expired, and returns how many; 0 where there are no more.

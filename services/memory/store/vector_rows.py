@@ -25,15 +25,14 @@ from sqlalchemy import (
 from services.memory.store.hot_statement import HotList, HotStatement
 from services.memory.store.locks import REINDEXING, lock_users, lock_work
 from services.memory.store.tables import messages, unembedded, users, vectors
-from services.memory.vector import UnembeddedMessage
+from services.memory.terms import RECIPE
+from services.memory.vector import NewVector, UnembeddedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
     from sqlalchemy import Connection
-
-    from services.memory.vector import NewVector
 
 _v, _m, _q, _u = vectors.c, messages.c, unembedded.c, users.c
 
@@ -50,6 +49,9 @@ _TAKE_OUT = HotList(
     lambda ids: delete(vectors).where(_v.message_id.in_(ids)).returning(_v.message_id, _v.user_id, _v.terms)
 )
 _NO_LONGER_WAITING = HotList(lambda ids: delete(unembedded).where(_q.message_id.in_(ids)).returning(_q.message_id))
+
+WORDS_ALONE = f"none/{RECIPE}"
+"""Stands for the embedder where there are words and no vector yet."""
 
 
 def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:
@@ -69,12 +71,14 @@ def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> lis
     return [UnembeddedMessage(*row) for row in rows]
 
 
-def next_unembedded(connection: Connection, replica: str | None, limit: int) -> list[UnembeddedMessage]:
+def next_unembedded(
+    connection: Connection, replica: str | None, limit: int, *, awaited: bool = False
+) -> list[UnembeddedMessage]:
     """Returns messages of any user's that `replica` is to embed, the oldest first.
 
-    Those without any vector come before those to embed anew, never together with them.
+    Those that searches wait for come before the others, never together with them; with `awaited` they come alone.
     """
-    for awaited_ones in (True, False):
+    for awaited_ones in (True,) if awaited else (True, False):
         rows = connection.execute(
             select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
             .join_from(unembedded, messages, _m.id == _q.message_id)
@@ -132,6 +136,25 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
         vector_of: Vectors and terms by message id.
         dimension: Of the vectors.
     """
+    live = _put(connection, embedder, vector_of, dimension)
+    _NO_LONGER_WAITING.rows(connection, live, {})
+
+
+def put_words(connection: Connection, terms_of: Mapping[int, bytes]) -> None:
+    """Lets messages be found by their words, except those that were deleted or superseded meanwhile.
+
+    They wait on for their vector, but no search waits for that any more.
+
+    Args:
+        connection: An open transaction.
+        terms_of: What `terms.pack_terms` gives, by message id.
+    """
+    live = _put(connection, WORDS_ALONE, {i: NewVector(b"", terms) for i, terms in terms_of.items()}, 0)
+    connection.execute(update(unembedded).where(_q.message_id.in_(live)).values(awaited=False))
+
+
+def _put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector], dimension: int) -> list[int]:
+    """Stores what messages that wait are found by, and returns their ids: those that are still there."""
     wanted = list(vector_of)
     lock_users(connection, {user_id for _, user_id in _WAITING.rows(connection, wanted, {})})
     ids_of: dict[str, list[int]] = {}
@@ -139,7 +162,7 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
         ids_of.setdefault(user_id, []).append(i)
     live = [i for ids in ids_of.values() for i in ids]
     if not live:
-        return
+        return []
     replaced = _TAKE_OUT.rows(connection, live, {})
     # An index in memory puts another vector in a message's place, but never other words.
     for user_id in {user_id for i, user_id, terms in replaced if terms != vector_of[i].terms}:
@@ -158,7 +181,7 @@ def put(connection: Connection, embedder: str, vector_of: Mapping[int, NewVector
         for position, i in enumerate(ids, start=_take_positions(connection, user_id, len(ids)))
     ]
     connection.execute(insert(vectors), rows)
-    _NO_LONGER_WAITING.rows(connection, live, {})
+    return live
 
 
 def count_deletion(connection: Connection, user_id: str) -> None:

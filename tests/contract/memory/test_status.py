@@ -80,7 +80,12 @@ async def test_an_embedder_that_is_away_is_told_with_its_reason(serve):
         await client.append((await client.create()).name, *WORDS)
         while not (found := await status(client)).embedding.problem:
             pass
-    assert found.embedding.problem == "The embedder has gone fishing."
+        assert found.embedding.problem == "The embedder has gone fishing."
+        newest = "Tomatoes again."
+        await client.append((await client.create()).name, newest)
+        assert {hit.message.content for hit in await client.search("tomatoes", limit=2)} == {newest, WORDS[1]}
+        told = (await status(client)).embedding
+        assert (told.pending_message_count, told.embedded_message_count, list(told.vectors)) == (4, 0, [])
 
 
 @pytest.mark.parametrize("stopped_midway", [False, True])

@@ -12,6 +12,7 @@ import pytest
 
 from services.memory.backoff import Backoff
 from services.memory.embedder import EmbedderAway, FakeEmbedder
+from services.memory.embedder.facts import EmbedderFacts
 from services.memory.embedder.threads import EmbedderThreads
 from services.memory.embedding_queue import EmbeddingQueue
 
@@ -137,20 +138,80 @@ async def test_a_failure_is_tried_again(desk, monkeypatch):
     assert embedder.failed
 
 
-async def test_nobody_waits_for_an_embedder_that_is_away_and_all_is_embedded_when_it_is_back(desk, monkeypatch):
+async def log_of_ann(desk, embedder):
+    return await desk.store.vectors_after("ann", EmbedderFacts.of(embedder).id, 0, 100)
+
+
+async def test_while_the_embedder_is_away_messages_have_their_words_and_a_vector_once_it_is_back(desk, monkeypatch):
     monkeypatch.setattr(Backoff, "seconds", lambda _, at_least=None: 0.01)
     talk = await desk.conversation()
     await desk.say(talk.id, "one", "two")
     embedder = AwayEmbedder()
     async with working(desk.store, embedder) as queue:
         # Whether the search came before the first try or after it, it does not wait its 600 seconds.
-        assert not await asyncio.wait_for(settle(desk, queue, 600), 60)
-        assert not await asyncio.wait_for(settle(desk, queue, 600), 60)
+        assert await asyncio.wait_for(settle(desk, queue, 600), 60)
+        await desk.say(talk.id, "three")
+        assert await asyncio.wait_for(settle(desk, queue, 600), 60)
         assert queue.progress.problem == "It is away."
+        log = await log_of_ann(desk, embedder)
+        assert (log.stored.tolist(), (log.term_counts > 0).all()) == ([False] * 3, True)
+        statistics = await desk.store.statistics(0)
+        assert (statistics.pending, statistics.vectors) == (3, ())
+        assert not await desk.store.user_faults("ann", EmbedderFacts.of(embedder).id, embedder.dimension)
         embedder.back.set()
         while await desk.store.count_unembedded() or queue.progress.problem:
             await asyncio.sleep(0.01)
         assert await settle(desk, queue, 600)
+    log = await log_of_ann(desk, embedder)
+    assert sorted(log.message_ids.tolist()) == [1, 2, 3]
+    assert log.stored.all()
+    assert len(log.vectors) == 3
+
+
+async def test_a_try_that_takes_long_keeps_nothing_from_being_found_by_its_words(desk, monkeypatch):
+    class SilentEmbedder(AwayEmbedder):
+        def __init__(self):
+            super().__init__()
+            self.tries = 0
+            self.tried_again = threading.Event()
+
+        def embed_messages(self, texts):
+            self.tries += 1
+            if self.tries > 1:
+                self.tried_again.set()
+                self.back.wait(60)
+            return super().embed_messages(texts)
+
+    monkeypatch.setattr(Backoff, "seconds", lambda _, at_least=None: 0.01)
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    embedder = SilentEmbedder()
+    async with working(desk.store, embedder) as queue:
+        await asyncio.to_thread(embedder.tried_again.wait, 60)
+        await desk.say(talk.id, "two")
+        assert await asyncio.wait_for(settle(desk, queue, 600), 60)
+        assert len(await log_of_ann(desk, embedder)) == 2
+        embedder.back.set()
+        while await desk.store.count_unembedded():
+            await asyncio.sleep(0.01)
+
+
+async def test_words_that_cannot_be_stored_are_tried_again(desk, monkeypatch):
+    monkeypatch.setattr("services.memory.embedding_queue._RETRY_SECONDS", 0)
+    failures = iter([RuntimeError("disk full")])
+    put_words = desk.store.put_words
+
+    async def put_words_later(terms_of):
+        for failure in failures:
+            raise failure
+        await put_words(terms_of)
+
+    monkeypatch.setattr(desk.store, "put_words", put_words_later)
+    talk = await desk.conversation()
+    await desk.say(talk.id, "one")
+    async with working(desk.store, AwayEmbedder()) as queue:
+        assert await settle(desk, queue, 60)
+    assert next(failures, None) is None
 
 
 def test_waits_double_up_to_a_limit_begin_anew_after_a_success_and_heed_what_was_asked_for():
