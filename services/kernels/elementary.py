@@ -8,8 +8,23 @@ from typing import TYPE_CHECKING
 from services.kernels.emitter import F32, I32, constant, vector
 
 if TYPE_CHECKING:
-    from services.kernels.emitter import Emitter, Value
+    from collections.abc import Sequence
 
+    from services.kernels.emitter import Emitter, Value
+    from services.kernels.processor import Processor
+
+_UP_TO_ONE = (1.3426684923332387e-2, 5.224247271375879e-2, 2.4128020591404684e-1, 6.930448446223909e-1, 1.0)
+_AROUND_ZERO = (9.582852944731712e-3, 5.5906426161527634e-2, 2.4024099111557007e-1, 6.931241750717163e-1, 1.0)
+_EXPONENTIAL = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+    1.0,
+    1.0,
+)
 _ERF_END = 3.55
 _ERF = (
     0.00182930031,
@@ -38,26 +53,25 @@ def exponential(emitter: Emitter, values: Value) -> Value:
     whole = emitter.unary("rint", emitter.times(bounded, constant(F32, math.log2(math.e))))
     rest = emitter.plus_product(bounded, whole, constant(F32, -0.693359375))
     rest = emitter.plus_product(rest, whole, constant(F32, 2.12194440e-4))
-    series = constant(F32, 1.9875691500e-4)
-    for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1.0, 1.0):
-        series = emitter.plus_product(constant(F32, factor), series, rest)
+    series = _polynomial(emitter, rest, _EXPONENTIAL)
     power = build.shl(build.add(build.fptosi(whole, vector(I32)), constant(I32, 127)), constant(I32, 23))
     return emitter.times(series, build.bitcast(power, vector(F32)))
 
 
-def power_of_two(emitter: Emitter, values: Value) -> Value:
-    """Returns `2**x` of a vector of numbers up to 0, off by at most three millionths; exactly 0 from -127 down.
+def power_of_two(emitter: Emitter, values: Value, processor: Processor) -> Value:
+    """Returns `2**x` of a vector of numbers up to 0, off by at most three millionths; exactly 0 from -150 down.
 
-    By `2**x = 2**n * 2**r` with |r| <= 1/2: the polynomial for `2**r` has the least greatest error there of those that
-    are 1 at 0, and `n` is added to its exponent.
+    By `2**x = 2**n * 2**r`: the polynomial for `2**r` has the least greatest error, where `r` lies, of those that are 1
+    at 0. Where the processor has instructions for it, `n` is the whole number below `x`. Elsewhere it is the nearest
+    one, is added to the exponent, and what is below the normal numbers is 0.
     """
     build = emitter.build
+    if processor.multiplies_by_powers:
+        series = _polynomial(emitter, processor.fraction(emitter, values), _UP_TO_ONE)
+        return processor.times_power(emitter, series, values)
     bounded = emitter.greater(values, constant(F32, -127.0))
     whole = emitter.unary("rint", bounded)
-    rest = build.fsub(bounded, whole)
-    series = constant(F32, 9.582852944731712e-3)
-    for factor in (5.5906426161527634e-2, 2.4024099111557007e-1, 6.931241750717163e-1, 1.0):
-        series = emitter.plus_product(constant(F32, factor), series, rest)
+    series = _polynomial(emitter, build.fsub(bounded, whole), _AROUND_ZERO)
     exponent = build.shl(build.fptosi(whole, vector(I32)), constant(I32, 23))
     return build.bitcast(build.add(build.bitcast(series, vector(I32)), exponent), vector(F32))
 
@@ -84,8 +98,13 @@ def error_function(emitter: Emitter, values: Value) -> Value:
     square = emitter.times(bounded, bounded)
     # From -1 to 1.
     place = emitter.plus_product(constant(F32, -1.0), square, constant(F32, 2 / _ERF_END**2))
-    first, *others = _ERF
+    return emitter.times(bounded, _polynomial(emitter, place, _ERF))
+
+
+def _polynomial(emitter: Emitter, values: Value, factors: Sequence[float]) -> Value:
+    """Returns a polynomial of a vector, the factor of its highest power given first."""
+    first, *others = factors
     series = constant(F32, first)
     for factor in others:
-        series = emitter.plus_product(constant(F32, factor), series, place)
-    return emitter.times(bounded, series)
+        series = emitter.plus_product(constant(F32, factor), series, values)
+    return series

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
-from services.kernels.emitter import F16, F32, I8, I16, I32, LANES, constant, vector
+from services.kernels.emitter import F16, F32, I8, I16, I32, LANES, constant, int32, vector
 
 if TYPE_CHECKING:
     from services.kernels.emitter import Emitter, Value
 
 _BYTES = 4 * LANES
+_AS_SET = 4
+"""Results are rounded as the processor is set to: to the nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,22 @@ class Processor:
     def adds_four_products(self) -> bool:
         """Whether one instruction adds four products of bytes to each of 16 sums."""
         return {"avx512vnni", "avx512bw"} <= self.features
+
+    @property
+    def multiplies_by_powers(self) -> bool:
+        """Whether there are `fraction` and `times_power`."""
+        return {"avx512f", "avx512dq"} <= self.features
+
+    def fraction(self, emitter: Emitter, values: Value) -> Value:
+        """Returns of a vector of floats what each is above the whole number below it; where `multiplies_by_powers`."""
+        below = int32(0b1001)  # rounded down, and silently
+        arguments = [values, below, constant(F32, 0.0), ir.Constant(I16, -1), int32(_AS_SET)]
+        return emitter.call_intrinsic("llvm.x86.avx512.mask.reduce.ps.512", vector(F32), arguments)
+
+    def times_power(self, emitter: Emitter, values: Value, powers: Value) -> Value:
+        """Returns `v * 2**n`, where `n` is the whole number below a float; where `multiplies_by_powers`."""
+        arguments = [values, powers, constant(F32, 0.0), ir.Constant(I16, -1), int32(_AS_SET)]
+        return emitter.call_intrinsic("llvm.x86.avx512.mask.scalef.ps.512", vector(F32), arguments)
 
     def plus_products(self, emitter: Emitter, sums: Value, unsigned: Value, signed: Value, bits: int) -> Value:
         """Returns 16 sums, four products of bytes added to each. All processors give the same integers.

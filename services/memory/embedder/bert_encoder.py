@@ -125,7 +125,7 @@ class BertEncoder:
         target = Target(features)
         kind: type[Products] = (precision or Precision.fastest(target.processor)).value
         module = target.module("encoder")
-        write_encoder(module, self._shape, kind(module, target.processor))
+        write_encoder(module, self._shape, target.processor, kind(module, target.processor))
         self._code = target.compile(module)
         self._encode = self._code.function("encode", [ctypes.c_void_p])
         self._weights = _EncoderWeights(weights, self._shape, kind)

@@ -96,8 +96,13 @@ class PlainAttention:
 def _in_bytes(values: torch.Tensor, group: int, most: int = 127) -> torch.Tensor:
     """Returns numbers as they are once so many that follow one another were rounded with one scale."""
     groups = values.unflatten(-1, (-1, group))
-    steps = (groups.abs().amax(dim=-1, keepdim=True) / most).clamp_min(1e-30)
-    return ((groups / steps).round() * steps).flatten(-2)
+    largest = groups.abs().amax(dim=-1, keepdim=True).clamp_min(1e-30)
+    return (_rounded(groups, most / largest) * (largest * (1 / most))).flatten(-2)
+
+
+def _rounded(values: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Returns the whole numbers nearest to products that are not rounded before: how often they differ hangs on it."""
+    return (values.double() * factors.double()).round().to(values.dtype)
 
 
 ALL = [(name, bits) for name in FAMILIES for bits in (4, 8)]
@@ -117,8 +122,7 @@ class RoundingLinear:
         largest = groups.abs().masked_fill(stands_out, 0).amax(dim=-1, keepdim=True)
         least = squares.sum(dim=-1, keepdim=True).sqrt() / (127 << PART_BITS)
         steps = torch.maximum(largest * (1 / 127), least).clamp_min(1e-30)
-        # In this order, for how often a value is rounded the other way hangs on it.
-        return self._linear(((groups * (1 / steps)).round() * steps).flatten(-2))
+        return self._linear((_rounded(groups, 1 / steps) * steps).flatten(-2))
 
 
 def _oracle(folder: Path, config: DecoderConfig) -> Decoder:
@@ -209,21 +213,32 @@ def compiled(made: Made) -> Iterator[Callable[..., CompiledDecoder]]:
         decoder.close()
 
 
+def _difference(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Returns the greatest difference of two rows of logits, as a share of the greatest one."""
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def _assert_nearly_all_equal(differences: list[float]) -> None:
+    # The last bit of a sum can decide how an input is rounded: from then on the difference is one step of that input,
+    # to the end of the sequence.
+    differences = sorted(differences)
+    assert differences[len(differences) // 2] < 2e-5
+    assert differences[9 * len(differences) // 10] < 0.01
+    assert differences[-1] < 0.1
+
+
 @pytest.mark.parametrize("made", ALL, indirect=True, scope="module", ids=str)
 def test_it_computes_what_the_decoder_computes(made: Made, compiled: Callable[..., CompiledDecoder]):
     decoder = compiled()
     differences = []
-    # The last bit of a sum can decide how an input is rounded: from then on the difference is one step of that input,
-    # to the end of the sequence.
     for tokens in (MANY_TOKENS, *(MANY_TOKENS[begin : begin + 30] for begin in range(1, 121, 30))):
         sequences, attention = Sequences(made.config, 1), PlainAttention(made.config)
         for position, token in enumerate(tokens):
             got = sequences.feed(decoder, {0: token})[0]
             place = torch.tensor([position])
             wanted = made.oracle.forward(torch.tensor([token]), place, attention, torch.tensor([0]))[0]
-            differences.append(float((got - wanted).abs().max() / wanted.abs().max()))
-    assert sorted(differences)[len(differences) // 4] < 1e-5
-    assert max(differences) < 0.1
+            differences.append(_difference(got, wanted))
+    _assert_nearly_all_equal(differences)
 
 
 @pytest.mark.parametrize("made", ALL, indirect=True, scope="module", ids=str)
@@ -271,12 +286,13 @@ def test_however_many_threads_share_the_work_it_is_the_same(
 def test_older_processors_compute_the_same(made: Made, compiled: Callable[..., CompiledDecoder], features: str):
     own, older = compiled(), compiled(features=features)
     one, another = Sequences(made.config, 9), Sequences(made.config, 9)
+    differences = []
     for token in TOKENS[:4]:
         tokens = {n: (token + n) % VOCABULARY for n in range(9)}
         wanted, got = one.feed(own, tokens), another.feed(older, tokens)
-        for number in tokens:
-            # Not every processor rounds a product and a sum once.
-            torch.testing.assert_close(got[number], wanted[number], rtol=1e-3, atol=1e-2)
+        # Not every processor rounds a product and a sum once.
+        differences += [_difference(got[number], wanted[number]) for number in tokens]
+    _assert_nearly_all_equal(differences)
 
 
 def test_it_can_be_closed_twice(tmp_path: Path):

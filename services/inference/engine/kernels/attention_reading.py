@@ -105,7 +105,7 @@ class _AttendWriter:
         keys, values = (block_at(emitter, shape, cached, begin) for cached in (given.keys, given.values))
         for number in range(0, self._queries, SCORES_AT_ONCE):
             self._score(range(number, min(number + SCORES_AT_ONCE, self._queries)), keys)
-        softmax = Softmax(emitter, shape, given.window, begin, self._count, padded, values)
+        softmax = Softmax(emitter, shape, self._processor, given.window, begin, self._count, padded, values)
         with emitter.loop(int64(0), int64(self._queries)) as query:
             position = build.add(given.position, self._row(query.index))
             factor = softmax.write(self._scores_of(query.index), position)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from services.kernels.emitter import I32, float32, vector
+from services.kernels.emitter import float32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,5 +30,4 @@ def round_to_bytes(emitter: Emitter, values: Sequence[Value], *, signed: bool) -
     largest = emitter.reduce(reduce(emitter.greater, sizes), emitter.greater)
     some = build.fcmp_ordered(">", largest, float32(LEAST))
     inverse = emitter.splat(build.select(some, build.fdiv(float32(most), largest), float32(0.0)))
-    integers = [build.fptosi(emitter.unary("rint", emitter.times(part, inverse)), vector(I32)) for part in values]
-    return integers, emitter.times(largest, float32(1 / most))
+    return [emitter.nearest(part, inverse) for part in values], emitter.times(largest, float32(1 / most))

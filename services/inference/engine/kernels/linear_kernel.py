@@ -230,7 +230,9 @@ class LinearKernel:
             packed = emitter.load(vector(I8, 64), record, 64 + 64 * part)
             if self._bits == 4:
                 low = build.and_(packed, constant(I8, 15, 64))
-                high = build.lshr(packed, constant(I8, 4, 64))
+                # Shifted as pairs of bytes: for shifts of bytes LLVM takes an instruction of the units that multiply.
+                shifted = build.lshr(build.bitcast(packed, vector(I16, 32)), constant(I16, 4, 32))
+                high = build.and_(build.bitcast(shifted, vector(I8, 64)), constant(I8, 15, 64))
                 pieces = [(low, 2 * FOUR * part), (high, 2 * FOUR * part + FOUR)]
             else:
                 pieces = [(packed, FOUR * part)]

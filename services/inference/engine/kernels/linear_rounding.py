@@ -67,10 +67,7 @@ def write_quantize(module: Any) -> Any:
         some = build.fcmp_ordered(">", steps, constant(F32, LEAST))
         inverses = build.select(some, build.fdiv(constant(F32, 1.0), steps), constant(F32, 0.0))
         wholes = [
-            [
-                build.fptosi(emitter.unary("rint", emitter.times(half, emitter.spread(inverses, place))), vector(I32))
-                for half in pair
-            ]
+            [emitter.nearest(half, emitter.spread(inverses, place)) for half in pair]
             for place, pair in enumerate(halves)
         ]
         for index, start, pair in zip(indices, starts, wholes, strict=True):

@@ -24,6 +24,7 @@ from services.kernels.emitter import (
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
     from services.kernels.emitter import Emitter, Value
+    from services.kernels.processor import Processor
 
 TILE_SCALE = TILE
 """Where among the bytes of a tile's scores a weight's unit is, behind the weights: they take the scores' place."""
@@ -48,6 +49,7 @@ class Softmax:
     emitter: Emitter
     """The function that is written."""
     shape: AttentionShape
+    processor: Processor
     window: Value
     """Tokens that are attended to, a query's own among them."""
     begin: Value
@@ -74,7 +76,9 @@ class Softmax:
             (sum_,) = tile.carried
             weights = []
             for part in range(TILE // LANES):
-                power = power_of_two(emitter, build.fsub(emitter.load(vector(F32), of_tile, _STEP * part), largest))
+                power = power_of_two(
+                    emitter, build.fsub(emitter.load(vector(F32), of_tile, _STEP * part), largest), self.processor
+                )
                 sum_ = emitter.plus(sum_, power)
                 weight = emitter.times(power, self._value_scales(build.add(tile.index, int64(LANES * part))))
                 # A scale that was never written need not be a number.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.kernels.emitter import Value
+    from services.kernels.processor import Processor
 
 QUERIES = 4
 """Queries that are compared at once."""
@@ -42,13 +43,13 @@ class AttentionShape:
         return self.heads * self.head_size
 
 
-def write_attention(module: Any, shape: AttentionShape) -> Any:
+def write_attention(module: Any, shape: AttentionShape, processor: Processor) -> Any:
     """Adds and returns `(queries, keys and values, out, turned keys, scores, count)` for one text.
 
     A token's queries, keys and values follow one another, in `out` are its heads. There is room for 16 tokens after the
     last. Turned keys take a head's keys of whole sixteens of tokens, scores four such rows.
     """
-    blocks = {rows: _QueriesWriter(module, shape, rows).write() for rows in range(1, QUERIES + 1)}
+    blocks = {rows: _QueriesWriter(module, shape, processor, rows).write() for rows in range(1, QUERIES + 1)}
     emitter = Emitter(module, "attention", [ADDRESS] * 4 + [I64])
     qkv, out, turned, scores, count = emitter.arguments
     build = emitter.build
@@ -80,8 +81,9 @@ def write_attention(module: Any, shape: AttentionShape) -> Any:
 class _QueriesWriter:
     """Writes the function for some queries: `(queries, turned keys, values, out, scores, count)`."""
 
-    def __init__(self, module: Any, shape: AttentionShape, rows: int) -> None:
+    def __init__(self, module: Any, shape: AttentionShape, processor: Processor, rows: int) -> None:
         self._shape = shape
+        self._processor = processor
         self._emitter = emitter = Emitter(module, f"attention_queries{rows}", [ADDRESS] * 5 + [I64])
         build = emitter.build
         queries, self._turned, self._values, self._out, scores, self._count = emitter.arguments
@@ -140,7 +142,7 @@ class _QueriesWriter:
         highest = emitter.splat(emitter.reduce(largest, emitter.greater))
         with emitter.loop(int64(0), self._score_bytes, [constant(F32, 0.0)], step=_VECTOR) as part:
             score = emitter.load(vector(F32), scores, part.index)
-            weight = power_of_two(emitter, emitter.build.fsub(score, highest))
+            weight = power_of_two(emitter, emitter.build.fsub(score, highest), self._processor)
             emitter.store(weight, scores, part.index)
             part.next = [emitter.plus(part.carried[0], weight)]
         return emitter.reduce(part.carried[0], emitter.plus)

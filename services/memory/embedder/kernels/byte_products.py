@@ -69,7 +69,7 @@ class ByteProducts(Products):
         inverse = emitter.splat(build.select(some, build.fdiv(float32(_MOST), largest), float32(0.0)))
         with emitter.loop(int64(0), inputs, [constant(I32, 0)], step=LANES) as part:
             turned_part = emitter.load(vector(F32), scratch, build.mul(part.index, int64(4)))
-            whole = build.fptosi(emitter.unary("rint", emitter.times(turned_part, inverse)), vector(I32))
+            whole = emitter.nearest(turned_part, inverse)
             emitter.store(build.trunc(whole, vector(I8)), values, part.index)
             part.next = [build.add(part.carried[0], whole)]
         emitter.store(emitter.times(largest, float32(1 / _MOST)), own)

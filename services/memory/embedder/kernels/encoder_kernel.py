@@ -13,6 +13,7 @@ from services.memory.embedder.kernels.products import ReadyRows
 
 if TYPE_CHECKING:
     from services.kernels.emitter import Value
+    from services.kernels.processor import Processor
     from services.memory.embedder.kernels.products import Products
 
 
@@ -32,17 +33,18 @@ class EncoderShape:
         return max(3 * self.hidden, self.intermediate)
 
 
-def write_encoder(module: Any, shape: EncoderShape, products: Products) -> None:
+def write_encoder(module: Any, shape: EncoderShape, processor: Processor, products: Products) -> None:
     """Adds the function `encode`: `(table of EncoderFields)`."""
-    _EncoderWriter(module, shape, products).write()
+    _EncoderWriter(module, shape, processor, products).write()
 
 
 class _EncoderWriter:
-    def __init__(self, module: Any, shape: EncoderShape, products: Products) -> None:
+    def __init__(self, module: Any, shape: EncoderShape, processor: Processor, products: Products) -> None:
         self._shape = shape
         self._products = products
         self._norm = write_layer_norm(module)
-        self._attention = write_attention(module, AttentionShape(shape.heads, shape.hidden // shape.heads))
+        heads = AttentionShape(shape.heads, shape.hidden // shape.heads)
+        self._attention = write_attention(module, heads, processor)
         self._emitter = emitter = Emitter(module, "encode", [ADDRESS])
         (table,) = emitter.arguments
         self._tokens, self._texts = (
