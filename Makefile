@@ -21,7 +21,7 @@ format:  ## rewrite in the project's style
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
 
 test:  ## set up and run all tests
-	python3 run.py test
+	python3 run.py test -n auto --maxprocesses 4 --dist loadfile
 
 test-gpu:  ## try the decoder on an NVIDIA GPU
 	python3 run.py test tests/gpu -m gpu

@@ -38,7 +38,9 @@ TAB = "\t"
 
 def environment(data_dir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns what the program is started with."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CHATBOT_", "LC_", "LANG"))}
+    # Its terminal is not the one that the tests run at, whose size some shells hand on.
+    others = ("CHATBOT_", "LC_", "LANG", "COLUMNS", "LINES")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
     own = {
         "PYTHONPATH": f"{ROOT}:{ROOT}/gen",
         "TERM": "xterm-256color",
