@@ -21,7 +21,7 @@ class StoredVector(NamedTuple):
     Attributes:
         position: Place in the user's log of vectors.
         vector: Little-endian half floats, of unit length; of zeros where the message could not be embedded; empty where
-            it has yet to be embedded anew.
+            it has yet to be embedded by this embedder.
         terms: What `terms.pack_terms` gives.
     """
 
@@ -48,9 +48,9 @@ class LogStretch:
         roles: As numbers.
         authors: None: nobody is named.
         times: Nanoseconds since 1970.
-        stored: Whether it has a vector; others have yet to be embedded anew.
-        vectors: Of those that have one, a row each: of unit length; of zeros where the
-            message could not be embedded. The reader's to keep and change.
+        stored: Whether it has a vector; others have yet to be embedded by this embedder.
+        vectors: Of those that have one, a row each: of unit length; of zeros where the message could not be embedded.
+            The reader's to keep and change.
         term_counts: Of different terms.
         terms: Of all messages, those of one after those of another; see `terms.pack_terms`.
     """
@@ -148,7 +148,7 @@ class Standing:
 
     Attributes:
         log: How far their vectors have come; None where there never was one.
-        last_awaited: Id of their newest message without any vector; None where all have one.
+        last_awaited: Id of their newest message that nothing is found by yet; None where there is none.
     """
 
     log: UserLog | None

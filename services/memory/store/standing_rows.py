@@ -27,7 +27,7 @@ _STANDING = HotStatement(
 
 
 def standing(connection: Connection, user_id: str) -> tuple[Standing, list[str]]:
-    """Returns where the user's log stands and what waits for its first vector; and their expired conversations."""
+    """Returns where the user's log stands and what nothing is found by yet; and their expired conversations."""
     ((position, deletions, last_awaited, expired),) = _STANDING.rows(connection, {"wanted_user": user_id})
     log = None if position is None else UserLog(position, deletions)
     return Standing(log, last_awaited), expiry_rows.of_user(connection, user_id) if expired else []

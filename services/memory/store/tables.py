@@ -89,7 +89,7 @@ unembedded = Table(
     metadata,
     Column("message_id", _RowId, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
     Column("user_id", Text, nullable=False),
-    Column("awaited", Boolean, nullable=False),  # false: only to be embedded anew, a search need not wait
+    Column("awaited", Boolean, nullable=False),  # false: it is found already, a search need not wait
     Column("replica", Text),  # whose work it is, for as long as that one lives; null: anybody's
     Index("unembedded_by_user", "user_id", "message_id"),
     Index("unembedded_by_turn", "replica", "awaited", "message_id"),

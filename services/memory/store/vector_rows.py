@@ -60,7 +60,7 @@ def message_ids(connection: Connection, user_id: str) -> NDArray[np.int64]:
 
 
 def awaited(connection: Connection, user_id: str, up_to: int, limit: int) -> list[UnembeddedMessage]:
-    """Returns messages of the user's, up to one id, that wait for their first vector: the newest first."""
+    """Returns messages of the user's, up to one id, that nothing is found by yet: the newest first."""
     rows = connection.execute(
         select(_q.message_id, _q.user_id, _m.content, _m.author, _m.create_ns)
         .join_from(unembedded, messages, _m.id == _q.message_id)
