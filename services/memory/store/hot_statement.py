@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningDelete
 
 
+def run_text(connection: Connection, text: str) -> None:
+    """Executes what needs no rendering, has no parameters and returns no rows, on SQLite.
+
+    Raises:
+        DBAPIError: The driver's failure.
+    """
+    _on_cursor(connection, text, (), fetch=False)
+
+
 class _Rendered(NamedTuple):
     """Text, the names of its parameters in order, and those that give their values themselves."""
 
@@ -70,15 +79,7 @@ class HotStatement:
             self._rendered = self._render(connection)
         text, names, own = self._rendered
         values = [own[name]() if name in own else parameters[name] for name in names]
-        try:
-            cursor = connection.connection.cursor()
-            try:
-                cursor.execute(text, values)
-                return cursor.fetchall() if fetch else ()
-            finally:
-                cursor.close()
-        except connection.dialect.loaded_dbapi.Error as failure:
-            raise DBAPIError(text, None, failure, hide_parameters=True) from None
+        return _on_cursor(connection, text, values, fetch=fetch)
 
     def _render(self, connection: Connection) -> _Rendered:
         compiled = self._statement.compile(dialect=connection.dialect)
@@ -86,6 +87,18 @@ class HotStatement:
         bound = {name: compiled.binds[name] for name in names}
         own = {name: one.callable or partial(_same, one.value) for name, one in bound.items() if not one.required}
         return _Rendered(str(compiled), names, own)
+
+
+def _on_cursor(connection: Connection, text: str, values: Sequence[Any], *, fetch: bool) -> Sequence[Sequence[Any]]:
+    try:
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text, values)
+            return cursor.fetchall() if fetch else ()
+        finally:
+            cursor.close()
+    except connection.dialect.loaded_dbapi.Error as failure:
+        raise DBAPIError(text, None, failure, hide_parameters=True) from None
 
 
 MOST_AT_ONCE = 256

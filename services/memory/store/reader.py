@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from typing_extensions import override
 
 from services.memory.off_loop import off_loop, seen_through
+from services.memory.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,8 @@ class Reader(Protocol):
 class ThreadReader(Reader):
     """Reads on threads, one switch of threads a read rather than one a statement: for a database in a file.
 
+    Connections are held for good: to take one from a pool and give it back costs as much as a short read.
+
     Args:
         engine: With as many connections as threads.
         threads: How many read at once; other reads wait.
@@ -56,12 +59,12 @@ class ThreadReader(Reader):
 
     def __init__(self, engine: Engine, threads: int) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="memory-reader")
+        self._threads = WorkerThreads(threads, "memory-reader")
+        self._idle: list[Connection] = []
 
     @override
     async def run(self, operation: Callable[[Connection], T]) -> T:
-        reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, operation)
-        return await seen_through(reading)
+        return await self._threads.run(partial(self._read, operation))
 
     @override
     async def run_around(
@@ -75,12 +78,27 @@ class ThreadReader(Reader):
 
     @override
     async def close(self) -> None:
-        self._threads.shutdown()
+        self._threads.close()
+        for connection in self._idle:
+            connection.close()
         self._engine.dispose()
 
     def _read(self, operation: Callable[[Connection], T]) -> T:
-        with self._engine.begin() as connection:
-            return operation(connection)
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._engine.connect()
+        try:
+            with connection.begin():
+                outcome = operation(connection)
+        except DBAPIError:
+            connection.close()  # the next read begins with another
+            raise
+        except BaseException:
+            self._idle.append(connection)
+            raise
+        self._idle.append(connection)
+        return outcome
 
 
 class AsyncReader(Reader):

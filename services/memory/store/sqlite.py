@@ -20,6 +20,7 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from services.memory.off_loop import off_loop
+from services.memory.store.hot_statement import run_text
 from services.memory.store.migrate import migrate
 from services.memory.store.process_lock import ProcessLock
 from services.memory.store.reader import ThreadReader
@@ -112,7 +113,7 @@ def _engine(path: Path, connections: int, begin: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        run_text(connection, begin)
 
     return engine
 
