@@ -134,6 +134,10 @@ class UserIndex:
             and self.last_position >= log.last_position
         )
 
+    def precedes(self, log: UserLog) -> bool:
+        """Returns whether this log only goes on where it ends."""
+        return self.deletion_counter == log.deletion_counter and self.last_position < log.last_position
+
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
@@ -155,8 +159,7 @@ class UserIndex:
             return
         places = np.flatnonzero(self._embedded)
         halves = vectors.rows(places)
-        self._held = self._held or self._hold()
-        self._moments = Moments.of(halves, self._embedded, self._held.standing.neighbours, ranking.NEIGHBOUR_WEIGHTS)
+        self._moments = Moments.of(halves, self._embedded, self.hold().standing.neighbours, ranking.NEIGHBOUR_WEIGHTS)
         self._changed = 0
         if isinstance(vectors, FlatVectors) or vectors.stale:
             self._vectors = ListedVectors(halves, places)
@@ -224,8 +227,7 @@ class UserIndex:
         passes = self._columns.passing(query.conversation_id, query.narrowing, query.exclude)
         if not passes.any():
             return []
-        # Several searches may make the same.
-        held = self._held = self._held or self._hold()
+        held = self.hold()
         neighbours = held.standing.neighbours
         match = self._lexical.match(query.terms, held.standing)
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
@@ -263,7 +265,13 @@ class UserIndex:
 
         return list(map(scored, best.places, best.dense, best.lexical, best.prior))
 
-    def _hold(self) -> _Held:
+    def hold(self) -> _Held:
+        """Makes what is the same for every search, where that is not made yet. Several searches may make the same."""
+        if self._held is None:
+            self._held = self._made()
+        return self._held
+
+    def _made(self) -> _Held:
         neighbours = Neighbours(self._columns.conversations, self._columns.sequences)
         fullness = ranking.fullness(self._lexical.rarities(), self._lexical.lengths)
         return _Held(self._lexical.standing(neighbours), fullness)

@@ -30,11 +30,13 @@ class _Slot:
 
     Attributes:
         size: Bytes that the index had when it was last counted.
+        behind: Whether the user has written since the index was last brought up to date, as far as this process knows.
     """
 
     lock: SharedLock = field(default_factory=SharedLock)
     index: UserIndex | None = None
     size: int = 0
+    behind: bool = False
 
 
 class IndexCache:
@@ -74,10 +76,16 @@ class IndexCache:
         except ChatbotError:
             self._drop(user_id)
 
-    def holds(self, user_id: str) -> bool:
-        """Tells whether a user's index is in memory."""
+    def note_writing(self, user_id: str) -> None:
+        """Notes that a user has written: their index is not whole any more."""
         slot = self._slots.get(user_id)
-        return slot is not None and slot.index is not None
+        if slot is not None:
+            slot.behind = True
+
+    def is_whole(self, user_id: str) -> bool:
+        """Tells whether a user's index is in memory and whole, as far as this process knows: others may write too."""
+        slot = self._slots.get(user_id)
+        return slot is not None and slot.index is not None and not slot.behind
 
     async def refresh(self, user_id: str, known: UserLog | None = None) -> UserLog | None:
         """Brings a user's index up to date, and returns up to where it then is; None where there is no vector.
@@ -115,6 +123,7 @@ class IndexCache:
         self._slots.move_to_end(user_id)
         try:
             async with slot.lock.alone():
+                slot.behind = False  # what is written from here on may be missed
                 if slot.index is None or not slot.index.has(known):
                     slot.index = await self._refreshed(user_id, slot.index, known)
                     self._count(slot, user_id)
@@ -125,7 +134,10 @@ class IndexCache:
 
     async def _refreshed(self, user_id: str, index: UserIndex | None, known: UserLog | None) -> UserIndex | None:
         # An index that is there may be further than what was known before it was lent.
-        log = known if index is None and known is not None else (await self._store.standing(user_id)).log
+        if known is not None and (index is None or index.precedes(known)):
+            log: UserLog | None = known
+        else:
+            log = (await self._store.standing(user_id)).log
         if log is None:
             return None
         if index is None:
@@ -150,6 +162,11 @@ class IndexCache:
                 break
         if index.unfit:
             await off_loop(index.refit)
+        # What the next search needs of it is made here, where mostly the query is being embedded meanwhile.
+        if len(index) <= _ON_LOOP:
+            index.hold()
+        else:
+            await off_loop(index.hold)
         return index
 
     def _count(self, slot: _Slot, user_id: str) -> None:

@@ -110,8 +110,8 @@ class Searcher:
         """
         wait = self._wait_seconds if time_left is None else min(self._wait_seconds, time_left / 2)
         hits = None
-        if self._indexes.holds(user_id):
-            # Nearly always it is whole, which is seen on the way.
+        if self._indexes.is_whole(user_id):
+            # Nearly always it is, which is seen on the way.
             wanted = self._wanted(query, await self._embedded(query.text, wait))
             async with self._indexes.as_it_is(user_id) as index:
                 hits = None if index is None else await self._find(user_id, index, wanted)

@@ -118,6 +118,7 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         rooms = self._opened()
         write = validation.write_request(request)
         appended = await rooms.store.append_messages(validation.append(request), write)
+        rooms.indexes.note_writing(write.user_id)
         rooms.queue.wake()
         return pb.AppendMessagesResponse(
             messages=[wire.message(stored) for stored in appended.messages], replayed=appended.replayed
@@ -201,6 +202,7 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         rooms = self._opened()
         imported, write = await read_import(request_iterator, rooms.import_max_bytes)
         counts = await rooms.store.import_conversations(imported, write)
+        rooms.indexes.note_writing(write.user_id)
         rooms.queue.wake()
         return pb.ImportMessagesResponse(conversation_count=counts.conversations, message_count=counts.messages)
 

@@ -243,3 +243,21 @@ async def test_an_index_of_thousands_is_loaded_in_pages(desk, cache_of, monkeypa
     assert await found(cache, "ann", "word") == 21
     await fill(desk, "ann", *["word"] * 5)
     assert await found(cache, "ann", "word") == 26
+
+
+async def test_an_index_is_whole_until_its_user_writes_and_then_read_up_to_what_is_known(desk, cache_of):
+    cache = cache_of()
+    cache.note_writing("ann")  # of whom nothing is held
+    assert not cache.is_whole("ann")
+    talk = await fill(desk, "ann", "one")
+    assert await found(cache, "ann", "one") == 1
+    assert cache.is_whole("ann")
+    await desk.say(talk.id, "two")
+    await desk.embed_all(EMBEDDER)
+    cache.note_writing("ann")
+    assert not cache.is_whole("ann")
+    log = (await desk.store.standing("ann")).log
+    asked = cache._store.asked
+    assert await cache.refresh("ann", log) == log
+    assert cache._store.asked == asked
+    assert cache.is_whole("ann")
