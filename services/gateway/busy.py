@@ -37,6 +37,25 @@ def busy_error() -> ConversationBusy:
     )
 
 
+class Hold:
+    """A conversation that is asked for."""
+
+    def __init__(self, taking: asyncio.Task[None]) -> None:
+        self._taking = taking
+
+    async def taken(self) -> None:
+        """Returns once it is held. Before that nothing may be written.
+
+        Raises:
+            ConversationBusy: Another turn holds it.
+        """
+        try:
+            # Seen through also where the caller has gone: what is held is let go, and only that.
+            await asyncio.shield(self._taking)
+        except ConversationBusy:
+            raise busy_error() from None
+
+
 class BusyConversations:
     """The conversations that have a turn under way: those of this process, and, by the memory service, all others'."""
 
@@ -62,23 +81,21 @@ class BusyConversations:
             self._claimed.discard(key)
 
     @asynccontextmanager
-    async def hold(self, caller: Caller, conversation: str) -> AsyncIterator[None]:
+    async def hold(self, caller: Caller, conversation: str) -> AsyncIterator[Hold]:
         """Holds a stored conversation against turns of all gateways, this one's own included.
 
-        Raises:
-            ConversationBusy: Another turn holds it.
+        It is asked for at once and not waited for: that is for `Hold.taken`.
         """
         turn_id = str(uuid.uuid4())
+        taking = asyncio.create_task(
+            self._renew(caller.user_id, conversation, turn_id, caller.time_left()), name="turn-hold"
+        )
+        renewing = asyncio.create_task(self._keep(taking, caller.user_id, conversation, turn_id), name="turn-lease")
         try:
-            await self._renew(caller.user_id, conversation, turn_id, caller.time_left())
-        except ConversationBusy:
-            raise busy_error() from None
-        renewing = asyncio.create_task(self._keep(caller.user_id, conversation, turn_id), name="turn-lease")
-        try:
-            yield
+            yield Hold(taking)
         finally:
             renewing.cancel()
-            ending = asyncio.create_task(self._end(caller.user_id, conversation, turn_id), name="turn-end")
+            ending = asyncio.create_task(self._end(taking, caller.user_id, conversation, turn_id), name="turn-end")
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
             # Seen through also where the caller has gone: the next turn must not wait for the lease to pass.
@@ -95,15 +112,19 @@ class BusyConversations:
         )
         await self._memory.call(self._memory.stub.HoldTurn, request, time_left)
 
-    async def _keep(self, user_id: str, conversation: str, turn_id: str) -> None:
-        while True:
+    async def _keep(self, taking: asyncio.Task[None], user_id: str, conversation: str, turn_id: str) -> None:
+        await asyncio.wait([taking])
+        while not taking.exception():
             await asyncio.sleep(_RENEW_SECONDS)
             try:
                 await self._renew(user_id, conversation, turn_id)
             except ChatbotError as failure:  # the next one may succeed before the lease has passed
                 _log.warning("a turn could not be held on to", reason=failure.reason)
 
-    async def _end(self, user_id: str, conversation: str, turn_id: str) -> None:
+    async def _end(self, taking: asyncio.Task[None], user_id: str, conversation: str, turn_id: str) -> None:
+        await asyncio.wait([taking])
+        if taking.exception():
+            return  # it was never held
         request = memory_pb.EndTurnRequest(user_id=user_id, conversation=conversation, turn_id=turn_id)
         try:
             await self._memory.call(self._memory.stub.EndTurn, request)

@@ -16,7 +16,6 @@ What holds, whatever happens on the way:
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from chatbot.v1.chat_message_pb2 import (
     Usage,
 )
 from services.gateway.history import conversation_of
+from services.gateway.peers import Prompts
 from services.gateway.prompt_builder import PromptBuilder, RecallLimits
 from services.gateway.turn import Turn
 from services.gateway.turn_event import replay
@@ -83,6 +83,10 @@ class ChatTurns:
         async with AsyncExitStack() as claims:
             # A new conversation follows from its request, so the turn is claimed before it exists.
             claims.enter_context(self._busy.claim(caller.user_id, conversation.name or request.request_id))
+            hold = None
+            if conversation.name:
+                # Asked for while the prompt is built, which takes longer.
+                hold = await claims.enter_async_context(self._busy.hold(caller, conversation.name))
             built = await self._prompts.build(
                 caller.user_id,
                 conversation,
@@ -92,12 +96,13 @@ class ChatTurns:
                 form=request.response_format,
                 time_left=caller.time_left(),
             )
-            if not conversation.name:
+            if hold is None:
                 conversation = await self._history.create(caller, request.text, request.request_id)
                 claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
+                hold = await claims.enter_async_context(self._busy.hold(caller, conversation.name))
             # From here on against other gateways' turns; that none was taken since the conversation was read is
             # seen by appending.
-            await claims.enter_async_context(self._busy.hold(caller, conversation.name))
+            await hold.taken()
             message, replayed = await self._history.append_message(
                 caller, conversation, request.text, request.request_id, supersede_from
             )
@@ -135,7 +140,8 @@ class ChatTurns:
         conversation = await self._history.conversation(caller, request.conversation)
         async with AsyncExitStack() as claims:
             claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
-            await claims.enter_async_context(self._busy.hold(caller, conversation.name))
+            hold = await claims.enter_async_context(self._busy.hold(caller, conversation.name))
+            await hold.taken()
             message = await self._history.last_user_message(caller, conversation.name)
             outcome = await self._history.stored_reply(caller, message, request.request_id)
             if outcome is not None:
@@ -175,7 +181,8 @@ class ChatTurns:
             ChatbotError: See `ChatService.AppendMessages`.
         """
         with self._busy.claim(caller.user_id, request.conversation):
-            async with self._busy.hold(caller, request.conversation):
+            async with self._busy.hold(caller, request.conversation) as hold:
+                await hold.taken()
                 return await self._history.append_all(caller, request)
 
     async def context(self, caller: Caller, request: chat_pb.GetContextRequest) -> BuiltPrompt:
@@ -187,7 +194,8 @@ class ChatTurns:
         built = await self._prompts.build(
             caller.user_id, conversation, request.text, recall, time_left=caller.time_left()
         )
-        return replace(built, prompt_tokens=await self._prompts.exact_tokens(built, caller.time_left()))
+        prompts = Prompts.of(caller.user_id, conversation.name)
+        return replace(built, prompt_tokens=await self._prompts.exact_tokens(built, prompts, caller.time_left()))
 
     async def _resumed(self, caller: Caller, message: ChatMessage, recall: RecallLimits) -> BuiltPrompt:
         """Returns the prompt for a message that was stored earlier and never got its reply."""
@@ -213,7 +221,7 @@ class ChatTurns:
             sampling=turn.sampling,
             response_format=turn.form,
             # A prompt's beginning is found again by its own conversation and by no one else.
-            cache_key=hashlib.sha256(f"{turn.user_id}\0{turn.conversation}".encode()).hexdigest(),
+            cache_key=Prompts.of(turn.user_id, turn.conversation).cache_key,
             system_cache_key=turn.built.system_cache_key,
         )
         text: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -27,6 +28,24 @@ _LETTER = "a"
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Prompts that begin alike, as the inference service learns of them.
+
+    Attributes:
+        cache_key: What was computed for them is found again by this key, and by no other.
+        pin: Decides which replica has it.
+    """
+
+    cache_key: str
+    pin: str
+
+    @classmethod
+    def of(cls, user_id: str, conversation: str) -> Prompts:
+        """Returns those of a conversation, which is known by its name and, where it has none yet, by whose it is."""
+        return cls(hashlib.sha256(f"{user_id}\0{conversation}".encode()).hexdigest(), conversation)
 
 
 class MemoryPeer:
@@ -88,22 +107,29 @@ class InferencePeer:
     async def count_messages(
         self,
         messages: Sequence[ChatMessage],
+        prompts: Prompts,
         time_left: float | None,
         form: inference_pb.ResponseFormat | None = None,
     ) -> inference_pb.CountTokensResponse:
         """Counts the tokens of a conversation as `generate` would render it, and checks the form of the reply to it."""
         request = inference_pb.CountTokensRequest(
-            messages=inference_pb.ChatMessages(messages=messages), response_format=form
+            messages=inference_pb.ChatMessages(messages=messages), response_format=form, cache_key=prompts.cache_key
         )
-        return await self.count(request, time_left)
+        return await self.count(request, prompts.pin, time_left)
 
     async def count(
-        self, request: inference_pb.CountTokensRequest, time_left: float | None
+        self, request: inference_pb.CountTokensRequest, pin: str, time_left: float | None
     ) -> inference_pb.CountTokensResponse:
-        """Counts the tokens of a prompt, and tells how many the context holds."""
-        return await self._call(self._stub.CountTokens, request, time_left)
+        """Counts the tokens of a prompt, and tells how many the context holds.
 
-    async def count_texts(self, texts: Sequence[str], time_left: float | None) -> list[int]:
+        Args:
+            request: What to count.
+            pin: As for `generate`: that replica has counted most of it before.
+            time_left: Seconds that the gateway's own caller gives; None: no bound.
+        """
+        return await self._call(self._stub.CountTokens, request, time_left, _pinned(pin))
+
+    async def count_texts(self, texts: Sequence[str], prompts: Prompts, time_left: float | None) -> list[int]:
         """Counts the tokens of each text as a part of something longer, so without a model's opening token."""
         if not texts:
             return []
@@ -111,28 +137,26 @@ class InferencePeer:
         counts: list[int] = []
         for start in range(0, len(counted), _TEXTS_AT_ONCE):
             some = inference_pb.Texts(texts=counted[start : start + _TEXTS_AT_ONCE])
-            request = inference_pb.CountTokensRequest(texts=some)
-            counts += (await self.count(request, time_left)).message_tokens
+            request = inference_pb.CountTokensRequest(texts=some, cache_key=prompts.cache_key)
+            counts += (await self.count(request, prompts.pin, time_left)).message_tokens
         opening = max(counts[0] - 1, 0)
         return [count - opening for count in counts[1:]]
 
     async def generate(
-        self, request: inference_pb.GenerateRequest, user_id: str | None, conversation: str, time_left: float | None
+        self, request: inference_pb.GenerateRequest, user_id: str | None, pin: str, time_left: float | None
     ) -> AsyncGenerator[inference_pb.GenerateResponse, None]:
         """Streams a reply; closing the iterator stops the model.
 
-        The conversation decides which replica it goes to, so that its KV cache is found again; whose it is, whose
-        turn it is where requests wait. The service learns neither: both are hashed. What nobody waits for (`user_id`
-        is None) is one caller together, whoever's it is.
+        The pin, a conversation mostly, decides which replica it goes to, so that its KV cache is found again; whose it
+        is, whose turn it is where requests wait. The service learns neither: both are hashed. What nobody waits for
+        (`user_id` is None) is one caller together, whoever's it is.
 
         Raises:
             ChatbotError: What the service answered; EngineLost or InferenceUnavailable where it broke off.
         """
-        # A resource name is ASCII, but whose form is checked elsewhere; a header must be, so it is hashed.
-        pin = hashlib.sha256(conversation.encode()).hexdigest()
         caller = b"background" if user_id is None else b"caller\0" + user_id.encode()
         user = hashlib.sha256(caller).hexdigest()
-        call = self._stub.Generate(request, timeout=time_left, metadata=((PIN_HEADER, pin), (CALLER_HEADER, user)))
+        call = self._stub.Generate(request, timeout=time_left, metadata=(*_pinned(pin), (CALLER_HEADER, user)))
         try:
             async for event in call:
                 yield event
@@ -146,9 +170,10 @@ class InferencePeer:
         method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
         request: RequestT,
         time_left: float | None,
+        metadata: tuple[tuple[str, str], ...] = (),
     ) -> ResponseT:
         try:
-            return await method(request, timeout=_least(self._timeout, time_left))
+            return await method(request, timeout=_least(self._timeout, time_left), metadata=metadata)
         except grpc.aio.AioRpcError as failure:
             raise _inference_error(failure) from None
 
@@ -182,6 +207,11 @@ class Peers:
         """Closes the channels."""
         await self._memory_channel.close()
         await self._inference_channel.close()
+
+
+def _pinned(pin: str) -> tuple[tuple[str, str], ...]:
+    # A resource name is ASCII, but whose form is checked elsewhere; a header must be, so it is hashed.
+    return ((PIN_HEADER, hashlib.sha256(pin.encode()).hexdigest()),)
 
 
 def _least(timeout: float, time_left: float | None) -> float:

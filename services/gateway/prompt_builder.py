@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, ChatMessage
 from services.gateway import context, recall
+from services.gateway.peers import Prompts
 from services.gateway.window import Said, quotes_start, read_window
 from services.rpc import errors
 
@@ -131,6 +132,7 @@ class PromptBuilder:
             # All of the window is said anew: what stood before it takes its place.
             start = summarised + 1
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
+        prompts = Prompts.of(user_id, conversation.name)
         window, found = await asyncio.gather(
             read_window(
                 self._peers.memory,
@@ -150,9 +152,11 @@ class PromptBuilder:
         opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
         summary = context.summary_block(conversation.summary) if summarised else ""
         blocks = [summary, *(one.block for one in window)]
-        counts, block_tokens = await asyncio.gather(
-            self._peers.inference.count_messages([*opening, *(one.whole() for one in window), said], time_left, form),
-            self._count_blocks(blocks, time_left),
+        counts, (block_tokens, candidates, heading_tokens) = await asyncio.gather(
+            self._peers.inference.count_messages(
+                [*opening, *(one.whole() for one in window), said], prompts, time_left, form
+            ),
+            self._counted(blocks, _worth_recalling(found, text, limits), text, prompts, time_left),
         )
         system_tokens = counts.message_tokens[0] if system else 0
         recent = [
@@ -189,9 +193,9 @@ class PromptBuilder:
             # What has just left the window may be what is needed now.
             in_window.start_sequence = window[0].message.sequence if window else next_sequence
             found = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
-        min_similarity = found.close_similarity if limits.min_similarity is None else limits.min_similarity
-        close = recall.worth_recalling(found.hits, text, min_similarity, limits.min_word_share)
-        candidates, heading_tokens = await self._counted(close, text, time_left)
+            _, candidates, heading_tokens = await self._counted(
+                [], _worth_recalling(found, text, limits), text, prompts, time_left
+            )
         recalled = recall.within_budget(candidates, heading_tokens, limits.limit, recall_tokens) if candidates else []
         fresh = recall.not_standing(recalled, (quote for one in window for quote in one.quotes))
         fresh_tokens = recall.tokens_of(fresh, heading_tokens)
@@ -225,9 +229,9 @@ class PromptBuilder:
             system_cache_key=key,
         )
 
-    async def exact_tokens(self, built: BuiltPrompt, time_left: float | None) -> int:
+    async def exact_tokens(self, built: BuiltPrompt, prompts: Prompts, time_left: float | None) -> int:
         """Returns the tokens of a prompt as it would be generated from: what is joined has fewer than its parts."""
-        return (await self._peers.inference.count_messages(built.prompt.messages(), time_left)).total_tokens
+        return (await self._peers.inference.count_messages(built.prompt.messages(), prompts, time_left)).total_tokens
 
     async def _search(
         self,
@@ -250,21 +254,35 @@ class PromptBuilder:
         )
         return await self._peers.memory.call(self._peers.memory.stub.SearchMessages, request, time_left)
 
-    async def _count_blocks(self, blocks: Sequence[str], time_left: float | None) -> list[int]:
-        """Returns the tokens of each block with the empty line below it; 0 for an empty one."""
-        counts = await self._peers.inference.count_texts([f"{block}\n\n" for block in blocks if block], time_left)
-        left = iter(counts)
-        return [next(left) if block else 0 for block in blocks]
-
     async def _counted(
-        self, hits: Sequence[memory_pb.SearchHit], text: str, time_left: float | None
-    ) -> tuple[list[recall.Recalled], dict[str, int]]:
-        """Returns the hits as they are quoted, and the tokens of each heading that they need."""
-        if not hits:
-            return [], {}
+        self,
+        blocks: Sequence[str],
+        hits: Sequence[memory_pb.SearchHit],
+        text: str,
+        prompts: Prompts,
+        time_left: float | None,
+    ) -> tuple[list[int], list[recall.Recalled], dict[str, int]]:
+        """Counts, in one call, what stands beside messages.
+
+        Returns:
+            The tokens of each block with the empty line below it, 0 for an empty one; the hits as they are quoted; and
+            the tokens of each heading that they need.
+        """
+        below = [f"{block}\n\n" for block in blocks if block]
         lines = [recall.line(hit.message, text) for hit in hits]
         dated = (heading for hit in hits for heading in recall.day_headings(hit.message))
-        headings = list(dict.fromkeys([recall.HEADING, *dated]))
-        counts = await self._peers.inference.count_texts([f"{each}\n" for each in [*lines, *headings]], time_left)
-        candidates = [recall.Recalled(*row) for row in zip(hits, lines, counts[: len(lines)], strict=True)]
-        return candidates, dict(zip(headings, counts[len(lines) :], strict=True))
+        headings = list(dict.fromkeys([recall.HEADING, *dated])) if hits else []
+        texts = [*below, *(f"{each}\n" for each in (*lines, *headings))]
+        counts = iter(await self._peers.inference.count_texts(texts, prompts, time_left))
+        return (
+            [next(counts) if block else 0 for block in blocks],
+            [recall.Recalled(hit, line, next(counts)) for hit, line in zip(hits, lines, strict=True)],
+            {heading: next(counts) for heading in headings},
+        )
+
+
+def _worth_recalling(
+    found: memory_pb.SearchMessagesResponse, text: str, limits: RecallLimits
+) -> list[memory_pb.SearchHit]:
+    least = found.close_similarity if limits.min_similarity is None else limits.min_similarity
+    return recall.worth_recalling(found.hits, text, least, limits.min_word_share)

@@ -10,7 +10,6 @@ gateways may make a summary of the same conversation; by compare and set one of 
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from chatbot.v1 import inference_service_pb2 as inference_pb
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_message_pb2 import FINISH_REASON_MAX_TOKENS, ROLE_ASSISTANT, ROLE_USER, ChatMessage
 from services.gateway import context, notes
+from services.gateway.peers import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ class Upkeep:
         if not messages:
             return
         summary = before.summary
-        portions = await self._portions(messages, model.context_tokens - 2 * most)
+        portions = await self._portions(messages, _prompts_of(user_id, name), model.context_tokens - 2 * most)
         if len(portions) > _MOST_PORTIONS:
             portions = portions[:_MOST_PORTIONS]
             through = portions[-1].through
@@ -203,10 +203,10 @@ class Upkeep:
                 return messages
             request.page_token = page.next_page_token
 
-    async def _portions(self, messages: Sequence[ChatMessage], room: int) -> list[_Portion]:
+    async def _portions(self, messages: Sequence[ChatMessage], prompts: Prompts, room: int) -> list[_Portion]:
         """Returns messages in portions that a prompt has room for."""
         lines = [notes.said(message)[:_LINE_CHARACTERS] for message in messages]
-        frame, *counts = await self._inference.count_texts([notes.summary_prompt("", [], 0), *lines], None)
+        frame, *counts = await self._inference.count_texts([notes.summary_prompt("", [], 0), *lines], prompts, None)
         room = max(room - frame - _MARGIN_TOKENS, 1)
         portions = [_Portion()]
         left = room
@@ -227,7 +227,7 @@ class Upkeep:
             messages=inference_pb.ChatMessages(messages=[ChatMessage(role=ROLE_USER, content=prompt)]),
             sampling=inference_pb.SamplingConfig(temperature=0, max_tokens=max_tokens),
             # Of no use to the conversation's own prompts, and nobody else's business.
-            cache_key=hashlib.sha256(f"upkeep\0{user_id}\0{conversation}".encode()).hexdigest(),
+            cache_key=_prompts_of(user_id, conversation).cache_key,
         )
         text: list[str] = []
         reason = inference_pb.GenerateResponse.Finished().finish_reason
@@ -237,6 +237,10 @@ class Upkeep:
                 text.append(event.delta.text)
                 reason = event.finished.finish_reason
         return _Answer("".join(text), cut=reason == FINISH_REASON_MAX_TOKENS)
+
+
+def _prompts_of(user_id: str, conversation: str) -> Prompts:
+    return Prompts.of(f"upkeep\0{user_id}", conversation)
 
 
 def _through(built: BuiltPrompt, message: ChatMessage, reply: ChatMessage) -> int:

@@ -111,8 +111,8 @@ def count_prompt(request: inference_service_pb2.CountTokensRequest) -> Prompt:
     raise invalid_field("input", "must be set: messages or text")
 
 
-def count_texts(request: inference_service_pb2.Texts) -> list[TextPrompt]:
-    """Returns the prompts of a request to count texts.
+def count_texts(request: inference_service_pb2.Texts) -> list[str]:
+    """Returns the texts of a request to count many.
 
     Raises:
         InvalidArgument: There are none, too many, or one of them is malformed.
@@ -123,7 +123,7 @@ def count_texts(request: inference_service_pb2.Texts) -> list[TextPrompt]:
         raise invalid_field("texts.texts", f"must have at most {MAX_PROMPT_CHARACTERS} characters in all")
     for place, text in enumerate(request.texts):
         _check_text(f"texts.texts[{place}]", text)
-    return [TextPrompt(text) for text in request.texts]
+    return list(request.texts)
 
 
 def _chat(chat: inference_service_pb2.ChatMessages) -> ChatPrompt:

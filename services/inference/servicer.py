@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -57,10 +56,10 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         async with self._admission.enter(caller):
             if schema is not None:
                 await _check_schema(engine, schema)
-            prompt = asked if isinstance(asked, tuple) else await _tokenized(engine, asked)
+            prompt = asked if isinstance(asked, tuple) else await _tokenized(engine, asked, request.cache_key)
             system_tokens = 0
             if isinstance(asked, ChatPrompt) and request.system_cache_key:
-                system_tokens = await engine.system_tokens(asked)
+                system_tokens = await engine.system_tokens(asked, request.system_cache_key)
             tokens, untokenized = (prompt, None) if isinstance(prompt, tuple) else ((), prompt)
             n_prompt = len(tokens) if untokenized is None else untokenized.estimated_tokens
             if n_prompt >= engine.model.context_tokens:
@@ -96,17 +95,16 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     ) -> inference_service_pb2.CountTokensResponse:
         engine = self._loaded()
         if request.HasField("texts"):
-            counts = await asyncio.gather(*(engine.count(text) for text in count_texts(request.texts)))
-            totals = [count.total for count in counts]
+            counts = await engine.count_texts(count_texts(request.texts), request.cache_key)
             return inference_service_pb2.CountTokensResponse(
-                total_tokens=sum(totals), message_tokens=totals, context_tokens=engine.model.context_tokens
+                total_tokens=sum(counts), message_tokens=counts, context_tokens=engine.model.context_tokens
             )
         prompt = count_prompt(request)
         schema = json_schema(request.response_format)
         if schema is not None:
             await _check_schema(engine, schema)
         try:
-            count = await engine.count(prompt)
+            count = await engine.count(prompt, request.cache_key)
         except PromptRefused as refusal:
             raise invalid_field("messages", str(refusal)) from None
         return inference_service_pb2.CountTokensResponse(
@@ -146,9 +144,9 @@ async def _check_schema(engine: Engine, schema: str) -> None:
         raise invalid_field(SCHEMA_FIELD, str(refusal)) from None
 
 
-async def _tokenized(engine: Engine, prompt: Prompt) -> tuple[int, ...] | UntokenizedPrompt:
+async def _tokenized(engine: Engine, prompt: Prompt, cache_key: str) -> tuple[int, ...] | UntokenizedPrompt:
     try:
-        tokenized = await engine.tokenize(prompt)
+        tokenized = await engine.tokenize(prompt, cache_key)
     except PromptRefused as refusal:
         raise invalid_field("messages", str(refusal)) from None
     if tokenized == ():

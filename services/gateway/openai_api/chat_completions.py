@@ -105,7 +105,7 @@ class ChatCompletions:
         form = asked.form
         samplings = [asked.config(asked.token_limit, asked.alternatives, place) for place in range(asked.choices)]
         if asked.stream:
-            await self._generation.check_fits(prompt, caller)
+            await self._generation.check_fits(prompt, caller, asked.prompt_cache_key)
         return [self._generation.chat(prompt, caller, sampling, form, asked.prompt_cache_key) for sampling in samplings]
 
     async def _turn(

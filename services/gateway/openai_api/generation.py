@@ -34,18 +34,26 @@ class Generation:
         """Returns the id of the model that answers."""
         return (await self._inference.model(caller.time_left())).id
 
-    async def check_fits(self, prompt: Sequence[ChatMessage] | str, caller: Caller) -> None:
+    async def check_fits(
+        self, prompt: Sequence[ChatMessage] | str, caller: Caller, cache_key: str | None = None
+    ) -> None:
         """Checks a prompt's length, which has to be done before a stream is opened.
+
+        Args:
+            prompt: As for `chat` or `complete`.
+            caller: Who asks.
+            cache_key: As for `chat`.
 
         Raises:
             ContextTooLong: Prompt and reply do not fit the model's context.
         """
-        request = (
-            inference_pb.CountTokensRequest(text=prompt)
-            if isinstance(prompt, str)
-            else (inference_pb.CountTokensRequest(messages=inference_pb.ChatMessages(messages=prompt)))
-        )
-        count = await self._inference.count(request, caller.time_left())
+        if isinstance(prompt, str):
+            request = inference_pb.CountTokensRequest(text=prompt, cache_key=_key(caller, ""))
+        else:
+            request = inference_pb.CountTokensRequest(
+                messages=inference_pb.ChatMessages(messages=prompt), cache_key=_key(caller, _begins(prompt, cache_key))
+            )
+        count = await self._inference.count(request, request.cache_key, caller.time_left())
         if count.total_tokens >= count.context_tokens:
             raise ContextTooLong.of(count.total_tokens, count.context_tokens)
 
@@ -67,15 +75,13 @@ class Generation:
             cache_key: What the caller calls the prompts that begin alike; None: those with the same first message do.
         """
         system = prompt[0].content if prompt[0].role == ROLE_SYSTEM else ""
-        spoken = prompt[1:] if system else prompt
-        begins = cache_key or (spoken[0].content if spoken else "")
         request = inference_pb.GenerateRequest(
             messages=inference_pb.ChatMessages(messages=prompt),
             sampling=sampling,
             response_format=form,
             system_cache_key=_key(caller, system) if system else "",
         )
-        return self._generate(request, caller, begins)
+        return self._generate(request, caller, _begins(prompt, cache_key))
 
     def complete(
         self,
@@ -112,6 +118,12 @@ class Generation:
                         # Who reads this may have another reply at once.
                         place.close()
                     yield event
+
+
+def _begins(prompt: Sequence[ChatMessage], cache_key: str | None) -> str:
+    """Returns what tells prompts that begin alike."""
+    spoken = prompt[1:] if prompt[0].role == ROLE_SYSTEM and prompt[0].content else prompt
+    return cache_key or (spoken[0].content if spoken else "")
 
 
 def _key(caller: Caller, text: str) -> str:

@@ -68,7 +68,7 @@ class Responses:
         told = [ChatMessage(role=ROLE_SYSTEM, content=asked.instructions)] if asked.instructions else []
         prompt = merged([*told, *(past.past if past is not None else ()), *said], "input")
         model = await self._generation.model_id(caller)
-        await self._generation.check_fits(prompt, caller)
+        await self._generation.check_fits(prompt, caller, asked.prompt_cache_key)
         stream = self._generation.chat(prompt, caller, sampling, form, asked.prompt_cache_key)
         if asked.is_stored:
             stream = self._stored.kept(caller, past, said, asked.instructions or "", stream)

@@ -223,7 +223,8 @@ class StoredResponses:
             created = await self._memory.call(self._memory.stub.CreateConversation, create, caller.time_left())
             conversation = created.conversation
         claims.enter_context(self._busy.claim(caller.user_id, conversation.name))
-        await claims.enter_async_context(self._busy.hold(caller, conversation.name))
+        hold = await claims.enter_async_context(self._busy.hold(caller, conversation.name))
+        await hold.taken()
         last = ""
         expected = conversation.last_sequence
         for start in range(0, len(messages), _MOST_AT_ONCE):

@@ -69,6 +69,8 @@ class FakeEngine:
         """Lets paused replies go on."""
         self.requests: list[EngineRequest] = []
         """Every request that was taken up, oldest first."""
+        self.counted_for: list[str] = []
+        """The cache key of everything that was counted, oldest first."""
         self._model = ModelInfo(
             id="fake",
             weights="fp32",
@@ -86,7 +88,7 @@ class FakeEngine:
         """The model."""
         return self._model
 
-    async def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+    async def tokenize(self, prompt: Prompt, cache_key: str = "") -> tuple[int, ...]:
         """As `Engine.tokenize`: `<role>` and the content's words for each message, then `<assistant>`."""
         if not isinstance(prompt, ChatPrompt):
             return self._encode(prompt.text)
@@ -95,14 +97,20 @@ class FakeEngine:
         parts = [part for m in prompt.messages for part in (f"\n<{m.role}>", m.content)]
         return tuple(token for part in (*parts, "\n<assistant>") for token in self._encode(part))
 
-    async def count(self, prompt: Prompt) -> PromptCount:
+    async def count(self, prompt: Prompt, cache_key: str = "") -> PromptCount:
         """As `Engine.count`."""
+        self.counted_for.append(cache_key)
         total = len(await self.tokenize(prompt))
         if not isinstance(prompt, ChatPrompt):
             return PromptCount(total)
         return PromptCount(total, tuple(1 + len(self._encode(m.content)) for m in prompt.messages))
 
-    async def system_tokens(self, prompt: ChatPrompt) -> int:
+    async def count_texts(self, texts: list[str], cache_key: str = "") -> list[int]:
+        """As `Engine.count_texts`."""
+        self.counted_for.append(cache_key)
+        return [len(self._encode(text)) for text in texts]
+
+    async def system_tokens(self, prompt: ChatPrompt, key: str) -> int:
         """As `Engine.system_tokens`."""
         return (await self.count(prompt)).per_message[0] if prompt.messages[0].role == "system" else 0
 

@@ -11,7 +11,8 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
@@ -43,12 +44,15 @@ from services.inference.engine.throughput import Throughput
 from services.rpc.log import where
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Engine
     from services.inference.progress import Progress
     from services.inference.settings import InferenceSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 
@@ -114,28 +118,30 @@ class NativeEngine:
         """The model."""
         return self._model
 
-    async def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+    async def tokenize(self, prompt: Prompt, cache_key: str = "") -> tuple[int, ...]:
         """As `Engine.tokenize`."""
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode, prompt)
+        if isinstance(prompt, ChatPrompt):
+            return await self._encoding(self._tokenizer.encode_chat, prompt.messages, cache_key)
+        return await self._encoding(self._tokenizer.encode_text, prompt.text)
 
-    async def count(self, prompt: Prompt) -> PromptCount:
+    async def count(self, prompt: Prompt, cache_key: str = "") -> PromptCount:
         """As `Engine.count`."""
         if isinstance(prompt, ChatPrompt):
-            count = self._tokenizer.count_chat
-            return await asyncio.get_running_loop().run_in_executor(self._encoder, count, prompt.messages)
-        return PromptCount(len(await self.tokenize(prompt)))
+            return await self._encoding(self._tokenizer.count_chat, prompt.messages, cache_key)
+        (count,) = await self.count_texts([prompt.text], cache_key)
+        return PromptCount(count)
 
-    async def system_tokens(self, prompt: ChatPrompt) -> int:
+    async def count_texts(self, texts: list[str], cache_key: str = "") -> list[int]:
+        """As `Engine.count_texts`."""
+        return await self._encoding(self._tokenizer.count_texts, texts, cache_key)
+
+    async def system_tokens(self, prompt: ChatPrompt, key: str) -> int:
         """As `Engine.system_tokens`."""
         first = prompt.messages[0]
-        if first.role != "system":
-            return 0
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, self._system_messages.count, first)
+        return await self._encoding(self._system_messages.count, first, key) if first.role == "system" else 0
 
-    def _encode(self, prompt: Prompt) -> tuple[int, ...]:
-        if isinstance(prompt, ChatPrompt):
-            return self._tokenizer.encode_chat(prompt.messages)
-        return self._tokenizer.encode_text(prompt.text)
+    async def _encoding(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, partial(function, *args, **kwargs))
 
     async def check_schema(self, schema: str) -> None:
         """As `Engine.check_schema`."""

@@ -247,21 +247,33 @@ class Engine(Protocol):
     def model(self) -> ModelInfo:
         """The model."""
 
-    async def tokenize(self, prompt: Prompt) -> tuple[int, ...] | UntokenizedPrompt:
+    async def tokenize(self, prompt: Prompt, cache_key: str = "") -> tuple[int, ...] | UntokenizedPrompt:
         """Returns the tokens of a prompt, its chat template applied and the reply's opening added.
 
         Where the tokens cannot be known, returns the prompt with an estimate of their number.
+
+        Args:
+            prompt: What to tokenize.
+            cache_key: What of it was tokenized or counted before for the same key need not be again; what was for
+                another always is.
 
         Raises:
             PromptRefused: The model's chat template cannot take these messages.
         """
 
-    async def count(self, prompt: Prompt) -> PromptCount:
+    async def count(self, prompt: Prompt, cache_key: str = "") -> PromptCount:
         """Counts the tokens that `tokenize` would return, and each message's share of them.
+
+        Args:
+            prompt: What to count.
+            cache_key: As for `tokenize`.
 
         Raises:
             PromptRefused: As `tokenize`.
         """
+
+    async def count_texts(self, texts: list[str], cache_key: str = "") -> list[int]:
+        """Counts many plain texts, each as `count` counts it."""
 
     async def check_schema(self, schema: str) -> None:
         """Tells whether replies can be held to a JSON Schema, given as text.
@@ -270,8 +282,12 @@ class Engine(Protocol):
             SchemaRefused: They cannot.
         """
 
-    async def system_tokens(self, prompt: ChatPrompt) -> int:
+    async def system_tokens(self, prompt: ChatPrompt, key: str) -> int:
         """Counts the first tokens of what `tokenize` returns that are those of the system message, whatever follows it.
+
+        Args:
+            prompt: The whole conversation.
+            key: A system message counted for one key is counted anew for another.
 
         Returns:
             0 where there is no system message, or where it cannot be told apart.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.inference.engine.recently_used import RecentlyUsed
+
 if TYPE_CHECKING:
     from services.inference.engine.protocol import Message
     from services.inference.engine.tokenizer import ChatTokenizer
@@ -20,16 +22,16 @@ class SystemMessages:
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._counts: dict[Message, int] = {}
+        self._counts: RecentlyUsed[tuple[str, Message], int] = RecentlyUsed(_REMEMBERED)
 
-    def count(self, system: Message) -> int:
+    def count(self, system: Message, key: str) -> int:
         """Returns how many tokens every conversation with this message begins with.
+
+        Args:
+            system: The message.
+            key: What was counted for one is never remembered for another.
 
         Raises:
             PromptRefused: The model's chat template cannot take it.
         """
-        if system not in self._counts:
-            if len(self._counts) >= _REMEMBERED:
-                self._counts.clear()
-            self._counts[system] = len(self._tokenizer.system_prefix(system))
-        return self._counts[system]
+        return self._counts.found((key, system), lambda: len(self._tokenizer.system_prefix(system, key)))

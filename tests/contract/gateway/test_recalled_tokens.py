@@ -11,8 +11,8 @@ from tests.contract.gateway.house import House
 class OpeningEngine(FakeEngine):
     """Begins every text with a token, as Gemma and Llama do."""
 
-    async def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
-        tokens = await super().tokenize(prompt)
+    async def tokenize(self, prompt: Prompt, cache_key: str = "") -> tuple[int, ...]:
+        tokens = await super().tokenize(prompt, cache_key)
         return tokens if isinstance(prompt, ChatPrompt) else (0, *tokens)
 
 

@@ -297,6 +297,20 @@ async def test_a_prompt_over_the_context_is_refused_before_anything_is_stored(ho
     conversation = (await house.say("Hi"))[0].started.conversation
     assert isinstance(await refused(house.say("word " * 100, conversation)), errors.ContextTooLong)
     assert len(await house.history(conversation)) == 2
+    # It was held while the prompt was built, and is let go.
+    await house.say("Hi again", conversation)
+    assert len(await house.history(conversation)) == 4
+
+
+async def test_what_is_counted_of_a_conversation_is_counted_for_it_alone(house: House):
+    first, second = [(await house.say(text))[0].started.conversation for text in ("Hi", "Hello")]
+    keys = {}
+    for conversation in (first, second):
+        before = len(house.engine.counted_for)
+        await house.say("And now?", conversation)
+        keys[conversation] = house.engine.requests[-1].cache_key
+        assert set(house.engine.counted_for[before:]) == {keys[conversation]}
+    assert keys[first] != keys[second]
 
 
 async def test_what_the_chat_template_cannot_take_is_refused_before_anything_is_stored(house: House):

@@ -13,6 +13,7 @@ from chatbot.v1 import inference_service_pb2 as inference_pb
 from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_message_pb2 import ROLE_ASSISTANT, ROLE_USER, ChatMessage
 from chatbot.v1.chat_service_pb2 import ContextSection, RecallConfig
+from services.gateway.peers import Prompts
 from services.gateway.prompt_builder import PromptBuilder, RecallLimits
 from services.gateway.settings import GatewaySettings
 from services.rpc import errors
@@ -30,6 +31,7 @@ class Inference:
     async def count_messages(
         self,
         messages: Sequence[ChatMessage],
+        _prompts: Prompts,
         _time_left: float | None,
         _form: inference_pb.ResponseFormat | None = None,
     ) -> inference_pb.CountTokensResponse:
@@ -38,7 +40,7 @@ class Inference:
             total_tokens=sum(counts), message_tokens=counts, context_tokens=self._context_tokens
         )
 
-    async def count_texts(self, texts: Sequence[str], _time_left: float | None) -> list[int]:
+    async def count_texts(self, texts: Sequence[str], _prompts: Prompts, _time_left: float | None) -> list[int]:
         return [len(text.split()) for text in texts]
 
 
@@ -109,7 +111,7 @@ async def test_a_prompt_keeps_to_its_budget_and_recalls_nothing_of_its_window(
     fixed = sum(s.tokens for s in sections if s.kind in {ContextSection.KIND_SYSTEM, ContextSection.KIND_MESSAGE})
     assert built.prompt_tokens == sum(s.tokens for s in sections)
     assert built.prompt_tokens <= max(context_tokens - min(100, context_tokens // 2), fixed)
-    assert await builder.exact_tokens(built, None) <= built.prompt_tokens
+    assert await builder.exact_tokens(built, Prompts.of("ann", conversation.name), None) <= built.prompt_tokens
     for kind, most in ((ContextSection.KIND_RECALLED, limits.max_tokens), (ContextSection.KIND_RECENT, 1 << 30)):
         assert sum(s.tokens for s in sections if s.kind == kind) <= most
     assert all(recalled.hit.message.sequence < built.prompt.window_start for recalled in built.prompt.recalled)

@@ -11,6 +11,7 @@ from chatbot.v1 import memory_service_pb2 as memory_pb
 from chatbot.v1.chat_message_pb2 import ROLE_USER, ChatMessage
 from services.gateway.background import BackgroundWork
 from services.gateway.context import Prompt, Section
+from services.gateway.peers import Prompts
 from services.gateway.prompt_builder import BuiltPrompt, Window
 from services.gateway.settings import GatewaySettings
 from services.gateway.upkeep import Upkeep
@@ -29,7 +30,7 @@ class Inference:
     async def model(self) -> inference_pb.Model:
         return inference_pb.Model(parameters=self._parameters, context_tokens=1000)
 
-    async def count_texts(self, texts: list[str], _time_left: float | None) -> list[int]:
+    async def count_texts(self, texts: list[str], _prompts: Prompts, _time_left: float | None) -> list[int]:
         return [len(text.split()) for text in texts]
 
     async def generate(self, request: inference_pb.GenerateRequest, user_id: str | None, *_rest: object):

@@ -242,7 +242,7 @@ async def test_a_system_message_is_computed_once_for_all_conversations_with_its_
         return ChatPrompt((Message("system", system), Message("user", said)))
 
     async def cached(asked: ChatPrompt, conversation: str, key: str) -> tuple[int, int]:
-        tokens, shared = await engine.tokenize(asked), await engine.system_tokens(asked)
+        tokens, shared = await engine.tokenize(asked), await engine.system_tokens(asked, "s")
         request = ask(tokens, cache_key=conversation, system_key=key, system_tokens=shared, max_tokens=2)
         events = [event async for event in engine.generate(request)]
         return events[0].cached_tokens, shared

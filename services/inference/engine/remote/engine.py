@@ -101,19 +101,24 @@ class RemoteEngine:
         """The model."""
         return self._model
 
-    async def tokenize(self, prompt: Prompt) -> tuple[int, ...] | UntokenizedPrompt:
+    async def tokenize(self, prompt: Prompt, cache_key: str = "") -> tuple[int, ...] | UntokenizedPrompt:
         """As `Engine.tokenize`."""
         with _logged():
             return await self._prompts.tokenize(prompt)
 
-    async def count(self, prompt: Prompt) -> PromptCount:
+    async def count(self, prompt: Prompt, cache_key: str = "") -> PromptCount:
         """As `Engine.count`; an estimate where the server lends no tokenizer."""
         with _logged():
-            return await self._prompts.count(prompt)
+            return await self._prompts.count(prompt, cache_key)
 
-    async def system_tokens(self, prompt: ChatPrompt) -> int:
+    async def count_texts(self, texts: list[str], cache_key: str = "") -> list[int]:
+        """As `Engine.count_texts`; likewise."""
+        with _logged():
+            return await self._prompts.count_texts(texts, cache_key)
+
+    async def system_tokens(self, prompt: ChatPrompt, key: str) -> int:
         """As `Engine.system_tokens`: the server shares what it shares."""
-        del prompt
+        del prompt, key
         return 0
 
     async def check_schema(self, schema: str) -> None:

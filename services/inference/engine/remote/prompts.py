@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
+from services.inference.engine.piece_encoder import digest_of
 from services.inference.engine.protocol import (
     ChatPrompt,
     Message,
@@ -15,8 +14,11 @@ from services.inference.engine.protocol import (
     Role,
     UntokenizedPrompt,
 )
+from services.inference.engine.recently_used import RecentlyUsed
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from services.inference.engine.remote.tokenizers import ServerTokenizer
 
 _AT_ONCE = 8
@@ -34,20 +36,24 @@ class Prompts(Protocol):
     async def tokenize(self, prompt: Prompt) -> tuple[int, ...] | UntokenizedPrompt:
         """As `Engine.tokenize`."""
 
-    async def count(self, prompt: Prompt) -> PromptCount:
+    async def count(self, prompt: Prompt, cache_key: str) -> PromptCount:
         """As `Engine.count`."""
+
+    async def count_texts(self, texts: list[str], cache_key: str) -> list[int]:
+        """As `Engine.count_texts`."""
 
 
 class TokenizedPrompts:
     """Exact, by the server's tokenizer.
 
-    A message's share is the tokens of its content, asked for once and remembered (its digest, not its text), plus what
-    the template adds around a message, measured once.
+    A message's share is the tokens of its content, asked for once for a cache key and remembered (its digest, not its
+    text), plus what the template adds around a message, measured once.
     """
 
     def __init__(self, tokenizer: ServerTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._remembered: OrderedDict[bytes, int] = OrderedDict()
+        self._contents: RecentlyUsed[bytes, int] = RecentlyUsed(_REMEMBERED)
+        self._texts: RecentlyUsed[bytes, int] = RecentlyUsed(_REMEMBERED)
         self._around: dict[Role, tuple[int, int]] = {}
 
     async def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
@@ -56,37 +62,52 @@ class TokenizedPrompts:
             return await self._tokenizer.encode_chat(prompt.messages)
         return await self._tokenizer.encode_text(prompt.text)
 
-    async def count(self, prompt: Prompt) -> PromptCount:
+    async def count(self, prompt: Prompt, cache_key: str) -> PromptCount:
         """As `Engine.count`."""
-        total = len(await self.tokenize(prompt))
         if not isinstance(prompt, ChatPrompt):
-            return PromptCount(total)
-        places = asyncio.Semaphore(_AT_ONCE)
-
-        async def content(message: Message) -> int:
-            async with places:
-                return await self._content(message.content)
-
-        contents = await asyncio.gather(*map(content, prompt.messages))
+            (count,) = await self.count_texts([prompt.text], cache_key)
+            return PromptCount(count)
+        total = len(await self.tokenize(prompt))
+        contents = await self._counted(
+            self._contents, self._tokenizer.count_content, [m.content for m in prompt.messages], cache_key
+        )
         each, around = await self._template(prompt.messages[0].role)
         shares = [tokens + each for tokens in contents]
         shares[-1] += max(0, total - around - sum(shares))
         return PromptCount(total, tuple(shares))
 
-    async def _content(self, text: str) -> int:
-        key = hashlib.sha256(text.encode()).digest()
-        if key in self._remembered:
-            self._remembered.move_to_end(key)
-            return self._remembered[key]
-        count = self._remembered[key] = await self._tokenizer.count_content(text)
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
-        return count
+    async def count_texts(self, texts: list[str], cache_key: str) -> list[int]:
+        """As `Engine.count_texts`."""
+
+        async def count(text: str) -> int:
+            return len(await self._tokenizer.encode_text(text))
+
+        return await self._counted(self._texts, count, texts, cache_key)
+
+    async def _counted(
+        self,
+        remembered: RecentlyUsed[bytes, int],
+        count: Callable[[str], Awaitable[int]],
+        texts: list[str],
+        cache_key: str,
+    ) -> list[int]:
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(text: str) -> int:
+            digest = digest_of(cache_key, text)
+            known = remembered.get(digest)
+            if known is None:
+                async with places:
+                    known = await count(text)
+                remembered.put(digest, known)
+            return known
+
+        return await asyncio.gather(*map(one, texts))
 
     async def _template(self, first: Role) -> tuple[int, int]:
         """Returns the tokens that the template adds around each message, and around all that begin with a role."""
         if first not in self._around:
-            probe = await self._content(_PROBE)
+            probe = await self._tokenizer.count_content(_PROBE)
             one, three = await self._probe("user"), await self._probe("user", "assistant", "user")
             each = max(0, -(-(three - one) // 2) - probe)
             opening: tuple[Role, ...] = ("system", "user") if first == "system" else ("user",)
@@ -108,9 +129,13 @@ class EstimatedPrompts:
 
     async def tokenize(self, prompt: Prompt) -> UntokenizedPrompt:
         """As `Engine.tokenize`."""
-        return UntokenizedPrompt(prompt, (await self.count(prompt)).total)
+        return UntokenizedPrompt(prompt, (await self.count(prompt, "")).total)
 
-    async def count(self, prompt: Prompt) -> PromptCount:
+    async def count_texts(self, texts: list[str], cache_key: str) -> list[int]:
+        """As `Engine.count_texts`."""
+        return [1 + _estimate(text) for text in texts]
+
+    async def count(self, prompt: Prompt, cache_key: str) -> PromptCount:
         """As `Engine.count`."""
         if not isinstance(prompt, ChatPrompt):
             return PromptCount(1 + _estimate(prompt.text))

@@ -30,21 +30,24 @@ TALK = ChatPrompt((Message("user", "a b c"), Message("assistant", "d"), Message(
 
 async def test_shares_are_each_messages_own_tokens_and_its_part_of_the_template():
     prompts = TokenizedPrompts(WordTokenizer())
-    count = await prompts.count(TALK)
+    count = await prompts.count(TALK, "")
     assert (count.total, count.per_message) == (18, (6, 4, 5))
-    assert (await prompts.count(TextPrompt("a b"))).total == 3
+    assert (await prompts.count(TextPrompt("a b"), "")).total == 3
+    assert await prompts.count_texts(["a b", "c"], "") == [3, 2]
 
 
-async def test_a_message_is_asked_for_once():
+async def test_a_message_is_asked_for_once_for_a_key():
     prompts = TokenizedPrompts(tokenizer := WordTokenizer())
-    await prompts.count(TALK)
-    await prompts.count(ChatPrompt((*TALK.messages, Message("assistant", "g"))))
+    await prompts.count(TALK, "ann")
+    await prompts.count(ChatPrompt((*TALK.messages, Message("assistant", "g"))), "ann")
     assert sorted(tokenizer.counted) == ["a b c", "d", "e f", "g", "x"]
+    await prompts.count(TALK, "bob")
+    assert sorted(tokenizer.counted) == ["a b c", "a b c", "d", "d", "e f", "e f", "g", "x"]
 
 
 async def test_an_estimate_carries_its_prompt():
     prompts = EstimatedPrompts()
-    count = await prompts.count(TALK)
+    count = await prompts.count(TALK, "")
     assert await prompts.tokenize(TALK) == UntokenizedPrompt(TALK, count.total)
     assert count.total > sum(count.per_message)
 
@@ -59,10 +62,10 @@ async def test_an_estimate_carries_its_prompt():
 )
 async def test_an_estimate_is_rather_too_high(text: str, loaded):
     real = len(loaded.tokenizer.encode_text(text))
-    estimated = (await EstimatedPrompts().count(TextPrompt(text))).total
+    estimated = (await EstimatedPrompts().count(TextPrompt(text), "")).total
     assert real <= estimated <= 2.5 * real
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("abc def", 3), ("a1, b2", 4), ("мир", 3), ("日本", 3), ("", 0)])
 async def test_scripts_are_estimated_each_by_itself(text: str, tokens: int):
-    assert (await EstimatedPrompts().count(TextPrompt(text))).total == 1 + tokens
+    assert (await EstimatedPrompts().count(TextPrompt(text), "")).total == 1 + tokens
