@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import machine
-from bench.context import cache, evidence
+from bench.context import cache, evidence, first_token
 from bench.context.house import opened
-from bench.context.table import cache_markdown, evidence_markdown
+from bench.context.table import cache_markdown, evidence_markdown, first_token_markdown
 from bench.drawing import draw
 from bench.memory.dialogues import HALVES, LANGUAGES, dialogues
 from bench.progress import tell
 from bench.result import Observation, Result, collect
 from services.rpc.log import configure_logging
+from services.rpc.settings import variable_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.memory.dialogues import Dialogue
 
-PARTS = ("evidence", "cache")
+PARTS = ("evidence", "cache", "first-token")
 
+_MARKDOWN = {"evidence": evidence_markdown, "cache": cache_markdown, "first-token": first_token_markdown}
 _BENCH = machine.CHECKOUT / "bench"
 _QUICK_TURNS = 5
 _USUAL = ("report", None, "embedded")
@@ -37,7 +39,7 @@ _USUAL = ("report", None, "embedded")
 def arguments(words: list[str]) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser("python -m bench.context", description=__doc__)
-    parser.add_argument("--part", action="append", choices=PARTS, help="a part to measure; repeat (default: both)")
+    parser.add_argument("--part", action="append", choices=PARTS, help="a part to measure; repeat (default: all)")
     names = [case.name for case in cache.CASES]
     parser.add_argument("--case", action="append", choices=names, help="a conversation of `cache` (default: all)")
     parser.add_argument("--half", choices=HALVES, default="report", help="conversations that are asked about")
@@ -59,8 +61,10 @@ def main(words: list[str]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             if part == "evidence":
                 workload, seen = asyncio.run(_evidence(Path(folder), talks, options))
-            else:
+            elif part == "cache":
                 workload, seen = asyncio.run(_cache(Path(folder), talks, options))
+            else:
+                workload, seen = asyncio.run(_first_token(Path(folder), talks, options))
         result = Result(
             question=f"context {part}",
             date=began.isoformat(timespec="seconds"),
@@ -75,8 +79,7 @@ def main(words: list[str]) -> int:
         suffix = "".join(f"-{chosen}" for chosen in unusual if chosen not in _USUAL)
         file = options.out / f"{began:%Y-%m-%d}-context-{part}{suffix}"
         result.write(file.with_name(f"{file.name}.json"))
-        text = evidence_markdown(result) if part == "evidence" else cache_markdown(result)
-        file.with_name(f"{file.name}.md").write_text(text, encoding="utf-8")
+        file.with_name(f"{file.name}.md").write_text(_MARKDOWN[part](result), encoding="utf-8")
         draw(file.with_name(f"{file.name}.json"), "bench.context.plots")
         tell(f"written: {file}.json, .md and a plot")
     return 0
@@ -119,6 +122,21 @@ async def _cache(
         "earlier messages": len(other),
     }
     return workload, seen
+
+
+async def _first_token(
+    folder: Path, talks: Sequence[Dialogue], options: argparse.Namespace
+) -> tuple[dict[str, object], list[tuple[str, Observation]]]:
+    turns = _QUICK_TURNS if options.quick else first_token.TURNS
+    conversations = 1 if options.quick else first_token.CONVERSATIONS
+    said = [turn.text for turn in talks[0].turns][: 2 * turns : 2]
+    settings = {variable_name("model"): options.model, variable_name("embedder"): options.embedder}
+    workload: dict[str, object] = {
+        "conversations": conversations,
+        "turns": turns,
+        "longest reply": first_token.LONGEST_REPLY,
+    }
+    return workload, await first_token.measure(folder, settings, said, conversations, tell)
 
 
 def _name(chosen: str) -> str:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from bench.result import Result
 
 _EACH_TURN = "conversation, each turn"
+_FIRST_TOKEN = {
+    "first_token": ("to the first token", "black"),
+    "prefill": ("the model, for the prompt", "tab:orange"),
+    "beside_prefill": ("all else", "tab:blue"),
+}
 _ASKED = 90
 """Percent."""
 
@@ -28,6 +33,8 @@ def main(path: Path) -> None:
     file = path.with_suffix(".png")
     if any(series.measure == _EACH_TURN for series in result.series):
         _draw_cache(result, file)
+    elif any(series.metric in _FIRST_TOKEN for series in result.series):
+        _draw_first_token(result, file)
     else:
         _draw_evidence(result, file)
 
@@ -50,6 +57,26 @@ def _draw_cache(result: Result, file: Path) -> None:
     rows[0].legend(fontsize=8, frameon=False)
     rows[-1].set_xlabel("turn")
     figure.supylabel("tokens of the prompt")
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def _draw_first_token(result: Result, file: Path) -> None:
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    measures = list(dict.fromkeys(series.measure for series in result.series))
+    turns = [int(measure.removeprefix("turn ")) for measure in measures]
+    for metric, (label, color) in _FIRST_TOKEN.items():
+        found = [result.find(result.contenders[0], measure, metric) for measure in measures]
+        summaries = [one.summary for one in found if one is not None]
+        axes.plot(turns, [one.median for one in summaries], color=color, label=label)
+        axes.fill_between(
+            turns, [one.minimum for one in summaries], [one.maximum for one in summaries], color=color, alpha=0.15
+        )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("turn")
+    axes.set_ylabel("ms")
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=130)
     plt.close(figure)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.context.cache import MEASURE
-from bench.context.evidence import CONTENDERS, LATER, UNRELATED, WHOLE
+from bench.context.evidence import CONTENDERS, LATER, UNRELATED
+from bench.context.evidence import WHOLE as WHOLE_TALK
+from bench.context.first_token import BESIDE, OURS, PREFILL, WHOLE
 from bench.table import heading, number
 
 if TYPE_CHECKING:
@@ -22,10 +24,10 @@ def evidence_markdown(result: Result) -> str:
         *heading(result),
         "Evidence in the prompt, in percent, and mean tokens that recalled messages take. Asked in a new conversation,",
         f"so that nothing is in the window. `{LATER}`: the memory holds everything up to 40 turns after the evidence;",
-        f"`{WHOLE}`: to the end. `{UNRELATED}`: tokens recalled for messages that nothing helps with.",
+        f"`{WHOLE_TALK}`: to the end. `{UNRELATED}`: tokens recalled for messages that nothing helps with.",
         "",
     ]
-    columns = [(measure, language) for measure in (LATER, WHOLE) for language in _LANGUAGES]
+    columns = [(measure, language) for measure in (LATER, WHOLE_TALK) for language in _LANGUAGES]
     lines += [
         _row("", *(f"{measure}, {_LANGUAGES[language]}" for measure, language in columns), f"{UNRELATED}, en / ru"),
         _row(*["---"] * (2 + len(columns))),
@@ -69,6 +71,26 @@ def cache_markdown(result: Result) -> str:
             _value(result, name, MEASURE, metric) for metric in ("cached_share", "computed", "recalled_messages")
         )
         lines.append(_row(name, share, computed, longest, recalled))
+    return "\n".join([*lines, ""])
+
+
+def first_token_markdown(result: Result) -> str:
+    """Returns when replies began, turn by turn."""
+    lines = [
+        *heading(result),
+        "Milliseconds from a turn's request to the first token, through the gateway; of these, what the model took for",
+        "the prompt, and what everything else took: medians of all conversations, and the least and the most.",
+        "",
+        _row("turn", "to the first token", "the model", "all else"),
+        _row(*["---"] * 4),
+    ]
+    for measure in dict.fromkeys(series.measure for series in result.series):
+        found = [result.find(OURS, measure, metric) for metric in (WHOLE, PREFILL, BESIDE)]
+        cells = [
+            "–" if one is None else f"{one.summary.median:.0f} ({one.summary.minimum:.0f} to {one.summary.maximum:.0f})"
+            for one in found
+        ]
+        lines.append(_row(measure.removeprefix("turn "), *cells))
     return "\n".join([*lines, ""])
 
 

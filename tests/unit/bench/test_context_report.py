@@ -6,7 +6,8 @@ import pytest
 
 from bench.context.cache import CASES
 from bench.context.evidence import CONTENDERS, LATER, SMALL_TALK, Tally
-from bench.context.table import cache_markdown, evidence_markdown
+from bench.context.first_token import BESIDE, OURS, PREFILL, WHOLE
+from bench.context.table import cache_markdown, evidence_markdown, first_token_markdown
 from bench.memory.dialogues import LANGUAGES
 from bench.result import Machine, Observation, Result, collect
 
@@ -44,3 +45,13 @@ def test_a_conversation_is_reported_by_its_share_and_its_longest_prompt(case):
         *((case.name, Observation("conversation, each turn", "prompt", "tokens", value)) for value in (10, 400)),
     ]
     assert f"| {case.name} | 93.2 | 12.5 | 400 | 2.00 |" in cache_markdown(result_of(seen))
+
+
+def test_first_tokens_are_reported_turn_by_turn():
+    seen = [
+        (OURS, Observation(f"turn {turn}", metric, "ms", value))
+        for turn in (1, 2)
+        for metric, values in ((WHOLE, (50, 70, 60)), (PREFILL, (30, 40, 35)), (BESIDE, (20, 30, 25)))
+        for value in values
+    ]
+    assert "| 2 | 60 (50 to 70) | 35 (30 to 40) | 25 (20 to 30) |" in first_token_markdown(result_of(seen))
