@@ -50,7 +50,7 @@ class Hold:
             ConversationBusy: Another turn holds it.
         """
         try:
-            # Seen through also where the caller has gone: what is held is let go, and only that.
+            # Not cancelled with its caller: to let it go it has to be known whether it is held.
             await asyncio.shield(self._taking)
         except ConversationBusy:
             raise busy_error() from None

@@ -88,6 +88,8 @@ class OutcomeInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self) -> None:
         self._calls = _CallsUnderWay()
+        # Each method's handler and what stands around it: asked for with every call, and mostly the same.
+        self._wrapped: dict[str, tuple[Any, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     async def wait_until_idle(self) -> None:
         """Returns when no call of the service is under way. Health and reflection do not count."""
@@ -102,6 +104,12 @@ class OutcomeInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.startswith(_UNLOGGED_PREFIXES):
             return handler
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = handler, self._around(method, handler)
+        return known[1]
+
+    def _around(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         decode = handler.request_deserializer
 
         def deserialize(data: bytes) -> object:

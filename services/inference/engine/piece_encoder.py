@@ -67,11 +67,12 @@ class PieceEncoder:
 
 
 def digest_of(key: str, text: str) -> bytes:
-    """Returns what a text is remembered by: its own letters are not kept."""
-    digest = blake2b(key.encode(), digest_size=_DIGEST_BYTES)
-    digest.update(b"\0")
-    digest.update(text.encode("utf-8", "surrogatepass"))
-    return digest.digest()
+    """Returns what a text is remembered by for a key: its own letters are not kept."""
+    return blake2b(
+        text.encode("utf-8", "surrogatepass"),
+        key=blake2b(key.encode("utf-8", "surrogatepass")).digest(),
+        digest_size=_DIGEST_BYTES,
+    ).digest()
 
 
 def _borders(added: list[AddedToken], drawn: str) -> Iterable[str]:

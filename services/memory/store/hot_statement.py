@@ -8,16 +8,19 @@ is taken.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from sqlalchemy import BigInteger, bindparam
+from sqlalchemy import BigInteger, String, bindparam
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import BindParameter, Connection, Insert, Select, Update
     from sqlalchemy.sql.dml import ReturningDelete
+
+
+T = TypeVar("T")
 
 
 def run_text(connection: Connection, text: str) -> None:
@@ -103,6 +106,11 @@ def _on_cursor(connection: Connection, text: str, values: Sequence[Any], *, fetc
 
 MOST_AT_ONCE = 256
 """Ids of a list in one statement; more are several."""
+_PAIRS_AT_ONCE = 64
+"""Likewise pairs, each a condition of its own."""
+
+Id: TypeAlias = "BindParameter[int]"
+Pair: TypeAlias = "tuple[BindParameter[str], BindParameter[int]]"
 
 
 class HotList:
@@ -112,7 +120,7 @@ class HotList:
         build: Makes the statement for ids that are bound to these parameters. That an id comes twice changes nothing.
     """
 
-    def __init__(self, build: Callable[[Sequence[BindParameter[int]]], Select[Any] | ReturningDelete[Any]]) -> None:
+    def __init__(self, build: Callable[[Sequence[Id]], Select[Any] | ReturningDelete[Any]]) -> None:
         self._build = build
         self._of_width: dict[int, HotStatement] = {}
 
@@ -130,13 +138,51 @@ class HotList:
             DBAPIError: The driver's failure, without any value in it.
         """
         found: list[Sequence[Any]] = []
-        for start in range(0, len(ids), MOST_AT_ONCE):
-            some = ids[start : start + MOST_AT_ONCE]
-            width = 1 << (len(some) - 1).bit_length()
-            statement = self._of_width.get(width)
-            if statement is None:
+        for some, width in _portions(ids, MOST_AT_ONCE):
+            if width not in self._of_width:
                 bound = [bindparam(f"id_{number}", type_=BigInteger()) for number in range(width)]
-                statement = self._of_width[width] = HotStatement(self._build(bound))
+                self._of_width[width] = HotStatement(self._build(bound))
             values = {f"id_{number}": some[min(number, len(some) - 1)] for number in range(width)}
-            found += statement.rows(connection, {**values, **parameters})
+            found += self._of_width[width].rows(connection, {**values, **parameters})
         return found
+
+
+class HotPairs:
+    """A hot statement about any number of pairs of a text and a number, as `HotList` is about ids.
+
+    Args:
+        build: Makes the statement for pairs that are bound to these parameters. That one comes twice changes nothing.
+    """
+
+    def __init__(self, build: Callable[[Sequence[Pair]], Select[Any]]) -> None:
+        self._build = build
+        self._of_width: dict[int, HotStatement] = {}
+
+    def rows(self, connection: Connection, pairs: Sequence[tuple[str, int]]) -> Sequence[Sequence[Any]]:
+        """Returns rows as `HotStatement.rows` does, in no order.
+
+        Args:
+            connection: An open transaction.
+            pairs: Different ones.
+
+        Raises:
+            DBAPIError: The driver's failure, without any value in it.
+        """
+        found: list[Sequence[Any]] = []
+        for some, width in _portions(pairs, _PAIRS_AT_ONCE):
+            if width not in self._of_width:
+                texts = (bindparam(f"text_{number}", type_=String()) for number in range(width))
+                numbers = (bindparam(f"number_{number}", type_=BigInteger()) for number in range(width))
+                self._of_width[width] = HotStatement(self._build(list(zip(texts, numbers, strict=True))))
+            values: dict[str, Any] = {}
+            for place in range(width):
+                values[f"text_{place}"], values[f"number_{place}"] = some[min(place, len(some) - 1)]
+            found += self._of_width[width].rows(connection, values)
+        return found
+
+
+def _portions(wanted: Sequence[T], most: int) -> Iterator[tuple[Sequence[T], int]]:
+    """Yields some after some, each with the power of two that it is asked for with."""
+    for start in range(0, len(wanted), most):
+        some = wanted[start : start + most]
+        yield some, 1 << (len(some) - 1).bit_length()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 
 from services.memory.conversation import Counts
 from services.memory.message import Appended, Message, MessagePage
 from services.memory.store import conversation_rows, expiry_rows, requests, vector_rows
-from services.memory.store.hot_statement import MOST_AT_ONCE, HotList, HotStatement
+from services.memory.store.hot_statement import MOST_AT_ONCE, HotList, HotPairs, HotStatement
 from services.memory.store.message_row import COLUMNS, message_of, values_of
 from services.memory.store.paging import MAX_ANSWER_BYTES, within_bytes
 from services.memory.store.requests import Outcome, WriteRequest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from services.memory.conversation import Conversation, ImportedConversation
     from services.memory.message import Append, MessageDraft, MessageFilter, MessageQuery
     from services.memory.resource_name import MessageName
+    from services.memory.store.hot_statement import Pair
 
 _m = messages.c
 
@@ -48,6 +49,12 @@ def _sizes_of_mine(ids: Sequence[BindParameter[int]]) -> Select[Any]:
     return select(_m.id, _m.size).where(_m.id.in_(ids), ~_m.superseded, _LIVE_OF_USER.exists())
 
 
+def _ids_at(places: Sequence[Pair]) -> Select[Any]:
+    # A list of pairs SQLite would compare with every message that there is.
+    at = (and_(_m.conversation_id == conversation, _m.sequence == sequence) for conversation, sequence in places)
+    return select(_m.id, _m.conversation_id, _m.sequence).where(or_(*at))
+
+
 def _with_ids(ids: Sequence[BindParameter[int]]) -> Select[Any]:
     return select(*COLUMNS).where(_m.id.in_(ids))
 
@@ -61,6 +68,7 @@ def _mine_if_few_bytes(ids: Sequence[BindParameter[int]]) -> Select[Any]:
 _SIZES_OF_MINE = HotList(_sizes_of_mine)
 _BY_IDS = HotList(_with_ids)
 _MINE_IF_FEW_BYTES = HotList(_mine_if_few_bytes)
+_IDS_AT = HotPairs(_ids_at)
 
 
 def append(connection: Connection, wanted: Append, request: WriteRequest, replica: str | None) -> Appended:
@@ -161,8 +169,8 @@ def page(connection: Connection, query: MessageQuery) -> MessagePage:
     found = connection.execute(select(_m.id, _m.size).where(*where).order_by(order).limit(query.limit + 1)).all()
     taken = within_bytes([row.size for row in found[: query.limit]])
     ids = [row.id for row in found[:taken]]
-    rows = connection.execute(select(*COLUMNS).where(_m.id.in_(ids)).order_by(order))
-    return MessagePage(tuple(message_of(row) for row in rows), more=len(found) > taken)
+    row_of = {row[0]: row for row in _BY_IDS.rows(connection, ids, {})}
+    return MessagePage(tuple(message_of(row_of[i]) for i in ids), more=len(found) > taken)
 
 
 def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int, Message]:
@@ -185,10 +193,7 @@ def by_ids(connection: Connection, user_id: str, ids: Sequence[int]) -> dict[int
 def by_names(connection: Connection, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
     """As `by_ids`, by resource names."""
     places = [(name.conversation_id, name.sequence) for name in dict.fromkeys(names)]
-    found = connection.execute(
-        select(_m.id, _m.conversation_id, _m.sequence).where(tuple_(_m.conversation_id, _m.sequence).in_(places))
-    )
-    id_at = {(row.conversation_id, row.sequence): row.id for row in found}
+    id_at = {(conversation, sequence): i for i, conversation, sequence in _IDS_AT.rows(connection, places)}
     return tuple(by_ids(connection, user_id, [id_at[place] for place in places if place in id_at]).values())
 
 

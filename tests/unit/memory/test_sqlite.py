@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import Pool
 
 from services.memory.conversation import ConversationChange, ConversationDraft
 from services.memory.embedder import FakeEmbedder
@@ -227,3 +230,40 @@ async def test_a_full_disk_refuses_the_write_keeps_nothing_of_it_and_takes_the_n
     allow(100_000)
     await desk.say(talk.id, "next")
     assert [m.content for m in await desk.everything(talk.id)] == ["fits", "next"]
+
+
+async def test_what_a_turn_asks_for_is_found_by_an_index(tmp_path, new_write):
+    asked: set[str] = set()
+
+    def trace(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(asked.add)
+
+    event.listen(Pool, "connect", trace)
+    try:
+        store = await open_sqlite_store(tmp_path / "memory.db")
+        asked.clear()
+        talk = await store.create_conversation(ConversationDraft("", ""), new_write())
+        said = Append(talk.id, (MessageDraft(Role.USER, "one"), MessageDraft(Role.USER, "two")))
+        names = [message.name for message in (await store.append_messages(said, new_write())).messages]
+        await store.hold_turn("ann", talk.id, "turn", 1_000_000_000)
+        await store.get_conversation("ann", talk.id)
+        await store.list_messages("ann", MessageQuery(talk.id, 10, start_sequence=1))
+        assert (
+            len(await store.messages_by_name("ann", [*names, *(replace(n, sequence=n.sequence + 9) for n in names)]))
+            == 2
+        )
+        await store.next_unembedded(10)
+        await store.awaited("ann", 2, 10)
+        await store.put_words({1: b"", 2: b""})
+        await store.standing("ann", talk.id)
+        await store.vectors_after("ann", "any", 0, 10)
+        await store.chosen_messages("ann", lambda _: [1, 2])
+        await store.end_turn("ann", talk.id, "turn")
+        await store.close()
+    finally:
+        event.remove(Pool, "connect", trace)
+    with closing(sqlite3.connect(tmp_path / "memory.db")) as connection:
+        for statement in asked:
+            if statement.split(maxsplit=1)[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}:
+                plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+                assert not [step for step in plan if re.match(r"SCAN (?!\d|CONSTANT)", step)], statement
