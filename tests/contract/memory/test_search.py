@@ -28,6 +28,13 @@ class HeldEmbedder(FakeEmbedder):
         return super().embed_messages(texts)
 
 
+class AlikeEmbedder(FakeEmbedder):
+    """All texts mean the same: their dates, which are embedded with them, tell nothing."""
+
+    def _embed(self, texts):
+        return super()._embed(["the same"] * len(texts))
+
+
 class EnglishEmbedder(FakeEmbedder):
     """Was not made for Russian."""
 
@@ -147,19 +154,21 @@ async def test_of_more_neighbours_than_fit_an_answer_those_of_the_best_hits_come
     assert not hits[-1].before
 
 
-async def test_newer_messages_are_preferred_only_where_asked_for(client):
+async def test_newer_messages_are_preferred_only_where_asked_for(serve):
     day = 86_400
     now = int(time.time())
-    talks = [await client.create() for _ in range(2)]
-    # The older one was stored last, and so would win the tie.
-    for talk, age in zip(talks, (1, 60), strict=True):
-        said = cm.ChatMessage(role=cm.ROLE_USER, content="boat", create_time=Timestamp(seconds=now - age * day))
-        await client.append(talk.name, said)
-    first = [hit.prior for hit in await client.search("boat")]
-    assert first == [0, 0]
-    hits = await client.search("boat", recency_half_life=Duration(seconds=30 * day))
-    assert hits[0].message.name.startswith(talks[0].name)
-    assert [hit.prior for hit in hits] == pytest.approx([2 ** (-1 / 30), 0.25], abs=0.01)
+    async with serve(embedder=AlikeEmbedder()) as client:
+        talks = [await client.create() for _ in range(2)]
+        # The older one was stored last, and so wins the tie.
+        for talk, age in zip(talks, (1, 60), strict=True):
+            said = cm.ChatMessage(role=cm.ROLE_USER, content="boat", create_time=Timestamp(seconds=now - age * day))
+            await client.append(talk.name, said)
+        first = await client.search("boat")
+        assert first[0].message.name.startswith(talks[1].name)
+        assert [hit.prior for hit in first] == [0, 0]
+        hits = await client.search("boat", recency_half_life=Duration(seconds=30 * day))
+        assert hits[0].message.name.startswith(talks[0].name)
+        assert [hit.prior for hit in hits] == pytest.approx([2 ** (-1 / 30), 0.25], abs=0.01)
 
 
 async def test_similarity_is_not_told_where_the_embedder_was_not_made_for_the_query(serve):
