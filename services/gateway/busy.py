@@ -114,7 +114,9 @@ class BusyConversations:
 
     async def _keep(self, taking: asyncio.Task[None], user_id: str, conversation: str, turn_id: str) -> None:
         await asyncio.wait([taking])
-        while not taking.exception():
+        if taking.exception():
+            return
+        while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
                 await self._renew(user_id, conversation, turn_id)

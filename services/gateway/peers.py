@@ -45,7 +45,7 @@ class Prompts:
     @classmethod
     def of(cls, user_id: str, conversation: str) -> Prompts:
         """Returns those of a conversation, which is known by its name and, where it has none yet, by whose it is."""
-        return cls(hashlib.sha256(f"{user_id}\0{conversation}".encode()).hexdigest(), conversation)
+        return cls(hashlib.sha256(f"{user_id}\0{conversation}".encode()).hexdigest(), conversation or user_id)
 
 
 class MemoryPeer:

@@ -28,6 +28,7 @@ class WorkerThreads:
 
     def __init__(self, count: int, name: str) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(count)
         ]
@@ -40,8 +41,11 @@ class WorkerThreads:
         It is seen through also where the caller is cancelled, whether it has begun by then or not.
 
         Raises:
+            RuntimeError: The threads have been closed.
             Exception: What the function raises.
         """
+        if self._closed:
+            raise RuntimeError("the threads have been closed")
         call = _Call(function, asyncio.get_running_loop())
         self._calls.put(call)
         cancelled: asyncio.CancelledError | None = None
@@ -63,6 +67,7 @@ class WorkerThreads:
 
     def close(self) -> None:
         """Runs what waits, then ends. Blocks that long."""
+        self._closed = True
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:

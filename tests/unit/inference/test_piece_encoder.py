@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -29,6 +29,9 @@ _FRAGMENTS = st.sampled_from(
         START,
         END,
         "<pad>",
+        "<mask>",
+        "xyz",
+        "y",
         "<|st",
         "art|>",
         "<",
@@ -79,13 +82,18 @@ _MADE: dict[str, Callable[[], Tokenizer]] = {
         pre_tokenizers.Whitespace(),
     ),
     "controls that are found in normalized text": lambda: _trained(
-        normalizers.Lowercase(), pre_tokenizers.Whitespace(), AddedToken("THE SEA", normalized=True)
+        normalizers.Sequence([normalizers.Strip(), normalizers.Lowercase()]),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        AddedToken("the sea", normalized=True),
     ),
     "controls that take spaces": lambda: _trained(
         None,
         pre_tokenizers.ByteLevel(add_prefix_space=False),
         AddedToken("<mask>", lstrip=True, rstrip=True, normalized=False),
-        AddedToken("x", single_word=True, normalized=False),
+        AddedToken("xyz", single_word=True, normalized=False),
+    ),
+    "controls that end with others": lambda: _trained(
+        None, pre_tokenizers.ByteLevel(add_prefix_space=False), AddedToken(f"y{END}", normalized=False)
     ),
     "controls that take a part of others": lambda: _trained(
         None,
@@ -105,13 +113,19 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 @given(text=_TEXTS, others=st.lists(_TEXTS, max_size=2))
+@example(text="a  <mask>  the", others=[])
+@example(text="taxyz xyz at", others=[])
+@example(text="a  the sea", others=[])
+@example(text=f"a{END}\nthe y{END}", others=[])
 def test_pieces_have_together_the_tokens_of_the_text(tokenizer: Tokenizer, text: str, others: list[str]):
     controls = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())
-    encoder = PieceEncoder(tokenizer, controls)
+    # Cut in front of all of them, and of those alone that a template would have.
+    encoders = [PieceEncoder(tokenizer, drawn) for drawn in (controls, START + END)]
     for each in (*others, text, text):
         # What these are for stands in texts of the embedded model under other names.
         whole = each.replace(START, "<|im_start|>") if "<|im_start|>" in controls else each
-        assert encoder.encode(whole, "key") == tokenizer.encode(whole, add_special_tokens=False).ids
+        for encoder in encoders:
+            assert encoder.encode(whole, "key") == tokenizer.encode(whole, add_special_tokens=False).ids
 
 
 class _Counting:

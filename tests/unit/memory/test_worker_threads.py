@@ -143,6 +143,13 @@ def test_what_waits_is_run_before_the_threads_end() -> None:
     assert ran == list(range(20))
 
 
+async def test_threads_that_were_closed_refuse_rather_than_let_wait() -> None:
+    threads = WorkerThreads(1, "test")
+    threads.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await threads.run(int)
+
+
 def test_a_loop_that_was_closed_meanwhile_does_no_harm() -> None:
     threads = WorkerThreads(1, "test")
     gate = _Gate()
