@@ -18,7 +18,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from bench.result import Observation
 from chatbot.v1 import chat_message_pb2, memory_service_pb2
 from services.memory import lexical, ranking, terms
-from services.memory.index import IndexQuery, UserIndex
+from services.memory.index import UserIndex
+from services.memory.index_query import IndexQuery
 from services.memory.message_text import embedded_text, searched_words
 from services.memory.vector import LogStretch, StoredVector, UnembeddedMessage
 
@@ -66,7 +67,7 @@ VARIANTS = (
     Variant("all, neighbours' meaning at 1/4 and 1/8", ((ranking, "NEIGHBOUR_WEIGHTS", (0.25, 0.125)),)),
     Variant("all but taking off what is common", (_NOTHING_IN_COMMON,)),
     Variant("all but words", _NO_WORDS),
-    Variant("all but words of the window", ((lexical, "WINDOW_WEIGHT", 0.0),)),
+    Variant("all but words of the window", ((ranking, "WINDOW_WEIGHT", 0.0),)),
     Variant("all but the author that the query names", ((ranking, "AUTHOR_WEIGHT", 0.0),)),
     Variant("all but how much a message says", (_NO_FULLNESS,)),
     Variant("all, how much a message says by its length alone", (_LENGTH_ALONE,)),

@@ -20,7 +20,7 @@ LANES = 16
 
 
 VOID = ir.VoidType()
-I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 ADDRESS = I8.as_pointer()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from services.memory.message import NO_FILTER
 from services.memory.terms import query_terms
 
 if TYPE_CHECKING:
@@ -80,8 +81,13 @@ class Columns:
 
     def passing(
         self, conversation_id: str | None, narrowing: MessageFilter, exclude: Sequence[MessageRange]
-    ) -> NDArray[np.bool_]:
-        """Returns which messages are of the conversation, pass the filter and are in no excluded stretch."""
+    ) -> NDArray[np.bool_] | None:
+        """Returns which messages are of the conversation, pass the filter and are in no excluded stretch.
+
+        None where all are.
+        """
+        if conversation_id is None and narrowing == NO_FILTER and not exclude:
+            return None
         passes = np.ones(len(self), dtype=np.bool_)
         if conversation_id is not None:
             passes &= self.conversations == self._known_code("c", conversation_id)
@@ -102,13 +108,10 @@ class Columns:
             passes &= ~inside
         return passes
 
-    def named(self, terms: Sequence[int]) -> NDArray[np.bool_]:
-        """Returns which messages are by an author of whose name a term is among these."""
-        named = np.zeros(len(self), dtype=np.bool_)
-        for code, name in self._terms_of_author.items():
-            if not name.isdisjoint(terms):
-                named |= self._authors == code
-        return named
+    def named(self, terms: Sequence[int]) -> NDArray[np.bool_] | None:
+        """Returns which messages are by an author of whose name a term is among these; None where none are."""
+        codes = [code for code, name in self._terms_of_author.items() if not name.isdisjoint(terms)]
+        return np.isin(self._authors, codes) if codes else None
 
     def _code(self, kind: str, text: str) -> int:
         return self._codes.setdefault(f"{kind}/{text}", len(self._codes))

@@ -51,5 +51,5 @@ async def _records(store: Store, user_id: str, conversation_id: str) -> AsyncGen
             deleted = not message.content and message.finish_reason is FinishReason.UNSPECIFIED
             if message.sequence <= conversation.last_sequence and not deleted:
                 # They name messages of conversations that an export need not have.
-                yield pb.ExportRecord(message=wire.message(replace(message, quotes=(), quotes_start=0)))
+                yield pb.ExportRecord(message=wire.message(message._replace(quotes=(), quotes_start=0)))
         query = replace(query, after=page.messages[-1].sequence)

@@ -23,13 +23,12 @@ class FlatVectors(Vectors):
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
-        self._width = _width(dimension)
+        self._width = row_width(dimension)
         # There may be room for more rows than there are: those that come one by one are not all moved each time.
         self._rows: NDArray[np.float16] = np.empty((0, self._width), dtype=np.float16)
         self._places: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        # Both made when they are first needed.
+        # Made when it is first needed.
         self._row_of: NDArray[np.int64] | None = None
-        self._in_order = False
         self._total: NDArray[np.float64] = np.zeros(dimension)
 
     @override
@@ -77,48 +76,23 @@ class FlatVectors(Vectors):
     def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
         return self._rows[self._rows_of()[places], : self._dimension]
 
-    @override
-    def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not len(places):
-            return np.empty(0, dtype=np.float32)
-        return self._products(query, self._rows[self._rows_of()[places]])
-
-    def all_similarities(self, query: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """Returns the inner product with the vector of each of `count` places, 0 where there is none.
-
-        Equal vectors have equal ones wherever they stand.
-        """
-        if not len(self):
-            return np.zeros(count, dtype=np.float32)
-        products = self._products(query, self._rows[: len(self)])
-        row_of = self._rows_of()
-        if self._in_order and len(row_of) == count:
-            return products
-        # One for no row, which the places have that are without.
-        products = np.append(products, np.float32(0))
-        found = np.zeros(count, dtype=np.float32)
-        found[: len(row_of)] = products[row_of]
-        return found
+    def held(self, count: int) -> tuple[NDArray[np.float16], NDArray[np.int64] | None]:
+        """Returns all rows, and of so many places which is whose, -1 where there is none; None: each has its own."""
+        rows = self._rows[: len(self)]
+        if len(self) == count and np.array_equal(self._places, np.arange(count)):
+            return rows, None
+        row_of = np.full(count, -1, dtype=np.int64)
+        row_of[self._places] = np.arange(len(self))
+        return rows, row_of
 
     def _rows_of(self) -> NDArray[np.int64]:
         """Returns the row of each place up to the last that has one: -1 where one has none."""
         row_of = self._row_of
         if row_of is None:
             row_of = np.full(1 + int(self._places.max()), -1, dtype=np.int64)
-            numbers = np.arange(len(self))
-            row_of[self._places] = numbers
-            self._in_order = np.array_equal(row_of, numbers)
-            # Last: another search may look for it meanwhile.
+            row_of[self._places] = np.arange(len(self))
             self._row_of = row_of
         return row_of
-
-    def _products(self, query: NDArray[np.float32], rows: NDArray[np.float16]) -> NDArray[np.float32]:
-        products = np.empty(len(rows), dtype=np.float32)
-        whole = np.zeros(self._width, dtype=np.float32)
-        whole[: self._dimension] = query
-        # Each row by itself: matrix products would sum some rows in another order than others.
-        Scoring.of_this_machine().products(rows, len(rows), self._width, whole, products)
-        return products
 
     def _append(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
         count = len(self)
@@ -146,13 +120,13 @@ class FlatVectors(Vectors):
 def sums_of(rows: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Returns the square of each row's length, and the sum of all rows."""
     count, dimension = rows.shape
-    width = _width(dimension)
+    width = row_width(dimension)
     squares, totals = np.empty(count, dtype=np.float32), np.zeros(width)
     whole = np.pad(rows, ((0, 0), (0, width - dimension))) if width > dimension else np.ascontiguousarray(rows)
     Scoring.of_this_machine().sums(whole, count, width, squares, totals)
     return squares, totals[:dimension]
 
 
-def _width(dimension: int) -> int:
-    """Returns how many numbers a row has that compiled code reads."""
+def row_width(dimension: int) -> int:
+    """Returns how many numbers a row has that compiled code reads: those past the dimension are zeros."""
     return -(-dimension // AT_ONCE) * AT_ONCE

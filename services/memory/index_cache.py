@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from services.memory import measures
 from services.memory.index import UserIndex
@@ -37,6 +39,24 @@ class _Slot:
     index: UserIndex | None = None
     size: int = 0
     behind: bool = False
+
+
+class _Lent(AbstractAsyncContextManager[UserIndex | None]):
+    """An index that is searched, maybe by several. Every search is one: a generator would take twice as long."""
+
+    __slots__ = ("_slot",)
+
+    def __init__(self, slot: _Slot) -> None:
+        self._slot = slot
+
+    @override
+    async def __aenter__(self) -> UserIndex | None:
+        await self._slot.lock.take(alone=False)
+        return self._slot.index
+
+    @override
+    async def __aexit__(self, *_failure: object) -> None:
+        self._slot.lock.give_back(alone=False)
 
 
 class IndexCache:
@@ -97,16 +117,13 @@ class IndexCache:
         async with self.up_to_date(user_id, known) as index:
             return None if index is None else UserLog(index.last_position, index.deletion_counter)
 
-    @asynccontextmanager
-    async def as_it_is(self, user_id: str) -> AsyncIterator[UserIndex | None]:
+    def as_it_is(self, user_id: str) -> AbstractAsyncContextManager[UserIndex | None]:
         """Lends a user's index to be searched, however far it has come; None where it is not in memory."""
         slot = self._slots.get(user_id)
         if slot is None:
-            yield None
-            return
+            return nullcontext()
         self._slots.move_to_end(user_id)
-        async with slot.lock.shared():
-            yield slot.index
+        return _Lent(slot)
 
     @asynccontextmanager
     async def up_to_date(self, user_id: str, known: UserLog | None = None) -> AsyncIterator[UserIndex | None]:

@@ -116,8 +116,8 @@ class ListedVectors(Vectors):
         places: NDArray[np.int64] = np.searchsorted(self._keys, found[0][found[0] >= 0])
         return places
 
-    @override
     def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns the inner product with the vector of each of these places, which rise and have one; exactly."""
         keys = self._keys[places]
         selector, _bits = self._selector(keys)
         wanted = _Parameters(sel=selector, nprobe=self._lists)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from services.memory.resource_name import MessageName
 
@@ -53,9 +54,8 @@ class MessageDraft:
     quotes_start: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A stored message.
+class Message(NamedTuple):
+    """A stored message. A search makes ten or more: named tuples are made in a fifth of a dataclass's time.
 
     Attributes:
         sequence: Place in the conversation, from 1.

@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.memory.scoring import Scoring
-from services.memory.scoring.ranking_kernel import PARTS
 from services.memory.scoring.tables import Weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from services.memory.lexical import Match
-    from services.memory.neighbours import Neighbours
-
 NEIGHBOUR_WEIGHTS = (0.2, 0.1)
 """Of the similarity of each message that stands next to a message, and next but one, where its own has weight 1."""
 COMMON_WEIGHT = 0.5
 """Of similarity to what all messages have in common, which is taken off: what says little is near to everything."""
+WINDOW_WEIGHT = 0.5
+"""Of words in a message with its neighbours as one text, beside those in the message alone."""
 LEXICAL_WEIGHT = 3.5
 AUTHOR_WEIGHT = 1.0
 """Of being said by whom the query names."""
@@ -49,95 +46,45 @@ class Recency:
     half_life_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
-    """What is known of every message of a user: arrays in order of places.
+def weights(usual: float, dense_weight: float, spread: tuple[float, float] | None) -> tuple[float, ...]:
+    """Returns what compiled code weighs with, in the order of `Weight`.
 
-    Attributes:
-        similarities: Of its vector to the query that `sought` gives.
-        usual: Their mean.
-        embedded: Whether it has a vector; of the others meaning says nothing, neither for nor against.
+    Args:
+        usual: Mean of the similarities of all that have a vector.
         dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
-        match: What it has of the query's terms.
-        named: Whether the query names its author.
-        fullness: As `fullness` gives it.
-        times: When it was said, in nanoseconds since 1970.
-        neighbours: What stands around it.
-        recency: None: age does not count.
         spread: Mean and deviation of the similarities of all that have a vector, their surroundings' included, where
             not all are known; None: all are.
     """
-
-    similarities: NDArray[np.float32]
-    usual: float
-    embedded: NDArray[np.bool_]
-    dense_weight: float
-    match: Match
-    named: NDArray[np.bool_]
-    fullness: NDArray[np.float32]
-    times: NDArray[np.int64]
-    neighbours: Neighbours
-    recency: Recency | None
-    spread: tuple[float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best messages, the best first, the newer first where two score the same.
-
-    Attributes:
-        places: Of each.
-        dense: What meaning gives to its score.
-        lexical: What words and the author give.
-        prior: What holds whatever is asked.
-    """
-
-    places: list[int]
-    dense: list[float]
-    lexical: list[float]
-    prior: list[float]
-
-
-def best(weighed: Weighed, passes: NDArray[np.bool_], ids: NDArray[np.int64], limit: int) -> Best:
-    """Weighs every message of a user, and returns the best of those that pass.
-
-    A message's score is the sum of its parts, in double precision: the same as whoever adds them up gets.
-
-    Args:
-        weighed: What is known of them.
-        passes: Which count.
-        ids: Of each message; the newest has the largest.
-        limit: Most messages.
-    """
-    prior = weighed.fullness
-    if weighed.recency is not None:
-        age = np.maximum(weighed.recency.now_ns - weighed.times, 0) / weighed.recency.half_life_ns
-        prior = prior + np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
-    mean, deviation = weighed.spread or (0.0, 0.0)
-    weight_of = {
-        Weight.USUAL: weighed.usual,
+    mean, deviation = spread or (0.0, 0.0)
+    value_of = {
+        Weight.USUAL: usual,
         Weight.NEXT: NEIGHBOUR_WEIGHTS[0],
         Weight.NEXT_BUT_ONE: NEIGHBOUR_WEIGHTS[1],
-        Weight.DENSE: weighed.dense_weight,
+        Weight.DENSE: dense_weight,
+        Weight.WINDOW: WINDOW_WEIGHT,
         Weight.LEXICAL: LEXICAL_WEIGHT,
         Weight.AUTHOR: AUTHOR_WEIGHT,
         Weight.LEAST_DEVIATION: _LEAST_DEVIATION,
-        Weight.GIVEN: weighed.spread is not None,
+        Weight.GIVEN: float(spread is not None),
         Weight.MEAN: mean,
         Weight.DEVIATION: deviation,
     }
-    weights = np.array([weight_of[weight] for weight in Weight], dtype=np.float32)
-    count, most = len(ids), min(limit, len(ids))
-    known, dense = np.empty(count + 1, dtype=np.float32), np.empty(count, dtype=np.float32)
-    scores, places = np.empty(most, dtype=np.float64), np.zeros(most, dtype=np.int64)
-    parts, found = np.empty((most, PARTS), dtype=np.float32), np.zeros(1, dtype=np.int64)
-    around, counts = (weighed.neighbours.before, weighed.neighbours.after), weighed.neighbours.counts
-    similar, words = (weighed.similarities, weighed.embedded), (weighed.match.fit, weighed.named)
-    out = scores, places, parts, found
-    Scoring.of_this_machine().rank(
-        count, *similar, *around, *counts, *words, prior, passes, ids, weights, known, dense, most, *out
-    )
-    return Best(places[: found[0]].tolist(), *parts[: found[0]].T.tolist())
+    return tuple(value_of[weight] for weight in Weight)
+
+
+def prior(fullness: NDArray[np.float32], times: NDArray[np.int64], recency: Recency | None) -> NDArray[np.float32]:
+    """Returns of each message what holds whatever is asked.
+
+    Args:
+        fullness: As `fullness` gives it.
+        times: When each was said, in nanoseconds since 1970.
+        recency: None: age does not count.
+    """
+    if recency is None:
+        return fullness
+    age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
+    weighed: NDArray[np.float32] = fullness + np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
+    return weighed
 
 
 def sought(vector: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ holds; whether it names anything is the store's to say.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.rpc.errors import invalid_field
 
@@ -16,20 +16,24 @@ _MESSAGE = re.compile(r"conversations/([A-Za-z0-9_-]{1,64})/messages/([A-Za-z0-9
 _SEQUENCE = re.compile(r"[1-9][0-9]{0,17}")
 
 
-@dataclass(frozen=True, slots=True)
-class MessageName:
+class MessageName(NamedTuple):
     """Names one message. `sequence` is 0 where the name is well-formed but can be no message's."""
 
     conversation_id: str
     sequence: int
 
     def __str__(self) -> str:
-        return f"{conversation_name(self.conversation_id)}/messages/{self.sequence}"
+        return message_name(self.conversation_id, self.sequence)
 
 
 def conversation_name(conversation_id: str) -> str:
     """Returns the resource name of a conversation."""
     return f"conversations/{conversation_id}"
+
+
+def message_name(conversation_id: str, sequence: int) -> str:
+    """Returns the resource name of a message."""
+    return f"conversations/{conversation_id}/messages/{sequence}"
 
 
 def parse_conversation(field: str, name: str) -> str:

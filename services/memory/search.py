@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import structlog
 
 from services.memory import measures
 from services.memory.embedder.away import EmbedderAway
-from services.memory.index import IndexQuery
+from services.memory.index_query import IndexQuery
 from services.memory.message import NO_FILTER, Message, MessageFilter, MessageRange
 from services.memory.ranking import UNTRUSTED_DENSE_WEIGHT, Recency
 from services.memory.terms import query_terms
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from services.memory.embedder.async_embedder import AsyncEmbedder
     from services.memory.embedding_queue import EmbeddingQueue
-    from services.memory.index import Scored, UserIndex
+    from services.memory.index import UserIndex
     from services.memory.index_cache import IndexCache
+    from services.memory.index_query import Scored
     from services.memory.store import Store
     from services.memory.vector import Standing, UserLog
 
@@ -55,8 +56,7 @@ class SearchQuery:
     half_life_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A message found, why, and what stood before and after it, the oldest first.
 
     The similarity is 0 where the embedder was not made for the query's language, or could not be asked.
@@ -128,14 +128,16 @@ class Searcher:
 
     async def _embedded(self, text: str, wait: float) -> NDArray[np.float32] | None:
         """Returns the query's vector; None where the embedder is away, or takes longer than `wait` seconds."""
+        began = time.monotonic()
         try:
-            with measures.timed("embed"):
-                async with asyncio.timeout(wait):
-                    return await self._embedder.embed_query(text)
+            async with asyncio.timeout(wait):
+                return await self._embedder.embed_query(text)
         except (EmbedderAway, TimeoutError) as failure:
             measures.SEARCHES_WITHOUT.labels("meaning").inc()
             _log.warning("search by words alone", why=str(failure) or "the embedder took too long")
             return None
+        finally:
+            measures.observed("embed", time.monotonic() - began)
 
     async def _loaded(self, user_id: str, conversation_id: str | None, wait: float) -> UserLog | None:
         """Loads what the user was acknowledged, and returns how far their index is: None where they have nothing."""
@@ -194,8 +196,10 @@ class Searcher:
             scored = index.search(wanted)
             ranking_seconds = time.monotonic() - began
             # Hits first: where not all fit one answer, neighbours are left out.
-            beside = (i for one in scored for i in (*one.before, *one.after))
-            return list(dict.fromkeys((*(one.message_id for one in scored), *beside)))
+            ids = [one.message_id for one in scored]
+            if not wanted.neighbours:
+                return ids
+            return list(dict.fromkeys((*ids, *(i for one in scored for i in (*one.before, *one.after)))))
 
         began = time.monotonic()
         messages = await self._store.chosen_messages(user_id, choose, wanted.conversation_id)
@@ -206,7 +210,7 @@ class Searcher:
         measures.observed("rank", ranking_seconds)
         measures.observed("fetch", time.monotonic() - began - ranking_seconds)
         if wanted.dense_weight < 1:
-            scored = [replace(one, similarity=0.0) for one in scored]
+            scored = [one._replace(similarity=0.0) for one in scored]
         return _hits([one for one in scored if one.message_id in messages], messages)
 
 
@@ -215,10 +219,12 @@ def _hits(scored: Sequence[Scored], messages: dict[int, Message]) -> list[Hit]:
     hits: list[Hit] = []
     left = _NEIGHBOUR_BYTES
     for one in scored:
+        message = messages[one.message_id]
+        if not (one.before or one.after):
+            hits.append(Hit(message, one))
+            continue
         before = tuple(messages[i] for i in one.before if i in messages)
         after = tuple(messages[i] for i in one.after if i in messages)
-        left -= sum(len(message.content.encode()) + _BYTES_BESIDE_TEXT for message in (*before, *after))
-        hits.append(
-            Hit(messages[one.message_id], one, before, after) if left >= 0 else Hit(messages[one.message_id], one)
-        )
+        left -= sum(len(beside.content.encode()) + _BYTES_BESIDE_TEXT for beside in (*before, *after))
+        hits.append(Hit(message, one, before, after) if left >= 0 else Hit(message, one))
     return hits

@@ -180,9 +180,7 @@ class MemoryServicer(memory_service_pb2_grpc.MemoryServiceServicer):
         rooms = self._opened()
         user_id = check.user("user_id", request.user_id)
         hits = await rooms.searcher.search(user_id, validation.search_query(request), time_left(context))
-        return pb.SearchMessagesResponse(
-            hits=[wire.hit(found) for found in hits], close_similarity=rooms.embedder.facts.close_similarity
-        )
+        return wire.search_response(hits, rooms.embedder.facts.close_similarity)
 
     @override
     async def ExportMessages(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from typing_extensions import override
 
 
 class SharedLock:
@@ -24,27 +22,24 @@ class SharedLock:
         """Whether anybody holds it, or waits for it."""
         return self._alone or self._sharing > 0 or bool(self._waiting)
 
-    @asynccontextmanager
-    async def shared(self) -> AsyncIterator[None]:
+    def shared(self) -> AbstractAsyncContextManager[None]:
         """Holds it together with others."""
-        await self._take(alone=False)
-        try:
-            yield
-        finally:
-            self._sharing -= 1
-            self._pass_on()
+        return _Holding(self, alone=False)
 
-    @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    def alone(self) -> AbstractAsyncContextManager[None]:
         """Holds it alone."""
-        await self._take(alone=True)
-        try:
-            yield
-        finally:
-            self._alone = False
-            self._pass_on()
+        return _Holding(self, alone=True)
 
-    async def _take(self, *, alone: bool) -> None:
+    def give_back(self, *, alone: bool) -> None:
+        """Ends what `take` began."""
+        if alone:
+            self._alone = False
+        else:
+            self._sharing -= 1
+        self._pass_on()
+
+    async def take(self, *, alone: bool) -> None:
+        """Waits for it, and holds it until `give_back`."""
         if not self._waiting and self._is_free(alone=alone):
             self._give(alone=alone)
             return
@@ -55,11 +50,9 @@ class SharedLock:
         except asyncio.CancelledError:
             if turn.cancelled():
                 self._waiting = deque(one for one in self._waiting if one[0] is not turn)
-            elif alone:  # given just before
-                self._alone = False
-            else:
-                self._sharing -= 1
-            self._pass_on()
+                self._pass_on()
+            else:  # given just before
+                self.give_back(alone=alone)
             raise
 
     def _is_free(self, *, alone: bool) -> bool:
@@ -80,3 +73,21 @@ class SharedLock:
                 self._give(alone=alone)
                 turn.set_result(None)
             self._waiting.popleft()
+
+
+class _Holding(AbstractAsyncContextManager[None]):
+    """One holder's: every search is one, and a generator as context manager takes twice as long."""
+
+    __slots__ = ("_alone", "_lock")
+
+    def __init__(self, lock: SharedLock, *, alone: bool) -> None:
+        self._lock = lock
+        self._alone = alone
+
+    @override
+    async def __aenter__(self) -> None:
+        await self._lock.take(alone=self._alone)
+
+    @override
+    async def __aexit__(self, *_failure: object) -> None:
+        self._lock.give_back(alone=self._alone)

@@ -18,7 +18,16 @@ from services.memory.conversation import (
     Summary,
     TitleSource,
 )
-from services.memory.message import Append, FinishReason, MessageDraft, MessageFilter, MessageRange, Role, Usage
+from services.memory.message import (
+    NO_FILTER,
+    Append,
+    FinishReason,
+    MessageDraft,
+    MessageFilter,
+    MessageRange,
+    Role,
+    Usage,
+)
 from services.memory.resource_name import MessageName, parse_conversation, parse_message
 from services.memory.search import SearchQuery
 from services.memory.store import WriteRequest
@@ -228,7 +237,7 @@ def search_query(request: memory_service_pb2.SearchMessagesRequest) -> SearchQue
         text,
         check.count("limit", request.limit, default=10),
         parse_conversation("conversation", request.conversation) if request.conversation else None,
-        message_filter(request.filter),
+        message_filter(request.filter) if request.HasField("filter") else NO_FILTER,
         tuple(_range(f"exclude[{i}]", stretch) for i, stretch in enumerate(request.exclude)),
         check.at_most("neighbours", request.neighbours, _MAX_NEIGHBOURS),
         check.duration_ns("recency_half_life", request.recency_half_life)

@@ -3,8 +3,8 @@
 Either holds half floats, as the database does: nothing is lost.
 
 The array is read whole by every search. From `LISTED_FROM` vectors on that takes longer than a search may, and
-inverted lists are read in part: those whose centres are nearest to the query. Both give the similarities of chosen
-vectors exactly.
+inverted lists are read in part: those whose centres are nearest to the query. Similarities of what either finds are
+exact.
 """
 
 from __future__ import annotations
@@ -35,9 +35,6 @@ class Vectors(Protocol):
 
     def rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
         """Returns all rows, as half floats, in the order of their places, which are given."""
-
-    def similarities(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Returns the inner product with the vector of each of these places, which rise and have one; exactly."""
 
     @property
     def centre(self) -> NDArray[np.float32]:

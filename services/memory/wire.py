@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chatbot.v1 import chat_message_pb2, memory_service_pb2
 from services.memory.conversation import TitleSource
-from services.memory.message import FinishReason, Message, Role
-from services.memory.resource_name import MessageName, conversation_name
+from services.memory.resource_name import conversation_name, message_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.memory.conversation import Conversation
     from services.memory.embedder.facts import EmbedderFacts
     from services.memory.embedding_queue import EmbeddingProgress
     from services.memory.index_cache import IndexCache
     from services.memory.inspection import Statistics
+    from services.memory.message import Message
     from services.memory.search import Hit
-
-_ROLES = {
-    Role.SYSTEM: chat_message_pb2.ROLE_SYSTEM,
-    Role.USER: chat_message_pb2.ROLE_USER,
-    Role.ASSISTANT: chat_message_pb2.ROLE_ASSISTANT,
-}
 
 _TITLE_SOURCES = {
     TitleSource.UNSPECIFIED: memory_service_pb2.TITLE_SOURCE_UNSPECIFIED,
     TitleSource.USER: memory_service_pb2.TITLE_SOURCE_USER,
     TitleSource.FIRST_MESSAGE: memory_service_pb2.TITLE_SOURCE_FIRST_MESSAGE,
     TitleSource.MODEL: memory_service_pb2.TITLE_SOURCE_MODEL,
-}
-
-_FINISH_REASONS = {
-    FinishReason.UNSPECIFIED: chat_message_pb2.FINISH_REASON_UNSPECIFIED,
-    FinishReason.EOS: chat_message_pb2.FINISH_REASON_EOS,
-    FinishReason.STOP_STRING: chat_message_pb2.FINISH_REASON_STOP_STRING,
-    FinishReason.MAX_TOKENS: chat_message_pb2.FINISH_REASON_MAX_TOKENS,
-    FinishReason.CONTEXT_FULL: chat_message_pb2.FINISH_REASON_CONTEXT_FULL,
-    FinishReason.DEADLINE: chat_message_pb2.FINISH_REASON_DEADLINE,
-    FinishReason.CANCELLED: chat_message_pb2.FINISH_REASON_CANCELLED,
-    FinishReason.ENGINE_LOST: chat_message_pb2.FINISH_REASON_ENGINE_LOST,
 }
 
 
@@ -70,44 +55,60 @@ def conversation(stored: Conversation) -> memory_service_pb2.Conversation:
 
 def message(stored: Message) -> chat_message_pb2.ChatMessage:
     """Returns a message as clients see it."""
-    usage = stored.usage
-    return chat_message_pb2.ChatMessage(
-        name=str(stored.name),
-        role=_ROLES[stored.role],
-        content=stored.content,
-        author=stored.author,
-        create_time=timestamp(stored.create_ns),
-        sequence=stored.sequence,
-        finish_reason=_FINISH_REASONS[stored.finish_reason],
-        usage=None
-        if usage is None
-        else chat_message_pb2.Usage(
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            completion_tokens=usage.completion_tokens,
-        ),
-        reply_to="" if stored.reply_to is None else str(MessageName(stored.conversation_id, stored.reply_to)),
-        superseded=stored.superseded,
-        request_id=stored.request_id,
-        quotes=[str(name) for name in stored.quotes],
-        quotes_start_sequence=stored.quotes_start,
-    )
+    return chat_message_pb2.ChatMessage(**_message_fields(stored))
 
 
-def hit(found: Hit) -> memory_service_pb2.SearchHit:
-    """Returns a hit as clients see it."""
+def search_response(hits: Sequence[Hit], close_similarity: float) -> memory_service_pb2.SearchMessagesResponse:
+    """Returns hits as clients see them."""
+    # Protobuf makes ten hits of dictionaries in a third of the time that it takes to make them one by one.
+    fields: list[Any] = [_hit_fields(found) for found in hits]
+    return memory_service_pb2.SearchMessagesResponse(hits=fields, close_similarity=close_similarity)
+
+
+def _hit_fields(found: Hit) -> dict[str, Any]:
     why = found.scored
-    return memory_service_pb2.SearchHit(
-        message=message(found.message),
-        score=why.dense + why.lexical + why.prior,
-        similarity=why.similarity,
-        word_share=why.word_share,
-        dense=why.dense,
-        lexical=why.lexical,
-        prior=why.prior,
-        before=[message(stored) for stored in found.before],
-        after=[message(stored) for stored in found.after],
-    )
+    fields: dict[str, Any] = {
+        "message": _message_fields(found.message),
+        "score": why.dense + why.lexical + why.prior,
+        "similarity": why.similarity,
+        "word_share": why.word_share,
+        "dense": why.dense,
+        "lexical": why.lexical,
+        "prior": why.prior,
+    }
+    if found.before:
+        fields["before"] = [_message_fields(stored) for stored in found.before]
+    if found.after:
+        fields["after"] = [_message_fields(stored) for stored in found.after]
+    return fields
+
+
+def _message_fields(stored: Message) -> dict[str, Any]:
+    """Returns what a message has; roles and finish reasons are numbered as the protocol's."""
+    seconds, nanos = divmod(stored.create_ns, 1_000_000_000)
+    fields: dict[str, Any] = {
+        "name": message_name(stored.conversation_id, stored.sequence),
+        "role": stored.role,
+        "content": stored.content,
+        "author": stored.author,
+        "create_time": {"seconds": seconds, "nanos": nanos},
+        "sequence": stored.sequence,
+        "finish_reason": stored.finish_reason,
+        "superseded": stored.superseded,
+        "request_id": stored.request_id,
+        "quotes_start_sequence": stored.quotes_start,
+    }
+    if stored.usage is not None:
+        fields["usage"] = {
+            "prompt_tokens": stored.usage.prompt_tokens,
+            "cached_tokens": stored.usage.cached_tokens,
+            "completion_tokens": stored.usage.completion_tokens,
+        }
+    if stored.reply_to is not None:
+        fields["reply_to"] = message_name(stored.conversation_id, stored.reply_to)
+    if stored.quotes:
+        fields["quotes"] = list(map(str, stored.quotes))
+    return fields
 
 
 def status(

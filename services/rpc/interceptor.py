@@ -140,11 +140,13 @@ class OutcomeInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _unary(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay) -> Any:
+    measures = metrics.MethodMeasures(method)
+
     async def behave(request: Any, context: Context) -> object:
         began = time.monotonic()
         outcome = "OK"
         calls.begin()
-        metrics.call_began(method)
+        measures.began()
         try:
             if streams_in:
                 return await inner(_checked_stream(request), context)
@@ -157,18 +159,20 @@ def _unary(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay) -> 
             raise AssertionError("abort raises") from None
         finally:
             calls.end()
-            _tell(method, outcome, began)
+            _tell(method, measures, outcome, began)
 
     return behave
 
 
 def _streaming(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay) -> Any:
+    measures = metrics.MethodMeasures(method)
+
     async def behave(request: Any, context: Context) -> AsyncIterator[object]:
         began = time.monotonic()
         outcome = "CANCELLED"  # what it is where neither the end nor an exception is reached
         responses: Any = None
         calls.begin()
-        metrics.call_began(method)
+        measures.began()
         try:
             if not streams_in:
                 _checked(request)
@@ -188,7 +192,7 @@ def _streaming(method: str, inner: Any, streams_in: bool, calls: _CallsUnderWay)
                     await responses.aclose()
             finally:
                 calls.end()
-                _tell(method, outcome, began)
+                _tell(method, measures, outcome, began)
 
     return behave
 
@@ -197,7 +201,7 @@ def _outcome(failure: BaseException, error: errors.ChatbotError) -> str:
     return "CANCELLED" if isinstance(failure, asyncio.CancelledError) else error.reason
 
 
-def _tell(method: str, outcome: str, began: float) -> None:
+def _tell(method: str, measures: metrics.MethodMeasures, outcome: str, began: float) -> None:
     seconds = time.monotonic() - began
-    metrics.call_ended(method, outcome, seconds)
+    measures.ended(outcome, seconds)
     _log.info("call", method=method, outcome=outcome, seconds=round(seconds, 4))

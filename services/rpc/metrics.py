@@ -44,17 +44,32 @@ _SECONDS = Histogram(
 _UNDER_WAY = Gauge("chatbot_calls_under_way", "Calls under way.", ("service", "method"), registry=REGISTRY)
 
 
-def call_began(path: str) -> None:
-    """Counts a call as under way. `path` is gRPC's: `/chatbot.v1.MemoryService/SearchMessages`."""
-    _UNDER_WAY.labels(*_names(path)).inc()
+class MethodMeasures:
+    """Counts the calls of one method.
 
+    Args:
+        path: As gRPC names it: `/chatbot.v1.MemoryService/SearchMessages`.
+    """
 
-def call_ended(path: str, outcome: str, seconds: float) -> None:
-    """Counts a call that had begun as ended: with `OK`, `CANCELLED`, or the reason of an error."""
-    service, method = _names(path)
-    _UNDER_WAY.labels(service, method).dec()
-    _ENDED.labels(service, method, outcome).inc()
-    _SECONDS.labels(service, method).observe(seconds)
+    def __init__(self, path: str) -> None:
+        service, _, method = path.removeprefix("/").rpartition("/")
+        self._names = service, method
+        # Found once: to ask the library for a label takes longer than to count.
+        self._under_way = _UNDER_WAY.labels(service, method)
+        self._seconds = _SECONDS.labels(service, method)
+        self._ended: dict[str, Counter] = {}
+
+    def began(self) -> None:
+        """Counts a call as under way."""
+        self._under_way.inc()
+
+    def ended(self, outcome: str, seconds: float) -> None:
+        """Counts a call that had begun as ended: with `OK`, `CANCELLED`, or the reason of an error."""
+        self._under_way.dec()
+        self._seconds.observe(seconds)
+        if outcome not in self._ended:
+            self._ended[outcome] = _ENDED.labels(*self._names, outcome)
+        self._ended[outcome].inc()
 
 
 def render() -> bytes:
@@ -88,8 +103,3 @@ class MetricsExporter:
         await asyncio.to_thread(self._server.shutdown)
         self._thread.join()
         self._server.server_close()
-
-
-def _names(path: str) -> tuple[str, str]:
-    service, _, method = path.removeprefix("/").rpartition("/")
-    return service, method

@@ -59,4 +59,4 @@ def finds_russian(embed_messages: Embed, embed_queries: Embed) -> bool:
 
 def is_russian(text: str) -> bool:
     """Returns whether most letters of a text are Cyrillic."""
-    return 2 * len(_CYRILLIC.findall(text)) > len(_LETTER.findall(text))
+    return not text.isascii() and 2 * len(_CYRILLIC.findall(text)) > len(_LETTER.findall(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from services.kernels.emitter import ADDRESS, F32, F64, I16, I64, LANES, VOID, Emitter, constant, int32, int64, vector
-from services.memory.scoring.tables import ProductField, SumField
+from services.memory.scoring.tables import SumField
 
 if TYPE_CHECKING:
     from services.kernels.processor import Processor
@@ -19,15 +19,11 @@ _READ, _ONCE, _DATA = int32(0), int32(0), int32(1)
 """What is read once need not stay in a processor's caches, where it would take the place of what is used again."""
 
 
-def write_products(module: Any, processor: Processor) -> None:
-    """Adds the function `products`: `(table of ProductFields)`. Each row's are summed in the same order."""
-    emitter = Emitter(module, "products", [ADDRESS])
-    (table,) = emitter.arguments
+def write_products(module: Any, processor: Processor) -> Any:
+    """Adds a function `(rows, their number, their size, query, out)`, and returns it. Each is summed in one order."""
+    emitter = Emitter(module, "products", [ADDRESS, I64, I64, ADDRESS, ADDRESS])
+    rows, count, size, query, out = emitter.arguments
     build = emitter.build
-    rows, query, out = (
-        emitter.load_address(table, 8 * field) for field in (ProductField.ROWS, ProductField.QUERY, ProductField.OUT)
-    )
-    count, size = (emitter.load(I64, table, 8 * field) for field in (ProductField.COUNT, ProductField.SIZE))
     row_bytes = build.mul(size, int64(2))
     with emitter.loop(int64(0), count) as row:
         start = emitter.at(rows, build.mul(row.index, row_bytes))
@@ -46,7 +42,7 @@ def write_products(module: Any, processor: Processor) -> None:
         one, other, third, fourth = part.carried
         whole = emitter.plus(emitter.plus(one, other), emitter.plus(third, fourth))
         emitter.store(emitter.reduce(whole, emitter.plus), out, build.mul(row.index, int64(4)))
-    emitter.finish()
+    return emitter.finish()
 
 
 def write_sums(module: Any, processor: Processor) -> None:

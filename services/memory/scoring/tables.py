@@ -1,7 +1,7 @@
-"""The tables by which scoring is told what to work on.
+"""The tables by which scoring is told what to work on, by how long what they say holds.
 
-Addresses but where a number is named. Places are 64-bit integers, floats have 32 bits. Arrays of messages are in order
-of places; with `+ 1`, they have one place past the last, which stands for no message.
+Addresses but where a number is named. Places are 64-bit integers, floats have 32 bits where 64 are not named. Arrays of
+messages are in order of places; with `+ 1`, they have one place past the last, which stands for no message.
 """
 
 from __future__ import annotations
@@ -11,19 +11,88 @@ from enum import auto
 from services.kernels.table import Place
 
 
-class ProductField(Place):
-    """Of `products`, which multiplies rows with a query."""
+class IndexField(Place):
+    """Of an index: for every search until a message or a vector comes or goes."""
 
-    ROWS = auto()
-    """Half floats."""
     COUNT = auto()
-    """Number of rows."""
+    """Number of messages, one at least."""
+    POSTINGS = auto()
+    """64-bit integers, rising: see `LexicalIndex`."""
+    POSTING_COUNT = auto()
+    """Number."""
+    SCALES = auto()
+    """Floats."""
+    SCALES_TOGETHER = auto()
+    BEFORE = auto()
+    """Of each message + 1, what stands before it."""
+    AFTER = auto()
+    COUNTS = auto()
+    """Floats: how many messages stand next to each."""
+    COUNTS_FURTHER = auto()
+    """And next but one."""
+    EMBEDDED = auto()
+    """Bytes: 1 for those that have a vector."""
+    IDS = auto()
+    """64-bit integers: of two that score the same, the one with the larger comes first."""
+    ROWS = auto()
+    """Half floats: the vectors, where they are one array."""
+    ROW_COUNT = auto()
+    """Number of rows; 0: similarities of what is found are not told."""
     SIZE = auto()
     """Number of half floats in a row, a multiple of `AT_ONCE`."""
+    ROW_OF = auto()
+    """64-bit integers: each message's row, below 0 where it has none; no address where rows are in order of places."""
+
+
+class RoomField(Place):
+    """Of a search: what it asks for, and room for what is computed."""
+
+    TERM_COUNT = auto()
+    """Number."""
+    TERMS = auto()
+    """64-bit integers."""
+    SPANS = auto()
+    """Room for two 64-bit integers a term: its first posting and the one past its last."""
+    MARKS = auto()
+    """A byte a message + 1: 0 before and after."""
+    TIMES = auto()
+    """A float a message + 1: 0 before and after."""
+    TOUCHED = auto()
+    """Room for a place a message, and one more."""
+    FIT = auto()
+    """Out: a float a message."""
+    SHARE = auto()
+    """Out: a float a message."""
+    SOUGHT = auto()
+    """Floats: what messages are to be similar to."""
+    PRODUCTS = auto()
+    """Room for a float a message."""
+    SIMILARITIES = auto()
+    """Floats of messages: out where rows are multiplied, in where they are not."""
+    PASSES = auto()
+    """Bytes of messages: 1 for those that can be found."""
+    NAMED = auto()
+    """Bytes of messages: 1 for those whose author the query names."""
+    PRIOR = auto()
+    """Floats of messages."""
+    WEIGHTS = auto()
+    """A float for each `Weight`."""
+    KNOWN = auto()
+    """Room for a float a message + 1."""
+    DENSE = auto()
+    """Room for a float a message."""
     QUERY = auto()
-    """Floats."""
-    OUT = auto()
-    """Out: a float a row."""
+    """Floats: what the similarity that is told is to."""
+    LIMIT = auto()
+    """Number: most that are found, at least one."""
+    FOUND = auto()
+    """Out: number of those found."""
+    SCORES = auto()
+    """Out: 64-bit floats of those found."""
+    PLACES = auto()
+    """Out: those found, the best first."""
+    PARTS = auto()
+    """Out: of each of those found a float for each `Part`."""
 
 
 class SumField(Place):
@@ -41,94 +110,6 @@ class SumField(Place):
     """In and out: 64-bit floats, to which each row is added."""
 
 
-class TouchField(Place):
-    """Of `touch`, which finds what stands at or next to a message that has a term."""
-
-    TERMS = auto()
-    """Number."""
-    POSTINGS = auto()
-    SPANS = auto()
-    """Of each term, its first posting and the one past its last."""
-    BEFORE = auto()
-    """Of each message + 1, what stands before it."""
-    AFTER = auto()
-    MARKS = auto()
-    """A byte a message + 1: 0, that of no message 1."""
-    TOUCHED = auto()
-    """Out: places, those of one term after those of another. There is room for three for each posting, and one more."""
-    ENDS = auto()
-    """Out: of each term, how many places there are up to its last."""
-
-
-class WeighField(Place):
-    """Of `weigh`, which scores messages for the terms they have; what `touch` was given and has found is as it was."""
-
-    TERMS = auto()
-    """Number."""
-    POSTINGS = auto()
-    SPANS = auto()
-    BEFORE = auto()
-    AFTER = auto()
-    TOUCHED = auto()
-    ENDS = auto()
-    RARITIES = auto()
-    """Floats, of each term."""
-    WINDOW_RARITIES = auto()
-    """Floats, of each term in messages with their neighbours, weighted."""
-    SCALES = auto()
-    """Floats."""
-    SCALES_TOGETHER = auto()
-    TIMES = auto()
-    """A float a message + 1: 0, before and after."""
-    FIT = auto()
-    """In and out: a float a message."""
-    SHARE = auto()
-    """In and out: a float a message."""
-
-
-class RankField(Place):
-    """Of `rank`, which weighs messages and finds the best."""
-
-    COUNT = auto()
-    """Number of messages."""
-    SIMILARITIES = auto()
-    """Floats."""
-    EMBEDDED = auto()
-    """Bytes: 1 for those that have a vector."""
-    BEFORE = auto()
-    AFTER = auto()
-    COUNTS = auto()
-    """Floats: how many messages stand next to each."""
-    COUNTS_FURTHER = auto()
-    """And next but one."""
-    FIT = auto()
-    """Floats."""
-    NAMED = auto()
-    """Bytes: 1 for those whose author the query names."""
-    PRIOR = auto()
-    """Floats."""
-    PASSES = auto()
-    """Bytes: 1 for those that can be found."""
-    IDS = auto()
-    """64-bit integers: of two that score the same, the one with the larger comes first."""
-    WEIGHTS = auto()
-    """A float for each `Weight`."""
-    KNOWN = auto()
-    """Room for a float a message + 1."""
-    DENSE = auto()
-    """Room for a float a message."""
-    LIMIT = auto()
-    """Number: most that are found, at least one."""
-    SCORES = auto()
-    """Out: 64-bit floats of those found."""
-    PLACES = auto()
-    """Out: those found, the best first. At first 0 for each that may be."""
-    PARTS = auto()
-    """Out: of each of those found three floats: what meaning, what words and the author, and what the rest gives."""
-    FOUND = auto()
-    """Out: an address of how many there are."""
-
-
 class Weight(Place):
     """What `rank` weighs with."""
 
@@ -138,6 +119,8 @@ class Weight(Place):
     """Of the similarity of what stands next to a message."""
     NEXT_BUT_ONE = auto()
     DENSE = auto()
+    WINDOW = auto()
+    """Of words in a message with its neighbours as one text, where those in the message alone have 1."""
     LEXICAL = auto()
     AUTHOR = auto()
     LEAST_DEVIATION = auto()
@@ -146,3 +129,17 @@ class Weight(Place):
     """1 where mean and deviation are given, 0 where they are those of the messages."""
     MEAN = auto()
     DEVIATION = auto()
+
+
+class Part(Place):
+    """What is told of a message that is found."""
+
+    SIMILARITY = auto()
+    """Of its vector to the query; 0 without a vector, and where rows are not multiplied."""
+    SHARE = auto()
+    DENSE = auto()
+    """What meaning gives to its score."""
+    LEXICAL = auto()
+    """What words and the author give."""
+    PRIOR = auto()
+    """What holds whatever is asked."""

@@ -8,6 +8,7 @@ is taken.
 from __future__ import annotations
 
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import BigInteger, String, bindparam
@@ -33,15 +34,10 @@ def run_text(connection: Connection, text: str) -> None:
 
 
 class _Rendered(NamedTuple):
-    """Text, the names of its parameters in order, and those that give their values themselves."""
+    """Text, and what gives the values of its parameters in order."""
 
     text: str
-    names: Sequence[str]
-    own: Mapping[str, Callable[[], Any]]
-
-
-def _same(value: object) -> object:
-    return value
+    values: Callable[[Mapping[str, Any]], Sequence[Any]]
 
 
 class HotStatement:
@@ -80,16 +76,21 @@ class HotStatement:
             return result.all() if fetch else ()
         if self._rendered is None:
             self._rendered = self._render(connection)
-        text, names, own = self._rendered
-        values = [own[name]() if name in own else parameters[name] for name in names]
-        return _on_cursor(connection, text, values, fetch=fetch)
+        text, values = self._rendered
+        return _on_cursor(connection, text, values(parameters), fetch=fetch)
 
     def _render(self, connection: Connection) -> _Rendered:
         compiled = self._statement.compile(dialect=connection.dialect)
         names = compiled.positiontup or ()
         bound = {name: compiled.binds[name] for name in names}
         own = {name: one.callable or partial(_same, one.value) for name, one in bound.items() if not one.required}
-        return _Rendered(str(compiled), names, own)
+        if len(names) > 1 and not own:
+            return _Rendered(str(compiled), itemgetter(*names))
+        return _Rendered(str(compiled), lambda given: [own[name]() if name in own else given[name] for name in names])
+
+
+def _same(value: object) -> object:
+    return value
 
 
 def _on_cursor(connection: Connection, text: str, values: Sequence[Any], *, fetch: bool) -> Sequence[Sequence[Any]]:
@@ -106,6 +107,7 @@ def _on_cursor(connection: Connection, text: str, values: Sequence[Any], *, fetc
 
 MOST_AT_ONCE = 256
 """Ids of a list in one statement; more are several."""
+_ID_NAMES = [f"id_{number}" for number in range(MOST_AT_ONCE)]
 _PAIRS_AT_ONCE = 64
 """Likewise pairs, each a condition of its own."""
 
@@ -140,9 +142,10 @@ class HotList:
         found: list[Sequence[Any]] = []
         for some, width in _portions(ids, MOST_AT_ONCE):
             if width not in self._of_width:
-                bound = [bindparam(f"id_{number}", type_=BigInteger()) for number in range(width)]
+                bound = [bindparam(name, type_=BigInteger()) for name in _ID_NAMES[:width]]
                 self._of_width[width] = HotStatement(self._build(bound))
-            values = {f"id_{number}": some[min(number, len(some) - 1)] for number in range(width)}
+            padded = [*some, *[some[-1]] * (width - len(some))]
+            values = dict(zip(_ID_NAMES[:width], padded, strict=True))
             found += self._of_width[width].rows(connection, {**values, **parameters})
         return found
 

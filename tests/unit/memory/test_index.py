@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.memory.index import IndexQuery, UserIndex
+from services.memory.index import UserIndex
+from services.memory.index_query import IndexQuery
 from services.memory.message import NO_FILTER, MessageFilter, MessageRange, Role
 from services.memory.moments import Moments
 from services.memory.neighbours import Neighbours

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from services.memory.embedder import FakeEmbedder
-from services.memory.index import IndexQuery
 from services.memory.index_cache import IndexCache
+from services.memory.index_query import IndexQuery
 from services.memory.message import MessageFilter
 from services.memory.terms import RECIPE
 from services.rpc.errors import Unavailable

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.memory.index import IndexQuery, Scored, UserIndex
+from services.memory.index import UserIndex
+from services.memory.index_query import IndexQuery, Scored
 from services.memory.terms import pack_terms
 from services.memory.vector import LogStretch, StoredVector
 

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -249,7 +248,7 @@ async def test_what_a_turn_asks_for_is_found_by_an_index(tmp_path, new_write):
         await store.get_conversation("ann", talk.id)
         await store.list_messages("ann", MessageQuery(talk.id, 10, start_sequence=1))
         assert (
-            len(await store.messages_by_name("ann", [*names, *(replace(n, sequence=n.sequence + 9) for n in names)]))
+            len(await store.messages_by_name("ann", [*names, *(n._replace(sequence=n.sequence + 9) for n in names)]))
             == 2
         )
         await store.next_unembedded(10)
