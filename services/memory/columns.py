@@ -63,6 +63,8 @@ class Columns:
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the places of messages by their ids, at least one and none twice: -1 where one has no place."""
         found = np.full(len(ids), -1, dtype=np.int64)
+        if not len(self):
+            return found
         near = np.flatnonzero((self.ids >= ids.min()) & (self.ids <= ids.max()))
         order = np.argsort(ids)
         at = order[np.searchsorted(ids, self.ids[near], sorter=order)]

@@ -46,8 +46,10 @@ class FlatVectors(Vectors):
         return len(self) * (self._width * 2 + 16)
 
     @override
-    def put(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
-        self._total += sums_of(rows)[1]
+    def put(
+        self, rows: NDArray[np.float16], places: NDArray[np.int64], total: NDArray[np.float64] | None = None
+    ) -> None:
+        self._total += sums_of(rows)[1] if total is None else total
         last = self._places.max(initial=-1)
         if places.min() > last:
             # What is all new has nothing to be looked for.

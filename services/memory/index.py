@@ -19,13 +19,14 @@ from services.memory.lexical import LexicalIndex, Standing
 from services.memory.listed_vectors import ListedVectors
 from services.memory.moments import Moments
 from services.memory.neighbours import Neighbours
+from services.memory.vector import UserLog
 from services.memory.vectors import LISTED_FROM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.memory.index_query import IndexQuery, Scored
-    from services.memory.vector import LogStretch, UserLog
+    from services.memory.vector import LogStretch
 
 
 _AMISS = 0.5
@@ -67,9 +68,10 @@ class UserIndex:
             and self.last_position >= log.last_position
         )
 
-    def precedes(self, log: UserLog) -> bool:
-        """Returns whether this log only goes on where it ends."""
-        return self.deletion_counter == log.deletion_counter and self.last_position < log.last_position
+    @property
+    def log(self) -> UserLog:
+        """How far it has come."""
+        return UserLog(self.last_position, self.deletion_counter)
 
     @property
     def size(self) -> int:
@@ -127,14 +129,17 @@ class UserIndex:
         self._search = None
         rows = stretch.vectors
         # Of unit length but for the rounding to half floats, a ten-thousandth at most: or nothing that means anything.
-        whole = np.abs(sums_of(rows)[0] - 1) < _AMISS
+        squares, total = sums_of(rows)
+        whole = np.abs(squares - 1) < _AMISS
         embedded = stretch.stored.copy()
         embedded[stretch.stored] = whole
         lost = places[~embedded & self._embedded[places]]
         if len(lost):
             self._vectors.remove(lost)
-        if embedded.any():
-            self._vectors.put(rows if whole.all() else rows[whole], places[embedded])
+        if whole.all() and len(rows):
+            self._vectors.put(rows, places[embedded], total)
+        elif embedded.any():
+            self._vectors.put(rows[whole], places[embedded])
         self._embedded[places] = embedded
         self._changed += len(lost) + int(np.count_nonzero(embedded))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -13,17 +14,16 @@ from services.memory import measures
 from services.memory.index import UserIndex
 from services.memory.off_loop import off_loop
 from services.memory.shared_lock import SharedLock
-from services.memory.vector import UserLog
+from services.memory.vector import LogWanted
 from services.rpc.errors import ChatbotError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from services.memory.store import Store
+    from services.memory.vector import LogStretch, Standing, UserLog
 
 _PAGE = 5_000
-_ON_LOOP = 500
-"""Rows that are added on the event loop itself, in under a millisecond or two; more are added on a thread."""
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class IndexCache:
         if user_id not in self._slots:
             return
         try:
-            await self.refresh(user_id)
+            await self.load(user_id)
         except ChatbotError:
             self._drop(user_id)
 
@@ -107,15 +107,18 @@ class IndexCache:
         slot = self._slots.get(user_id)
         return slot is not None and slot.index is not None and not slot.behind
 
-    async def refresh(self, user_id: str, known: UserLog | None = None) -> UserLog | None:
-        """Brings a user's index up to date, and returns up to where it then is; None where there is no vector.
+    async def load(self, user_id: str, conversation_id: str | None = None) -> Standing:
+        """Brings a user's index up to date, and returns where they stood then: without a log, there is no index.
 
         Args:
             user_id: Whose.
-            known: As for `up_to_date`.
+            conversation_id: Must be the user's, where set.
+
+        Raises:
+            ConversationNotFound: It is not.
         """
-        async with self.up_to_date(user_id, known) as index:
-            return None if index is None else UserLog(index.last_position, index.deletion_counter)
+        async with self._slot_of(user_id) as slot:
+            return await self._refresh(user_id, slot, conversation_id)
 
     def as_it_is(self, user_id: str) -> AbstractAsyncContextManager[UserIndex | None]:
         """Lends a user's index to be searched, however far it has come; None where it is not in memory."""
@@ -129,62 +132,73 @@ class IndexCache:
     async def up_to_date(self, user_id: str, known: UserLog | None = None) -> AsyncIterator[UserIndex | None]:
         """Lends a user's index, whole as of now, to one borrower at a time; None where there is no vector.
 
-        Only what was added to the user's log since the last time is loaded, and what was taken out is taken out.
-
         Args:
             user_id: Whose.
-            known: Where set, how far the log has come, as just read: an index that has come so far is lent as it is,
-                and one that is not in memory is loaded so far.
+            known: Where set, how far the log has come, as just read: an index that has come so far is lent as it is.
         """
+        async with self._slot_of(user_id) as slot:
+            if slot.index is None or not slot.index.has(known):
+                await self._refresh(user_id, slot)
+            yield slot.index
+
+    @asynccontextmanager
+    async def _slot_of(self, user_id: str) -> AsyncIterator[_Slot]:
+        """Lends a user's place to one borrower at a time. Where no index is in it after that, there is none."""
         slot = self._slots.setdefault(user_id, _Slot())
         self._slots.move_to_end(user_id)
         try:
             async with slot.lock.alone():
-                slot.behind = False  # what is written from here on may be missed
-                if slot.index is None or not slot.index.has(known):
-                    slot.index = await self._refreshed(user_id, slot.index, known)
-                    self._count(slot, user_id)
-                yield slot.index
+                yield slot
         finally:
             if slot.index is None and not slot.lock.held and self._slots.get(user_id) is slot:
                 self._drop(user_id)
 
-    async def _refreshed(self, user_id: str, index: UserIndex | None, known: UserLog | None) -> UserIndex | None:
-        # An index that is there may be further than what was known before it was lent.
-        if known is not None and (index is None or index.precedes(known)):
-            log: UserLog | None = known
-        else:
-            log = (await self._store.standing(user_id)).log
-        if log is None:
-            return None
-        if index is None:
-            measures.CACHE_LOOKUPS.labels("miss").inc()
-            index = UserIndex(self._dimension, log.deletion_counter)
-        elif index.deletion_counter != log.deletion_counter:
-            measures.CACHE_LOOKUPS.labels("stale").inc()
-            # What is deleted between the two reads is taken out twice, once now and once next time.
-            await off_loop(index.keep, await self._store.logged_messages(user_id))
-            index.deletion_counter = log.deletion_counter
-        else:
-            measures.CACHE_LOOKUPS.labels("hit").inc()
-        while index.last_position < log.last_position:
-            stretch = await self._store.vectors_after(user_id, self._embedder, index.last_position, _PAGE)
-            if len(stretch) <= _ON_LOOP:
-                index.add(stretch)
-            else:
-                await off_loop(index.add, stretch)
-            if len(stretch) < _PAGE:
-                # Positions past the last row were taken out or are another embedder's.
-                index.last_position = max(index.last_position, log.last_position)
+    async def _refresh(self, user_id: str, slot: _Slot, conversation_id: str | None = None) -> Standing:
+        """Takes what was added to the user's log since the last time, and takes out what was taken out of it."""
+        slot.behind = False  # what is written from here on may be missed
+        index, lookup = slot.index, "miss" if slot.index is None else "hit"
+        while True:
+            # Where an index is made, the stretch follows from the beginning.
+            wanted = LogWanted(self._embedder, None if index is None else index.log, _PAGE, conversation_id)
+            standing, index, whole = await self._store.read_log(user_id, wanted, partial(self._take, index))
+            if index is None or whole:
                 break
-        if index.unfit:
-            await off_loop(index.refit)
+            if standing.log is not None and index.deletion_counter != standing.log.deletion_counter:
+                lookup = "stale"
+                # What is deleted between the two reads is taken out twice, once now and once next time.
+                await off_loop(index.keep, await self._store.logged_messages(user_id))
+                index.deletion_counter = standing.log.deletion_counter
+        if index is not None:
+            measures.CACHE_LOOKUPS.labels(lookup).inc()
+            if index.unfit:
+                await off_loop(index.refit)
+        slot.index = index
+        self._count(slot, user_id)
+        return standing
+
+    def _take(
+        self, index: UserIndex | None, standing: Standing, stretch: LogStretch
+    ) -> tuple[Standing, UserIndex | None, bool]:
+        """Takes a stretch of the log into an index, or a new one; on the thread that has read it.
+
+        Returns:
+            Where the user stands, the index where there is one, and whether nothing is left to be done.
+        """
+        log = standing.log
+        if log is None:
+            return standing, None, True
+        if index is None:
+            index = UserIndex(self._dimension, log.deletion_counter)
+        if index.deletion_counter != log.deletion_counter:
+            return standing, index, False
+        index.add(stretch)
+        if len(stretch) == _PAGE:
+            return standing, index, False
+        # Positions past the last row were taken out or are another embedder's.
+        index.last_position = max(index.last_position, log.last_position)
         # What the next search needs of it is made here, where mostly the query is being embedded meanwhile.
-        if len(index) <= _ON_LOOP:
-            index.hold()
-        else:
-            await off_loop(index.hold)
-        return index
+        index.hold()
+        return standing, index, True
 
     def _count(self, slot: _Slot, user_id: str) -> None:
         """Counts the bytes of a user's index anew, and drops others' where they have become too many."""

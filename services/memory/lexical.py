@@ -75,7 +75,7 @@ class LexicalIndex:
         new = terms["term"].astype(np.uint64) << _TERM_SHIFT
         new |= (places + first).astype(np.uint64) << _COUNT_BITS
         new |= terms["count"]
-        new = _by_term(new)
+        new.sort()
         self.postings = np.insert(self.postings, np.searchsorted(self.postings, new), new) if first else new
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
@@ -105,17 +105,6 @@ class LexicalIndex:
             terms = (self.postings >> _TERM_SHIFT).astype(np.uint32)
             self._rarities, self._said = Rarities.of(terms, places.astype(np.int64), len(self.lengths))
         return self._said
-
-
-def _by_term(postings: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Returns postings that are in order of place in order of term, and of place within each.
-
-    By half of the term's bits, then by the others, each without disturbing what is equal: of 16 bits numpy does that by
-    counting, in a third of the time that it takes to compare.
-    """
-    for bits in (_TERM_SHIFT, _TERM_SHIFT + np.uint64(16)):
-        postings = postings[np.argsort((postings >> bits).astype(np.uint16), kind="stable")]
-    return postings
 
 
 def _scales(lengths: NDArray[np.float32]) -> NDArray[np.float32]:

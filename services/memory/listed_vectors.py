@@ -80,7 +80,9 @@ class ListedVectors(Vectors):
         return len(self) > _RETRAINED_AT * self._made_for
 
     @override
-    def put(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
+    def put(
+        self, rows: NDArray[np.float16], places: NDArray[np.int64], total: NDArray[np.float64] | None = None
+    ) -> None:
         self.remove(places[places < len(self._keys)])
         self._cover(int(places.max()) + 1)
         self._faiss.add_with_ids(singles(rows), self._keys[places])

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.rpc.metrics import REGISTRY, SECONDS_BUCKETS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 EMBEDDED = Counter("chatbot_memory_messages_embedded", "Messages embedded by this process.", registry=REGISTRY)
 PENDING = Gauge(
@@ -59,16 +54,6 @@ SEARCHES_WITHOUT = Counter(
 Part: TypeAlias = Literal["embed", "settle", "index", "rank", "fetch"]
 # Found once: to ask the library for a label takes longer than to count.
 _SECONDS_OF = {part: SEARCH_SECONDS.labels(part) for part in get_args(Part)}
-
-
-@contextmanager
-def timed(part: Part) -> Iterator[None]:
-    """Counts how long a part of a search takes."""
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        observed(part, time.monotonic() - began)
 
 
 def observed(part: Part, seconds: float) -> None:

@@ -141,17 +141,21 @@ class Searcher:
 
     async def _loaded(self, user_id: str, conversation_id: str | None, wait: float) -> UserLog | None:
         """Loads what the user was acknowledged, and returns how far their index is: None where they have nothing."""
-        standing = await self._store.standing(user_id, conversation_id)
-        if standing.last_awaited is not None:
-            with measures.timed("settle"):
-                settled = await self._queue.settle(user_id, standing.last_awaited, wait)
-            if not settled:
-                measures.SEARCHES_WITHOUT.labels("newest").inc()
-                _log.warning("search without messages that are not embedded yet")
-        elif standing.log is None:
-            return None
-        with measures.timed("index"):
-            return await self._indexes.refresh(user_id, standing.log if standing.last_awaited is None else None)
+        began = time.monotonic()
+        standing = await self._indexes.load(user_id, conversation_id)
+        loaded = time.monotonic()
+        if standing.last_awaited is None:
+            measures.observed("index", loaded - began)
+            return standing.log
+        settled = await self._queue.settle(user_id, standing.last_awaited, wait)
+        went_on = time.monotonic()
+        measures.observed("settle", went_on - loaded)
+        if not settled:
+            measures.SEARCHES_WITHOUT.labels("newest").inc()
+            _log.warning("search without messages that are not embedded yet")
+        log = (await self._indexes.load(user_id)).log
+        measures.observed("index", time.monotonic() - went_on + loaded - began)
+        return log
 
     def _wanted(self, query: SearchQuery, vector: NDArray[np.float32] | None) -> IndexQuery:
         trusted = vector is not None and self._embedder.facts.trusts(query.text)

@@ -141,6 +141,10 @@ class UserLog:
     last_position: int
     deletion_counter: int
 
+    def precedes(self, other: UserLog) -> bool:
+        """Returns whether the other only goes on where this one ends."""
+        return self.deletion_counter == other.deletion_counter and self.last_position < other.last_position
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -153,3 +157,21 @@ class Standing:
 
     log: UserLog | None
     last_awaited: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogWanted:
+    """What is to be read of a user's log of vectors.
+
+    Attributes:
+        embedder: Whose vectors. Among them are messages that wait for this one's and have another's, or none: with
+            their words alone, so that they are found by those meanwhile.
+        known: How far it is known. Nothing follows where something has been taken out since. None: not at all.
+        limit: Most messages.
+        conversation_id: Must be the user's, where set.
+    """
+
+    embedder: str
+    known: UserLog | None
+    limit: int
+    conversation_id: str | None = None

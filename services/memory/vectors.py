@@ -24,8 +24,16 @@ class Vectors(Protocol):
 
     def __len__(self) -> int: ...
 
-    def put(self, rows: NDArray[np.float16], places: NDArray[np.int64]) -> None:
-        """Gives unit rows, which are its own then, to places, which are different ones and may have had others."""
+    def put(
+        self, rows: NDArray[np.float16], places: NDArray[np.int64], total: NDArray[np.float64] | None = None
+    ) -> None:
+        """Gives unit rows, which are its own then, to places, which are different ones and may have had others.
+
+        Args:
+            rows: At least one.
+            places: Of each.
+            total: Their sum, where that is known.
+        """
 
     def remove(self, places: NDArray[np.int64]) -> None:
         """Takes the vectors of places out, which stay without."""

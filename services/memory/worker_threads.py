@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,16 +20,27 @@ T = TypeVar("T")
 
 
 class WorkerThreads:
-    """Runs calls in the order in which they come.
+    """Runs calls in the order in which they come: one at a time, save beside those that take long.
+
+    Short calls are done sooner one after another than side by side, where their threads take Python's lock from each
+    other, and from the event loop, between any two steps.
 
     Args:
-        count: How many at once.
+        count: How many at once, where the others take long.
         name: Of the threads, with their number.
+        patience: Seconds that a call may take until the next one goes on beside it.
     """
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str, patience: float = 0.01) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._patience = patience
         self._closed = False
+        # Held by the thread whose turn it is to take calls, and passed on while that is at a long one.
+        self._turn = threading.Lock()
+        self._current: _Call | None = None
+        # On the event loop's side: calls that have not ended, and whether somebody looks how long they take.
+        self._under_way = 0
+        self._watched = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(count)
         ]
@@ -48,6 +60,9 @@ class WorkerThreads:
             raise RuntimeError("the threads have been closed")
         call = _Call(function, asyncio.get_running_loop())
         self._calls.put(call)
+        self._under_way += 1
+        if self._under_way > 1 and not self._watched:
+            self._watch(call.loop)
         cancelled: asyncio.CancelledError | None = None
         while not call.ended:
             call.waiting = call.loop.create_future()
@@ -55,6 +70,7 @@ class WorkerThreads:
                 await call.waiting
             except asyncio.CancelledError as why:
                 cancelled = why
+        self._under_way -= 1
         try:
             if cancelled is not None:
                 raise cancelled
@@ -73,21 +89,41 @@ class WorkerThreads:
         for thread in self._threads:
             thread.join()
 
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Passes the turn on where whose it is has been at a call for long; looks again later where it has not yet."""
+        self._watched = False
+        if self._calls.empty():
+            return  # whoever asks next looks
+        current = self._current
+        if current is not None and time.monotonic() - current.began >= self._patience and current.decide_turn():
+            self._current = None
+            self._turn.release()
+        self._watched = True
+        loop.call_later(self._patience, self._watch, loop)
+
     def _work(self) -> None:
+        self._turn.acquire()
         while (call := self._calls.get()) is not None:
+            call.began = time.monotonic()
+            self._current = call
             try:
                 call.outcome = call.function()
             except BaseException as failure:  # whoever waits is told
                 call.failure = failure
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 call.loop.call_soon_threadsafe(call.end)
+            if call.decide_turn():
+                self._current = None
+            else:
+                self._turn.acquire()  # it was passed on
             del call  # nor is what it holds kept until the next one comes
+        self._turn.release()
 
 
 class _Call:
     """A call and what has become of it. Its end is told on the loop."""
 
-    __slots__ = ("ended", "failure", "function", "loop", "outcome", "waiting")
+    __slots__ = ("_turn", "began", "ended", "failure", "function", "loop", "outcome", "waiting")
 
     def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
         self.function = function
@@ -96,6 +132,15 @@ class _Call:
         self.failure: BaseException | None = None
         self.ended = False
         self.waiting: asyncio.Future[None] | None = None
+        self.began = 0.0
+        self._turn = [True]
+
+    def decide_turn(self) -> bool:
+        """Returns, once, that it has not been decided yet whether its thread keeps the turn or that is passed on."""
+        try:
+            return self._turn.pop()
+        except IndexError:
+            return False
 
     def end(self) -> None:
         self.ended = True

@@ -27,6 +27,7 @@ from services.memory.resource_name import parse_conversation
 from services.memory.store import Store, open_postgres_store, open_sqlite_store
 from services.memory.vector import UnembeddedMessage
 from services.rpc.channel import open_channel
+from tests.support.user_logs import vectors_after
 
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 SERVICE = Path(__file__).with_name("reindexing_service.py")
@@ -217,7 +218,7 @@ async def check_stored(store: Store, log: Log) -> None:
         conversation_id = parse_conversation("conversation", log.conversation_of[user_id])
         page = await store.list_messages(user_id, MessageQuery(conversation_id, 10_000))
         assert [message.content for message in page.messages] == log.texts_of[user_id], SEED
-        rows = await store.vectors_after(user_id, EmbedderFacts.of(embedder).id, 0, 10_000)
+        rows = await vectors_after(store, user_id, EmbedderFacts.of(embedder).id, 0, 10_000)
         order = np.argsort(rows.sequences)
         assert rows.sequences[order].tolist() == [message.sequence for message in page.messages], SEED
         wanted = embedder.embed_messages(

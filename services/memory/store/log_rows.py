@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Integer, LargeBinary, bindparam, case, cast, func, or_, select
+from sqlalchemy import Integer, LargeBinary, bindparam, case, cast, func, literal_column, or_, select
 
 from services.memory.store.hot_statement import HotStatement
 from services.memory.store.tables import messages, vectors
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from sqlalchemy import ColumnElement, Connection
+
+    from services.memory.vector import LogWanted, UserLog
 
 _v, _m = vectors.c, messages.c
 
@@ -35,25 +37,37 @@ _NOBODY = "-"
 """Stands for no author: no number in hexadecimal."""
 
 
+# What is the same each time is a part of the statement: SQLite copies a parameter for every row that it is read for.
 _THEIRS = _v.embedder == bindparam("embedder")
 _FROM = (
     select()
     .join_from(vectors, messages, _m.id == _v.message_id)
     .where(
         _v.user_id == bindparam("wanted_user"),
-        or_(_THEIRS, _v.embedder.like(bindparam("words"))),
+        or_(_THEIRS, _v.embedder.like(literal_column(f"'%/{RECIPE}'"))),
     )
 )
 _FACTS = (_v.message_id, _v.position, _m.conversation_id, _m.sequence, _m.role, _m.author, _m.create_ns)
-_VECTOR = case((_THEIRS, _v.vector), else_=bindparam("none", b"", type_=LargeBinary()))
+
+
+def _vector(none: str) -> ColumnElement[bytes]:
+    """Returns what is read of a vector, where `none` is how the database writes no bytes."""
+    return case((_THEIRS, _v.vector), else_=literal_column(none, LargeBinary()))
 
 
 def _together(column: ColumnElement[bytes]) -> ColumnElement[bytes]:
-    return cast(func.group_concat(column, ""), LargeBinary)
+    return cast(func.group_concat(column, literal_column("''")), LargeBinary)
+
+
+def _as_text(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Returns what is joined of a column: of names, which may have commas in them, the hexadecimal digits."""
+    if column is not _m.author:
+        return column
+    return case((column.is_(None), literal_column(f"'{_NOBODY}'")), else_=func.hex(column))
 
 
 _ROWS = HotStatement(
-    _FROM.add_columns(*_FACTS, _VECTOR, _v.terms)
+    _FROM.add_columns(*_FACTS, _vector("''::bytea"), _v.terms)
     .where(_v.position > bindparam("known"))
     .order_by(_v.position)
     .limit(bindparam("at_most", type_=Integer()))
@@ -65,34 +79,44 @@ _NEXT = HotStatement(
 # of all the time. All columns are of the same rows in the same order: that of positions, by whose index they are found.
 _JOINED = HotStatement(
     _FROM.add_columns(
-        *(
-            func.group_concat(case((one.is_(None), _NOBODY), else_=func.hex(one)) if one is _m.author else one)
-            for one in _FACTS
-        ),
+        *(func.group_concat(_as_text(one)) for one in _FACTS),
         func.group_concat(_THEIRS),
         func.group_concat(func.length(_v.terms)),
-        _together(_VECTOR),
+        _together(_vector("x''")),
         _together(_v.terms),
     ).where(_v.position.between(bindparam("first"), bindparam("last")))
 )
 
 
-def after(connection: Connection, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
-    """Returns the user's vectors of one embedder past `position`, up to so many.
+def following(connection: Connection, user_id: str, wanted: LogWanted, log: UserLog) -> LogStretch:
+    """Returns what is wanted of a user's log, and is not known.
 
-    Among them, with their words alone, are messages that are yet to be embedded anew, where words are made as now.
+    Among vectors, with their words alone, are messages that are yet to be embedded anew, where words are made as now.
+
+    Args:
+        connection: An open transaction.
+        user_id: Whose.
+        wanted: What.
+        log: How far it has come.
     """
-    wanted = {"wanted_user": user_id, "embedder": embedder, "words": f"%/{RECIPE}"}
+    known = wanted.known
+    if known is not None and not known.precedes(log):
+        return LogStretch.of([])
+    position = 0 if known is None else known.last_position
+    parameters = {"wanted_user": user_id, "embedder": wanted.embedder}
     if connection.dialect.name != "sqlite":
-        rows = _ROWS.rows(connection, {**wanted, "known": position, "at_most": limit})
+        rows = _ROWS.rows(connection, {**parameters, "known": position, "at_most": wanted.limit})
         return LogStretch.of(list(map(StoredVector._make, rows)))
-    pieces = _Pieces(limit)
-    while pieces.left:
-        ((first,),) = _NEXT.rows(connection, {"wanted_user": user_id, "known": position})
-        if first is None:
-            break
+    pieces = _Pieces(wanted.limit)
+    while pieces.left and position < log.last_position:
+        first = position + 1
+        if log.last_position - position > _AT_ONCE:
+            # Where much was taken out, few of so many positions may be left.
+            ((first,),) = _NEXT.rows(connection, {"wanted_user": user_id, "known": position})
+            if first is None:
+                break
         position = first + min(pieces.left, _AT_ONCE) - 1
-        (row,) = _JOINED.rows(connection, {**wanted, "first": first, "last": position})
+        (row,) = _JOINED.rows(connection, {**parameters, "first": first, "last": position})
         if row[0] is not None:
             pieces.add(row)
     return pieces.joined()

@@ -32,6 +32,9 @@ class Reader(Protocol):
     async def run(self, operation: Callable[[Connection], T]) -> T:
         """Returns what the operation does."""
 
+    async def run_then(self, operation: Callable[[Connection], S], then: Callable[[S], T]) -> T:
+        """Returns what is made of what the operation does, off the event loop."""
+
     async def run_around(
         self, before: Callable[[Connection], S], between: Callable[[S], T], after: Callable[[Connection, T], U]
     ) -> U:
@@ -65,6 +68,10 @@ class ThreadReader(Reader):
     @override
     async def run(self, operation: Callable[[Connection], T]) -> T:
         return await self._threads.run(partial(self._read, operation))
+
+    @override
+    async def run_then(self, operation: Callable[[Connection], S], then: Callable[[S], T]) -> T:
+        return await self._threads.run(lambda: then(self._read(operation)))
 
     @override
     async def run_around(
@@ -110,6 +117,10 @@ class AsyncReader(Reader):
     @override
     async def run(self, operation: Callable[[Connection], T]) -> T:
         return await seen_through(self._read(operation))
+
+    @override
+    async def run_then(self, operation: Callable[[Connection], S], then: Callable[[S], T]) -> T:
+        return await off_loop(then, await self.run(operation))
 
     @override
     async def run_around(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from typing_extensions import override
 
 from services.memory.store import conversation_rows, log_rows, message_rows, standing_rows, vector_rows
 from services.memory.store.store import Store
+from services.memory.vector import LogStretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from services.memory.message import Message
-    from services.memory.vector import LogStretch, Standing
+    from services.memory.vector import LogWanted, Standing
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -33,6 +34,9 @@ class SearchCalls(Store):
     async def _read(self, operation: Callable[[Connection], T]) -> T: ...
 
     @abstractmethod
+    async def _read_then(self, operation: Callable[[Connection], S], then: Callable[[S], T]) -> T: ...
+
+    @abstractmethod
     async def _read_around(
         self, before: Callable[[Connection], S], between: Callable[[S], T], after: Callable[[Connection, T], U]
     ) -> U: ...
@@ -41,14 +45,26 @@ class SearchCalls(Store):
     async def _remove_expired(self, user_id: str, ids: Sequence[str], unwritten_since_ns: int | None) -> int: ...
 
     @override
-    async def standing(self, user_id: str, conversation_id: str | None = None) -> Standing:
-        read = partial(_standing, user_id=user_id, conversation_id=conversation_id)
-        standing, expired = await self._read(read)
+    async def read_log(self, user_id: str, wanted: LogWanted, take: Callable[[Standing, LogStretch], T]) -> T:
+        def read(connection: Connection) -> tuple[Standing, list[str], LogStretch]:
+            standing, expired = _standing(connection, user_id, wanted.conversation_id)
+            if standing.log is None:
+                return standing, expired, LogStretch.of([])
+            return standing, expired, log_rows.following(connection, user_id, wanted, standing.log)
+
+        async def attempt(*, whatever_expired: bool) -> tuple[list[str], T | None]:
+            def then(outcome: tuple[Standing, list[str], LogStretch]) -> tuple[list[str], T | None]:
+                standing, expired, stretch = outcome
+                return expired, None if expired and not whatever_expired else take(standing, stretch)
+
+            return await self._read_then(read, then)
+
+        expired, taken = await attempt(whatever_expired=False)
         if expired:
             # An index must not give places among its hits to what is gone.
             await self._remove_expired(user_id, expired, None)
-            standing, _ = await self._read(read)
-        return standing
+            _, taken = await attempt(whatever_expired=True)
+        return cast("T", taken)
 
     @override
     async def chosen_messages(
@@ -69,12 +85,6 @@ class SearchCalls(Store):
             await self._remove_expired(user_id, expired, None)
             chosen = await self._read_around(stand, choose, fetch)
         return chosen
-
-    @override
-    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
-        return await self._read(
-            partial(log_rows.after, user_id=user_id, embedder=embedder, position=position, limit=limit)
-        )
 
     @override
     async def logged_messages(self, user_id: str) -> NDArray[np.int64]:

@@ -275,6 +275,10 @@ class SqlStore(SearchCalls, OperatorCalls):
         return await self._retried(lambda: self._reader.run(operation))
 
     @override
+    async def _read_then(self, operation: Callable[[Connection], S], then: Callable[[S], T]) -> T:
+        return await self._retried(lambda: self._reader.run_then(operation, then))
+
+    @override
     async def _read_around(
         self, before: Callable[[Connection], S], between: Callable[[S], T], after: Callable[[Connection, T], U]
     ) -> U:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _BUSY_TIMEOUT_MS = 5_000
 _READERS = 2
-"""Threads that read: a long read leaves one for others. More take Python's lock from each other; see decision 0033."""
+"""Threads that read: a long read leaves one for others."""
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from services.memory.message import Append, Appended, Message, MessagePage, MessageQuery, MessageRange
     from services.memory.resource_name import MessageName
     from services.memory.store.requests import WriteRequest
-    from services.memory.vector import LogStretch, NewVector, Standing, UnembeddedMessage
+    from services.memory.vector import LogStretch, LogWanted, NewVector, Standing, UnembeddedMessage
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -120,22 +122,16 @@ class Store(Protocol):
     async def end_turn(self, user_id: str, conversation_id: str, turn_id: str) -> None:
         """Takes the conversation back from a turn, if that has it. Raises ConversationNotFound."""
 
-    async def standing(self, user_id: str, conversation_id: str | None = None) -> Standing:
-        """Returns how far the user's vectors have come, and what has none yet; of one moment.
+    async def read_log(self, user_id: str, wanted: LogWanted, take: Callable[[Standing, LogStretch], T]) -> T:
+        """Reads where a user stands, and what follows in their log of vectors; both of one moment.
 
         Args:
             user_id: Whose.
-            conversation_id: Must be the user's, where set.
+            wanted: What of the log.
+            take: Called once, off the event loop; what it returns is returned.
 
         Raises:
-            ConversationNotFound: It is not.
-        """
-
-    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
-        """Returns up to `limit` vectors of one embedder past `position`, in order of position.
-
-        Among them are messages that wait for this one's and have another's, or none: with their words alone, so that
-        they are found by those meanwhile.
+            ConversationNotFound: `wanted.conversation_id` is not the user's.
         """
 
     async def logged_messages(self, user_id: str) -> NDArray[np.int64]:

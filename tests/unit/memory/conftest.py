@@ -16,7 +16,8 @@ from services.memory.message import Append, Appended, Message, MessageDraft, Mes
 from services.memory.message_text import embedded_text, searched_words
 from services.memory.store import Store, WriteRequest, open_postgres_store, open_sqlite_store
 from services.memory.terms import pack_terms
-from services.memory.vector import NewVector
+from services.memory.vector import LogStretch, NewVector, Standing
+from tests.support.user_logs import standing_of, vectors_after
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -44,6 +45,12 @@ class Desk:
     async def everything(self, conversation_id: str, user_id: str = "ann") -> tuple[Message, ...]:
         query = MessageQuery(conversation_id, 1000, include_superseded=True)
         return (await self.store.list_messages(user_id, query)).messages
+
+    async def standing(self, user_id: str) -> Standing:
+        return await standing_of(self.store, user_id)
+
+    async def vectors_after(self, user_id: str, embedder: str, position: int, limit: int) -> LogStretch:
+        return await vectors_after(self.store, user_id, embedder, position, limit)
 
     async def embed_all(self, embedder: FakeEmbedder) -> None:
         while waiting := await self.store.next_unembedded(100):

@@ -26,6 +26,7 @@ from services.memory.embedder.threads import EmbedderThreads
 from services.memory.message import Append, MessageDraft, Role
 from services.memory.store import Store, WriteRequest, open_postgres_store, open_sqlite_store
 from services.memory.vector import UserLog
+from tests.support.user_logs import standing_of
 
 T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[3]
@@ -215,11 +216,11 @@ def test_reindex_mends_what_cannot_be_searched_and_leaves_the_rest(filled, capsy
 
 def test_reindex_all_embeds_everything_anew_and_has_indexes_in_memory_follow(filled, on_sqlite, capsys):
     run("reindex")
-    before = on_sqlite(lambda store: store.standing("ann")).log
+    before = on_sqlite(lambda store: standing_of(store, "ann")).log
     capsys.readouterr()
     assert run("reindex", "--all") == 0
     assert "Embedded 4 messages." in capsys.readouterr().err
-    after = on_sqlite(lambda store: store.standing("ann")).log
+    after = on_sqlite(lambda store: standing_of(store, "ann")).log
     assert after == UserLog(before.last_position + 3, before.deletion_counter)
     assert run("check") == 0
 

@@ -73,7 +73,7 @@ async def working(store, embedder, batch_size=8):
 
 async def settle(desk, queue, seconds):
     """Waits as Ann's search does."""
-    last = (await desk.store.standing("ann")).last_awaited
+    last = (await desk.standing("ann")).last_awaited
     return last is None or await queue.settle("ann", last, seconds)
 
 
@@ -139,7 +139,7 @@ async def test_a_failure_is_tried_again(desk, monkeypatch):
 
 
 async def log_of_ann(desk, embedder):
-    return await desk.store.vectors_after("ann", EmbedderFacts.of(embedder).id, 0, 100)
+    return await desk.vectors_after("ann", EmbedderFacts.of(embedder).id, 0, 100)
 
 
 async def test_while_the_embedder_is_away_messages_have_their_words_and_a_vector_once_it_is_back(desk, monkeypatch):

@@ -11,7 +11,7 @@ from services.memory.index_cache import IndexCache
 from services.memory.index_query import IndexQuery
 from services.memory.message import MessageFilter
 from services.memory.terms import RECIPE
-from services.rpc.errors import Unavailable
+from services.rpc.errors import ConversationNotFound, Unavailable
 
 EMBEDDER = FakeEmbedder(dimension=16)
 
@@ -25,18 +25,18 @@ class CountingStore:
         self.asked = 0
         self.looked_through = 0
 
-    async def standing(self, user_id):
-        self.asked += 1
-        return await self.store.standing(user_id)
-
     async def logged_messages(self, user_id):
         self.looked_through += 1
         return await self.store.logged_messages(user_id)
 
-    async def vectors_after(self, *args):
-        rows = await self.store.vectors_after(*args)
-        self.loaded += len(rows)
-        return rows
+    async def read_log(self, user_id, wanted, take):
+        self.asked += 1
+
+        def counted(standing, stretch):
+            self.loaded += len(stretch)
+            return take(standing, stretch)
+
+        return await self.store.read_log(user_id, wanted, counted)
 
 
 async def fill(desk, user_id, *texts):
@@ -69,18 +69,29 @@ async def test_only_the_new_tail_is_loaded(desk, cache_of):
     assert cache._store.loaded == 3
 
 
-async def test_an_index_is_loaded_as_far_as_the_log_is_known_to_be_and_followed_from_there(desk, cache_of, new_write):
+async def test_an_index_is_loaded_and_followed_by_one_read_each(desk, cache_of, new_write):
     cache = cache_of()
     gone = await fill(desk, "ann", "one", "two")
-    known = (await desk.store.standing("ann")).log
-    assert await cache.refresh("ann", known) == known
-    assert cache._store.asked == 0
+    for _ in range(2):
+        assert await cache.load("ann") == await desk.standing("ann")
+        await fill(desk, "ann", "three")
+    assert (cache._store.asked, cache._store.loaded) == (2, 3)
     # What was known before somebody else brought the index further takes nothing back.
-    await fill(desk, "ann", "three")
+    known = (await desk.standing("ann")).log
     await desk.store.delete_conversation(gone.id, new_write())
-    now = await cache.refresh("ann")
-    assert await cache.refresh("ann", known) == now == (await desk.store.standing("ann")).log
-    assert await found(cache, "ann", "one") == 1
+    await cache.load("ann")
+    async with cache.up_to_date("ann", known) as index:
+        assert len(index) == 2
+
+
+async def test_what_waits_to_be_embedded_is_told_and_another_users_conversation_is_none(desk, cache_of):
+    cache = cache_of()
+    talk = await fill(desk, "ann", "one")
+    await desk.say(talk.id, "two")
+    assert (await cache.load("ann", talk.id)).last_awaited is not None
+    with pytest.raises(ConversationNotFound):
+        await cache.load("bob", talk.id)
+    assert cache.users() == ["ann"]
 
 
 async def test_a_deletion_is_seen_by_every_cache_from_the_next_search_on(desk, cache_of, new_write):
@@ -131,11 +142,11 @@ async def test_an_index_that_cannot_follow_a_deletion_is_dropped(desk, cache_of,
     assert await found(cache, "ann", "one") == 2
     await desk.store.delete_conversation(gone.id, new_write())
 
-    async def refuse(user_id):
+    async def refuse(user_id, wanted, take):
         raise Unavailable("The database cannot be read now.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(cache._store, "standing", refuse)
+        broken.setattr(cache._store, "read_log", refuse)
         await cache.follow_deletion("ann")
     assert (cache.users(), cache.size) == ([], 0)
     assert await found(cache, "ann", "one") == 1
@@ -144,12 +155,12 @@ async def test_an_index_that_cannot_follow_a_deletion_is_dropped(desk, cache_of,
 async def test_a_known_place_of_the_log_spares_asking_for_it_only_where_the_index_is_there(desk, cache_of, new_write):
     cache = cache_of()
     talk = await fill(desk, "ann", "one")
-    known = await cache.refresh("ann")
+    known = (await cache.load("ann")).log
     await desk.say(talk.id, "two")
     await desk.embed_all(EMBEDDER)
     async with cache.up_to_date("ann", known) as index:
         assert len(index) == 1
-    newer = await cache.refresh("ann")
+    newer = (await cache.load("ann")).log
     async with cache.up_to_date("ann", newer) as index:
         assert len(index) == 2
     await desk.store.delete_conversation(talk.id, new_write())
@@ -237,7 +248,6 @@ async def test_searches_at_once_load_an_index_once(desk, cache_of):
 
 async def test_an_index_of_thousands_is_loaded_in_pages(desk, cache_of, monkeypatch):
     monkeypatch.setattr("services.memory.index_cache._PAGE", 7)
-    monkeypatch.setattr("services.memory.index_cache._ON_LOOP", 3)
     cache = cache_of()
     await fill(desk, "ann", *["word"] * 21)
     assert await found(cache, "ann", "word") == 21
@@ -245,7 +255,7 @@ async def test_an_index_of_thousands_is_loaded_in_pages(desk, cache_of, monkeypa
     assert await found(cache, "ann", "word") == 26
 
 
-async def test_an_index_is_whole_until_its_user_writes_and_then_read_up_to_what_is_known(desk, cache_of):
+async def test_an_index_is_whole_until_its_user_writes_and_it_is_brought_up_to_date(desk, cache_of):
     cache = cache_of()
     cache.note_writing("ann")  # of whom nothing is held
     assert not cache.is_whole("ann")
@@ -256,8 +266,5 @@ async def test_an_index_is_whole_until_its_user_writes_and_then_read_up_to_what_
     await desk.embed_all(EMBEDDER)
     cache.note_writing("ann")
     assert not cache.is_whole("ann")
-    log = (await desk.store.standing("ann")).log
-    asked = cache._store.asked
-    assert await cache.refresh("ann", log) == log
-    assert cache._store.asked == asked
+    await cache.load("ann")
     assert cache.is_whole("ann")

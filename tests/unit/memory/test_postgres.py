@@ -26,6 +26,7 @@ from services.memory.store.tables import metadata
 from services.memory.vector import NewVector
 from services.rpc.errors import SequenceMismatch, Unavailable
 from services.rpc.settings import StartupError
+from tests.support.user_logs import vectors_after
 
 SECRET = "s3cret/word"  # noqa: S105 (the tests' own)
 
@@ -256,7 +257,7 @@ async def test_positions_of_vectors_stored_by_two_replicas_are_one_log(replicas,
             await store.put_vectors("fake", {m.message_id: NewVector(bytes(128), b"") for m in waiting}, 64)
 
     await asyncio.gather(embed(replicas[0]), embed(replicas[1]))
-    rows = await replicas[2].vectors_after("ann", "fake", 0, 100)
+    rows = await vectors_after(replicas[2], "ann", "fake", 0, 100)
     assert rows.positions.tolist() == list(range(1, 21))
 
 

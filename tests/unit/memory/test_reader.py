@@ -48,6 +48,22 @@ async def test_reads_share_a_connection(desk: _Desk) -> None:
     assert desk.opened == 1
 
 
+async def test_what_is_made_of_a_read_is_made_when_that_has_ended(desk: _Desk) -> None:
+    under_way: list[bool] = []
+    seen: list[Connection] = []
+
+    def read(connection: Connection) -> int:
+        seen.append(connection)
+        return _one(connection)
+
+    def double(one: int) -> int:
+        under_way.append(seen[0].in_transaction())
+        return 2 * one
+
+    assert await desk.reader.run_then(read, double) == 2
+    assert under_way == [False]
+
+
 async def test_a_refusal_costs_no_connection(desk: _Desk) -> None:
     def refuse(_: Connection) -> None:
         raise ConversationNotFound("There is none.")

@@ -22,6 +22,7 @@ from services.memory.store import open_sqlite_store
 from services.memory.store.migrate import newest_revision
 from services.memory.store.tables import metadata
 from services.rpc.settings import StartupError
+from tests.support.user_logs import vectors_after
 
 HOLD_LOCK = """
 import sys
@@ -254,8 +255,7 @@ async def test_what_a_turn_asks_for_is_found_by_an_index(tmp_path, new_write):
         await store.next_unembedded(10)
         await store.awaited("ann", 2, 10)
         await store.put_words({1: b"", 2: b""})
-        await store.standing("ann", talk.id)
-        await store.vectors_after("ann", "any", 0, 10)
+        await vectors_after(store, "ann", "any", 0, 10)
         await store.chosen_messages("ann", lambda _: [1, 2])
         await store.end_turn("ann", talk.id, "turn")
         await store.close()

@@ -153,7 +153,7 @@ async def test_superseded_messages_leave_lists_and_searches_but_are_kept(desk, n
     talk = await desk.conversation()
     await desk.say(talk.id, "question", "first answer")
     await desk.embed_all(FakeEmbedder())
-    before = (await desk.store.standing("ann")).log
+    before = (await desk.standing("ann")).log
     await desk.store.append_messages(
         Append(talk.id, (MessageDraft(Role.ASSISTANT, "second answer"),), supersede_from_sequence=2), new_write()
     )
@@ -164,8 +164,8 @@ async def test_superseded_messages_leave_lists_and_searches_but_are_kept(desk, n
         (2, True),
         (3, False),
     ]
-    assert (await desk.store.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [1]
-    after = (await desk.store.standing("ann")).log
+    assert (await desk.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [1]
+    after = (await desk.standing("ann")).log
     assert after.deletion_counter == before.deletion_counter + 1
 
 
@@ -179,7 +179,7 @@ async def test_deleted_messages_are_gone_and_the_others_keep_their_places(desk, 
     await desk.store.append_messages(Append(talk.id, answers), new_write())
     await desk.embed_all(FakeEmbedder())
     await desk.say(talk.id, "waits")
-    before = (await desk.store.standing("ann")).log
+    before = (await desk.standing("ann")).log
     request = new_write()
     assert await desk.store.delete_messages(MessageRange(talk.id, 2, 3), request) == 2
     assert await desk.store.delete_messages(MessageRange(talk.id, 2, 3), request) == 2
@@ -194,8 +194,8 @@ async def test_deleted_messages_are_gone_and_the_others_keep_their_places(desk, 
     assert [(m.sequence, m.content, m.author, m.reply_to) for m in gone] == [(2, "", None, None), (3, "", None, None)]
     state = await desk.store.get_conversation("ann", talk.id)
     assert (state.message_count, state.last_sequence) == (3, 5)
-    assert (await desk.store.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [1, 4]
-    assert (await desk.store.standing("ann")).log.deletion_counter > before.deletion_counter
+    assert (await desk.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [1, 4]
+    assert (await desk.standing("ann")).log.deletion_counter > before.deletion_counter
     assert await desk.store.user_faults("ann", "fake", FakeEmbedder().dimension) == []
     assert await desk.store.database_faults() == []
     assert (await desk.say(talk.id, "on")).messages[0].sequence == 6
@@ -208,7 +208,7 @@ async def test_a_message_that_is_deleted_while_it_waits_to_be_embedded_is_not(de
     await desk.store.delete_messages(MessageRange(talk.id, 1, 1), new_write())
     vector = NewVector(b"\0" * 2 * FakeEmbedder().dimension, b"\0" * 5)
     await desk.store.put_vectors("fake", {m.message_id: vector for m in waiting}, FakeEmbedder().dimension)
-    assert (await desk.store.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [2]
+    assert (await desk.vectors_after("ann", "fake", 0, 10)).sequences.tolist() == [2]
 
 
 async def test_a_summary_of_what_was_deleted_is_gone_too(desk, new_write):
@@ -380,10 +380,10 @@ async def test_deleting_a_user_takes_all_of_theirs_and_nothing_of_others(desk, n
     assert {type(counts.conversations), type(counts.messages)} == {int}
     assert await desk.store.delete_user(request) == counts
     assert await desk.store.conversation_ids("ann") == []
-    assert (await desk.store.standing("ann")).log is None
-    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 0
+    assert (await desk.standing("ann")).log is None
+    assert len(await desk.vectors_after("ann", "fake", 0, 10)) == 0
     assert [m.content for m in await desk.everything(other.id, "bob")] == ["three"]
-    assert len(await desk.store.vectors_after("bob", "fake", 0, 10)) == 1
+    assert len(await desk.vectors_after("bob", "fake", 0, 10)) == 1
 
 
 async def test_a_user_who_comes_back_after_deletion_has_another_log(desk, new_write):
@@ -391,7 +391,7 @@ async def test_a_user_who_comes_back_after_deletion_has_another_log(desk, new_wr
         talk = await desk.conversation()
         await desk.say(talk.id, "one")
         await desk.embed_all(FakeEmbedder())
-        return (await desk.store.standing("ann")).log
+        return (await desk.standing("ann")).log
 
     before = await one_vector()
     await desk.store.delete_user(new_write())
@@ -406,7 +406,7 @@ async def test_vectors_of_messages_deleted_meanwhile_are_dropped(desk, new_write
     (waiting,) = await desk.store.next_unembedded(10)
     await desk.store.delete_conversation(talk.id, new_write())
     await desk.store.put_vectors("fake", {waiting.message_id: NewVector(bytes(128), b"")}, 64)
-    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 0
+    assert len(await desk.vectors_after("ann", "fake", 0, 10)) == 0
     assert await desk.store.count_unembedded() == 0
 
 
@@ -419,10 +419,10 @@ async def test_another_embedder_gets_every_message_anew_but_no_search_waits_for_
     await desk.store.queue_other_embedders("next")
     await desk.store.queue_other_embedders("next")
     assert await desk.store.count_unembedded() == 2
-    assert (await desk.store.standing("ann")).last_awaited is None
+    assert (await desk.standing("ann")).last_awaited is None
     await desk.embed_all(FakeEmbedder(id="next"))
-    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 0
-    assert (await desk.store.vectors_after("ann", "next", 0, 10)).positions.tolist() == [3, 4]
+    assert len(await desk.vectors_after("ann", "fake", 0, 10)) == 0
+    assert (await desk.vectors_after("ann", "next", 0, 10)).positions.tolist() == [3, 4]
 
 
 async def test_a_message_that_waits_for_another_embedder_is_there_by_its_words_alone(desk):
@@ -431,15 +431,15 @@ async def test_a_message_that_waits_for_another_embedder_is_there_by_its_words_a
     before, after = FakeEmbedder(id=f"before/{RECIPE}"), FakeEmbedder(id=f"after/{RECIPE}")
     await desk.embed_all(before)
     await desk.store.queue_other_embedders(after.id)
-    rows = await desk.store.vectors_after("ann", after.id, 0, 10)
+    rows = await desk.vectors_after("ann", after.id, 0, 10)
     assert (rows.positions.tolist(), rows.stored.tolist(), len(rows.vectors)) == ([1, 2], [False, False], 0)
     assert (rows.term_counts > 0).all()
-    counter = (await desk.store.standing("ann")).log.deletion_counter
+    counter = (await desk.standing("ann")).log.deletion_counter
     await desk.embed_all(after)
-    rows = await desk.store.vectors_after("ann", after.id, 0, 10)
+    rows = await desk.vectors_after("ann", after.id, 0, 10)
     assert (rows.positions.tolist(), rows.stored.tolist(), rows.vectors.shape) == ([3, 4], [True, True], (2, 64))
     # Nothing has to be taken out of an index: a message that comes again has its words.
-    assert (await desk.store.standing("ann")).log.deletion_counter == counter
+    assert (await desk.standing("ann")).log.deletion_counter == counter
 
 
 async def test_a_message_that_gets_other_words_is_taken_out_of_every_index(desk):
@@ -449,7 +449,7 @@ async def test_a_message_that_gets_other_words_is_taken_out_of_every_index(desk)
     counters = []
     for terms in (b"broken", pack_terms("one"), pack_terms("one")):
         await desk.store.put_vectors("fake", {waiting.message_id: NewVector(bytes(128), terms)}, 64)
-        counters.append((await desk.store.standing("ann")).log.deletion_counter)
+        counters.append((await desk.standing("ann")).log.deletion_counter)
         await desk.store.queue_unfit("fake", 64, everything=True)
     assert counters[0] != counters[1] == counters[2]
 
@@ -470,7 +470,7 @@ async def test_a_stretch_of_the_log_is_all_that_was_said_and_stored(desk, new_wr
     for embedder, some in ((f"new/{RECIPE}", range(5)), (f"old/{RECIPE}", range(5, 7))):
         stored = {waiting[i].message_id: NewVector(vectors[i].tobytes(), words[i]) for i in some}
         await desk.store.put_vectors(embedder, stored, 8)
-    whole = await desk.store.vectors_after("ann", f"new/{RECIPE}", 0, 10)
+    whole = await desk.vectors_after("ann", f"new/{RECIPE}", 0, 10)
     assert whole.message_ids.tolist() == [message.message_id for message in waiting]
     assert whole.positions.tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert list(zip(whole.conversations, whole.authors, strict=True)) == [(talks[n].id, a) for n, a in spoken]
@@ -480,7 +480,7 @@ async def test_a_stretch_of_the_log_is_all_that_was_said_and_stored(desk, new_wr
     assert whole.stored.tolist() == [True] * 5 + [False] * 2
     assert np.array_equal(whole.vectors, np.stack([vectors[i] for i in range(5)]).astype(np.float32))
     assert (whole.term_counts.tolist(), whole.terms.tobytes()) == ([2] * 7, b"".join(words))
-    part = await desk.store.vectors_after("ann", f"new/{RECIPE}", 1, 5)
+    part = await desk.vectors_after("ann", f"new/{RECIPE}", 1, 5)
     assert (part.positions.tolist(), part.stored.tolist(), len(part.vectors)) == (
         [2, 3, 4, 5, 6],
         [True] * 4 + [False],
@@ -492,7 +492,7 @@ async def test_words_that_were_made_in_another_way_are_not_searched(desk):
     talk = await desk.conversation()
     await desk.say(talk.id, "one")
     await desk.embed_all(FakeEmbedder(id="before/older-words"))
-    assert len(await desk.store.vectors_after("ann", f"after/{RECIPE}", 0, 10)) == 0
+    assert len(await desk.vectors_after("ann", f"after/{RECIPE}", 0, 10)) == 0
 
 
 async def expiring(desk, new_write, expire_ns, user_id="ann", text="gone"):
@@ -508,7 +508,7 @@ async def test_a_conversation_that_has_expired_is_answered_like_one_that_does_no
     talk, stays = await expiring(desk, new_write, soon), await expiring(desk, new_write, None, text="stays")
     assert (await desk.store.get_conversation("ann", talk.id)).expire_ns == soon
     await desk.embed_all(FakeEmbedder())
-    ids = (await desk.store.vectors_after("ann", "fake", 0, 10)).message_ids.tolist()
+    ids = (await desk.vectors_after("ann", "fake", 0, 10)).message_ids.tolist()
     monkeypatch.setattr("services.memory.store.expiry_rows.time.time_ns", lambda: soon)
     for call in (
         desk.store.get_conversation("ann", talk.id),
@@ -530,11 +530,11 @@ async def test_asking_for_the_log_takes_what_has_expired_out_of_the_index(desk, 
     await expiring(desk, new_write, soon)
     await expiring(desk, new_write, None, text="stays")
     await desk.embed_all(FakeEmbedder())
-    before = (await desk.store.standing("ann")).log
+    before = (await desk.standing("ann")).log
     monkeypatch.setattr("services.memory.store.expiry_rows.time.time_ns", lambda: soon)
-    after = (await desk.store.standing("ann")).log
+    after = (await desk.standing("ann")).log
     assert after.deletion_counter == before.deletion_counter + 1
-    assert len(await desk.store.vectors_after("ann", "fake", 0, 10)) == 1
+    assert len(await desk.vectors_after("ann", "fake", 0, 10)) == 1
 
 
 async def test_an_expiration_can_be_moved_and_taken_back(desk, new_write):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -59,10 +61,65 @@ async def test_calls_run_in_the_order_of_asking(threads: WorkerThreads) -> None:
     assert order == list(range(50))
 
 
-async def test_several_threads_run_several_calls_at_once() -> None:
-    threads = WorkerThreads(2, "test")
-    both = threading.Barrier(2, timeout=_SECONDS)
-    await asyncio.gather(threads.run(both.wait), threads.run(both.wait))
+async def test_calls_go_on_beside_one_that_takes_long_and_beside_as_many_as_there_are_threads_for() -> None:
+    threads = WorkerThreads(3, "test", patience=0.001)
+    long = [_Gate(), _Gate()]
+    running = [asyncio.create_task(threads.run(gate)) for gate in long]
+    for gate in long:
+        assert await asyncio.to_thread(gate.begun.wait, _SECONDS)
+    assert [await threads.run(lambda n=number: n) for number in range(20)] == list(range(20))
+    third = _Gate()
+    last = asyncio.create_task(threads.run(third))
+    assert await asyncio.to_thread(third.begun.wait, _SECONDS)
+    waiting = asyncio.create_task(threads.run(int))
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    long[1].let.set()
+    assert await running[1] == "through"
+    assert await waiting == 0
+    long[0].let.set()
+    third.let.set()
+    assert await asyncio.gather(running[0], last) == ["through", "through"]
+    # As it was before.
+    assert await asyncio.gather(*(threads.run(lambda n=number: n) for number in range(20))) == list(range(20))
+    threads.close()
+
+
+async def test_short_calls_run_one_at_a_time() -> None:
+    threads = WorkerThreads(4, "test", patience=_SECONDS)
+    under_way: set[int] = set()
+    most = 0
+
+    def work(number: int) -> None:
+        nonlocal most
+        under_way.add(number)
+        most = max(most, len(under_way))
+        time.sleep(0.001)
+        under_way.remove(number)
+
+    await asyncio.gather(*(threads.run(lambda n=number: work(n)) for number in range(20)))
+    threads.close()
+    assert most == 1
+
+
+async def test_of_calls_of_any_length_none_is_lost_and_none_runs_twice() -> None:
+    threads = WorkerThreads(3, "test", patience=0.0005)
+    chance = random.Random(3)  # noqa: S311 (not a secret)
+    ran: list[int] = []
+
+    def work(number: int, seconds: float) -> int:
+        time.sleep(seconds)
+        ran.append(number)
+        return number
+
+    wanted = [(number, chance.choice([0.0, 0.0, 0.0004, 0.0006, 0.003])) for number in range(400)]
+
+    async def ask(number: int, seconds: float) -> int:
+        await asyncio.sleep(chance.random() / 10)
+        return await threads.run(lambda: work(number, seconds))
+
+    assert await asyncio.gather(*(ask(*one) for one in wanted)) == list(range(400))
+    assert sorted(ran) == list(range(400))
     threads.close()
 
 
