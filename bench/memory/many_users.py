@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from bench.memory.client import quantiles, serving
+from bench.memory.client import Client, quantiles, serving
 from bench.memory.searches import search_all
 from bench.memory.service import PartlyRandomEmbedder
 from bench.memory.workload import Workload, texts
@@ -22,7 +22,7 @@ from services.memory.terms import pack_terms
 from services.memory.vector import NewVector, UnembeddedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from services.memory.embedder import Embedder
@@ -58,12 +58,9 @@ async def many_users(
     user_ids = [_user_id(number) for number in range(workload.many_users)]
     async with serving(data, messages="random") as client:
         await client.search("nobody", "first")
-        for number in range(workload.rounds):
-            tell(f"searches of many users, round {number + 1} of {workload.rounds}")
-            for callers, name in ((1, "1 caller"), (workload.callers, f"{workload.callers} callers")):
-                times = await search_all(client, user_ids, callers, workload.searches)
-                for one in quantiles(f"search, {size}, {name}", times):
-                    yield one
+        # Hardly any of those who are searched first has been searched before.
+        async for one in _rounds(client, user_ids, workload, f"search, {size}", tell):
+            yield one
         # Every user is searched once, so that the indexes would be held all at once if that were allowed.
         tell("searches of every user")
         began = time.perf_counter()
@@ -74,6 +71,20 @@ async def many_users(
         yield Observation(size, "searches_of_all_users", "searches/s", len(user_ids) / (time.perf_counter() - began))
         yield Observation(size, "resident_before_all_were_searched", "MiB", before / _MIB)
         yield Observation(size, "resident_after_all_were_searched", "MiB", client.resident_bytes() / _MIB)
+        async for one in _rounds(client, user_ids, workload, f"search once more, {size}", tell):
+            yield one
+
+
+async def _rounds(
+    client: Client, user_ids: Sequence[str], workload: Workload, measure: str, tell: Callable[[str], None]
+) -> AsyncIterator[Observation]:
+    """Yields what searches of users at random see, by one caller and by several."""
+    for number in range(workload.rounds):
+        tell(f"{measure}, round {number + 1} of {workload.rounds}")
+        for callers, name in ((1, "1 caller"), (workload.callers, f"{workload.callers} callers")):
+            times = await search_all(client, user_ids, callers, workload.searches)
+            for one in quantiles(f"{measure}, {name}", times):
+                yield one
 
 
 async def _store(store: Store, embedder: AsyncEmbedder, users: range, messages_each: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 
 import pytest
 
@@ -225,6 +226,29 @@ async def test_the_least_recently_searched_are_dropped_to_stay_within_the_bytes(
     assert cache.size == 2 * whole.size
     assert await found(cache, "bob", "one") == 2
     assert cache.users() == ["cid", "bob"]
+
+
+async def test_making_room_looks_at_no_more_users_than_are_dropped(desk, cache_of):
+    class Watched(OrderedDict):
+        looked_at = 0
+
+        def items(self):
+            for item in super().items():
+                Watched.looked_at += 1
+                yield item
+
+    whole = cache_of()
+    users = [f"user {number}" for number in range(24)]
+    for user in users:
+        await fill(desk, user, "one")
+    assert await found(whole, users[0], "one") == 1
+    cache = cache_of(max_bytes=20 * whole.size)
+    cache._slots = Watched()
+    for user in users:
+        assert await found(cache, user, "one") == 1
+    assert cache.users() == users[4:]
+    # One more each time, which shows that enough have gone.
+    assert Watched.looked_at <= 2 * 4 + len(users)
 
 
 async def test_an_index_larger_than_all_bytes_is_searched_all_the_same(desk, cache_of):
