@@ -80,18 +80,16 @@ class FlatVectors(Vectors):
 
     def held(self, count: int) -> tuple[NDArray[np.float16], NDArray[np.int64] | None]:
         """Returns all rows, and of so many places which is whose, -1 where there is none; None: each has its own."""
-        rows = self._rows[: len(self)]
-        if len(self) == count and np.array_equal(self._places, np.arange(count)):
+        rows, row_of = self._rows[: len(self)], self._rows_of()
+        if len(self) == count and np.array_equal(row_of, np.arange(count)):
             return rows, None
-        row_of = np.full(count, -1, dtype=np.int64)
-        row_of[self._places] = np.arange(len(self))
-        return rows, row_of
+        return rows, np.pad(row_of, (0, count - len(row_of)), constant_values=-1)
 
     def _rows_of(self) -> NDArray[np.int64]:
         """Returns the row of each place up to the last that has one: -1 where one has none."""
         row_of = self._row_of
         if row_of is None:
-            row_of = np.full(1 + int(self._places.max()), -1, dtype=np.int64)
+            row_of = np.full(1 + int(self._places.max(initial=-1)), -1, dtype=np.int64)
             row_of[self._places] = np.arange(len(self))
             self._row_of = row_of
         return row_of

@@ -13,8 +13,8 @@ from services.memory.index_query import IndexQuery, Scored
 from services.memory.message import NO_FILTER
 from services.memory.neighbours import REACH, Neighbours
 from services.memory.scoring import Scoring
+from services.memory.scoring.index_table import IndexTable
 from services.memory.scoring.room import Room, Rooms, RoomSize
-from services.memory.scoring.table import IndexTable
 from services.memory.scoring.tables import IndexField, Part
 
 if TYPE_CHECKING:

@@ -7,18 +7,18 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from services.kernels.machine_code import Target
+from services.kernels.table import addressed
 from services.memory.scoring.product_kernel import write_products, write_sums
 from services.memory.scoring.ranking_kernel import write_rank
 from services.memory.scoring.search_kernel import write_search
-from services.memory.scoring.table import addressed
 from services.memory.scoring.tables import SumField
 from services.memory.scoring.word_kernel import write_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from services.memory.scoring.index_table import IndexTable
     from services.memory.scoring.room import Room
-    from services.memory.scoring.table import IndexTable
 
 
 class Scoring:

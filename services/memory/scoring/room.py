@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.memory.scoring.table import address_of, addressed
+from services.kernels.table import address_of, addressed
 from services.memory.scoring.tables import Part, RoomField, Weight
 
 if TYPE_CHECKING:

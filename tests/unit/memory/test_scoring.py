@@ -10,9 +10,9 @@ from services.memory.flat_vectors import sums_of
 from services.memory.neighbours import Neighbours
 from services.memory.rarities import rarity
 from services.memory.scoring import Scoring
+from services.memory.scoring.index_table import IndexTable
 from services.memory.scoring.product_kernel import AT_ONCE
 from services.memory.scoring.room import Room, Rooms, RoomSize
-from services.memory.scoring.table import IndexTable
 from services.memory.scoring.tables import IndexField, Part, Weight
 from services.memory.scoring.word_kernel import K1
 
