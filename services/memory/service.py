@@ -52,22 +52,22 @@ class MemoryService:
         memory_service_pb2_grpc.add_MemoryServiceServicer_to_server(self._servicer, server)
 
     async def start(self) -> None:
-        """Opens the database and loads the embedder, both at once.
+        """Opens the database and loads the embedder; meanwhile what searches are scored by is compiled.
 
         Raises:
             StartupError: The data folder, the database or the embedder cannot be used.
         """
         settings = self._settings
+        compiling = asyncio.ensure_future(asyncio.to_thread(Scoring.of_this_machine))
         store = await open_store(settings)
         self._taken.push_async_callback(store.close)
         embedder = self._embedder or await chosen_embedder(settings)
         self._taken.push_async_callback(embedder.close)
         facts = embedder.facts
         await store.queue_other_embedders(facts.id)
+        await compiling  # before anything is embedded beside it
         queue = EmbeddingQueue(store, embedder, settings.embedding_batch_size)
         self._taken.push_async_callback(queue.close)
-        # Compiled now rather than in the first search.
-        await asyncio.to_thread(Scoring.of_this_machine)
         indexes = IndexCache(store, facts.id, facts.dimension, settings.index_cache_mb * _MIB)
         housekeeping = Housekeeping(store, queue, settings.retention_days)
         self._taken.push_async_callback(housekeeping.close)
