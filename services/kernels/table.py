@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 class Place(IntEnum):
@@ -26,12 +31,43 @@ def addressed(table: type[Place], fields: Sequence[int | NDArray[Any]]) -> ctype
 
     The arrays have to be held on to.
     """
-    if len(fields) != len(table):
-        raise TypeError(f"{len(fields)} fields for the {len(table)} of {table.__name__}")
-    return (ctypes.c_int64 * len(fields))(*(one if isinstance(one, int) else address_of(one) for one in fields))
+    count = _size(table)
+    if len(fields) != count:
+        raise TypeError(f"{len(fields)} fields for the {count} of {table.__name__}")
+    return (ctypes.c_int64 * count)(*[one if isinstance(one, int) else address_of(one) for one in fields])
+
+
+@cache
+def _size(table: type[Place]) -> int:
+    # A class of members counts them anew each time.
+    return len(table)
 
 
 def address_of(array: NDArray[Any]) -> int:
     """Returns where an array is: faster than `ctypes.data`, which makes an object."""
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+class Memory:
+    """Memory for several arrays, whose addresses are reckoned: numpy takes a microsecond to tell one.
+
+    Args:
+        nbytes: For all of them.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self._bytes: NDArray[np.uint8] = np.empty(nbytes, dtype=np.uint8)
+        self._begin = address_of(self._bytes)
+        self._taken = 0
+
+    def take(self, nbytes: int) -> int:
+        """Returns where there are so many bytes that were not taken before. The memory has to be held on to."""
+        self._taken = end = self._taken + nbytes
+        if end > len(self._bytes):
+            raise MemoryError(f"{end} bytes of {len(self._bytes)} would be taken")
+        return self._begin + end - nbytes
+
+    def array(self, address: int, count: int, dtype: type[_Number]) -> NDArray[_Number]:
+        """Returns the array of so many numbers that is at an address, which was taken for it."""
+        return np.frombuffer(self._bytes, dtype, count, address - self._begin)

@@ -10,16 +10,17 @@ from services.memory.message import NO_FILTER
 from services.memory.terms import query_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from services.memory.message import MessageFilter, MessageRange
     from services.memory.vector import LogStretch
 
-_Number = TypeVar("_Number", bound=np.generic)
+_Named = TypeVar("_Named", bound="str | None")
 
 _COLUMNS = ("ids", "positions", "conversations", "sequences", "times", "_roles", "_authors")
+_BYTES_A_MESSAGE = 4 * 8 + 2 * 4 + 1
 
 
 class Columns:
@@ -42,7 +43,7 @@ class Columns:
     @property
     def size(self) -> int:
         """Bytes of memory."""
-        return sum(getattr(self, name).nbytes for name in _COLUMNS)
+        return _BYTES_A_MESSAGE * len(self)
 
     def add(self, new: LogStretch) -> None:
         """Adds messages."""
@@ -52,13 +53,18 @@ class Columns:
             if author is not None:
                 code_of_author[author] = code = self._code("a", author)
                 self._terms_of_author.setdefault(code, frozenset(query_terms(author)))
-        self.ids = np.concatenate([self.ids, new.message_ids])
-        self.positions = np.concatenate([self.positions, new.positions])
-        self.conversations = _extended(self.conversations, map(code_of.__getitem__, new.conversations))
-        self.sequences = np.concatenate([self.sequences, new.sequences])
-        self.times = np.concatenate([self.times, new.times])
-        self._roles = np.concatenate([self._roles, new.roles])
-        self._authors = _extended(self._authors, map(code_of_author.__getitem__, new.authors))
+        added = (
+            new.message_ids,
+            new.positions,
+            _coded(new.conversations, code_of),
+            new.sequences,
+            new.times,
+            new.roles,
+            _coded(new.authors, code_of_author),
+        )
+        had = len(self)
+        for name, column in zip(_COLUMNS, added, strict=True):
+            setattr(self, name, np.concatenate([getattr(self, name), column]) if had else column)
 
     def places_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the places of messages by their ids, at least one and none twice: -1 where one has no place."""
@@ -122,5 +128,8 @@ class Columns:
         return self._codes.get(f"{kind}/{text}", -2)  # no row has it
 
 
-def _extended(column: NDArray[_Number], values: Iterable[int]) -> NDArray[_Number]:
-    return np.concatenate([column, np.fromiter(values, dtype=column.dtype)])
+def _coded(values: Sequence[_Named], code_of: Mapping[_Named, int]) -> NDArray[np.int32]:
+    """Returns the code of each value."""
+    if len(code_of) == 1:
+        return np.full(len(values), code_of[values[0]], dtype=np.int32)
+    return np.fromiter(map(code_of.__getitem__, values), dtype=np.int32, count=len(values))

@@ -14,11 +14,11 @@ import numpy as np
 from services.memory import ranking
 from services.memory.columns import Columns
 from services.memory.flat_vectors import FlatVectors, sums_of
-from services.memory.index_search import Held, IndexSearch
-from services.memory.lexical import LexicalIndex, Standing
+from services.memory.held import Held
+from services.memory.index_search import IndexSearch
+from services.memory.lexical import LexicalIndex
 from services.memory.listed_vectors import ListedVectors
 from services.memory.moments import Moments
-from services.memory.neighbours import Neighbours
 from services.memory.vector import UserLog
 from services.memory.vectors import LISTED_FROM
 
@@ -76,7 +76,7 @@ class UserIndex:
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
-        held = (Neighbours.BYTES_A_MESSAGE + Standing.BYTES_A_MESSAGE + Held.BYTES_A_MESSAGE) * len(self)
+        held = Held.BYTES_A_MESSAGE * len(self)
         return self._vectors.size + self._embedded.nbytes + self._columns.size + self._lexical.size + held
 
     @property
@@ -94,7 +94,7 @@ class UserIndex:
             return
         places = np.flatnonzero(self._embedded)
         halves = vectors.rows(places)
-        self._moments = Moments.of(halves, self._embedded, self.hold().standing.neighbours, ranking.NEIGHBOUR_WEIGHTS)
+        self._moments = Moments.of(halves, self._embedded, self.hold().neighbours, ranking.NEIGHBOUR_WEIGHTS)
         self._changed = 0
         self._search = None
         if isinstance(vectors, FlatVectors) or vectors.stale:
@@ -110,38 +110,51 @@ class UserIndex:
         """
         if not len(stretch):
             return
-        places = self._columns.places_of(stretch.message_ids)
-        known = places >= 0
-        if known.any():
+        places, known = self._places(stretch.message_ids)
+        new: LogStretch | None = stretch
+        if known is not None:
             self._columns.move(places[known], stretch.positions[known])
-        if not known.all():
-            new = stretch.chosen(~known) if known.any() else stretch
-            places[~known] = np.arange(len(self), len(self) + len(new))
+            new = None if known.all() else stretch.chosen(~known)
+        if new is not None:
             self._columns.add(new)
             self._lexical.add(new.terms, new.term_counts)
             self._embedded = np.concatenate([self._embedded, np.zeros(len(new), dtype=np.bool_)])
             self._held = None
-        self._put(stretch, places)
+        self._put(stretch, places, known)
         self.last_position = int(stretch.positions.max())
 
-    def _put(self, stretch: LogStretch, places: NDArray[np.int64]) -> None:
+    def _places(self, message_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """Returns the places of messages, those of new ones after the last; and which were there, None: none was."""
+        count, first = len(message_ids), len(self)
+        if first:
+            places = self._columns.places_of(message_ids)
+            known = places >= 0
+            if known.any():
+                places[~known] = np.arange(first, first + count - np.count_nonzero(known))
+                return places, known
+        return np.arange(first, first + count), None
+
+    def _put(self, stretch: LogStretch, places: NDArray[np.int64], known: NDArray[np.bool_] | None) -> None:
         """Gives messages that are there the vectors of a stretch of the log."""
         self._search = None
-        rows = stretch.vectors
+        rows, embedded = stretch.vectors, stretch.stored
         # Of unit length but for the rounding to half floats, a ten-thousandth at most: or nothing that means anything.
-        squares, total = sums_of(rows)
+        squares, total_of_all = sums_of(rows)
+        total: NDArray[np.float64] | None = total_of_all
         whole = np.abs(squares - 1) < _AMISS
-        embedded = stretch.stored.copy()
-        embedded[stretch.stored] = whole
-        lost = places[~embedded & self._embedded[places]]
-        if len(lost):
-            self._vectors.remove(lost)
-        if whole.all() and len(rows):
-            self._vectors.put(rows, places[embedded], total)
-        elif embedded.any():
-            self._vectors.put(rows[whole], places[embedded])
+        if not whole.all():
+            rows, total = rows[whole], None
+            embedded = embedded.copy()
+            embedded[stretch.stored] = whole
+        if known is not None:
+            lost = places[~embedded & self._embedded[places]]
+            if len(lost):
+                self._vectors.remove(lost)
+                self._changed += len(lost)
+        if len(rows):
+            self._vectors.put(rows, places if len(rows) == len(places) else places[embedded], total)
+            self._changed += len(rows)
         self._embedded[places] = embedded
-        self._changed += len(lost) + int(np.count_nonzero(embedded))
 
     def keep(self, message_ids: NDArray[np.int64]) -> None:
         """Takes out what is not in the user's log any more, and goes on from the last message that is left.
@@ -174,5 +187,5 @@ class UserIndex:
     def hold(self) -> Held:
         """Makes what is the same for every search, where that is not made yet. Several searches may make the same."""
         if self._held is None:
-            self._held = Held.of(self._columns, self._lexical)
+            self._held = Held(self._columns, self._lexical)
         return self._held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from services.memory.vector import LogWanted
 from services.rpc.errors import ChatbotError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Awaitable, Callable
 
     from services.memory.store import Store
     from services.memory.vector import LogStretch, Standing, UserLog
@@ -57,6 +57,25 @@ class _Lent(AbstractAsyncContextManager[UserIndex | None]):
     @override
     async def __aexit__(self, *_failure: object) -> None:
         self._slot.lock.give_back(alone=False)
+
+
+class _UpToDate(AbstractAsyncContextManager[UserIndex | None]):
+    """A whole index that one borrower has alone: every search of what was not in memory is one."""
+
+    __slots__ = ("_give_back", "_slot", "_take")
+
+    def __init__(self, take: Callable[[], Awaitable[_Slot]], give_back: Callable[[_Slot], None]) -> None:
+        self._take = take
+        self._give_back = give_back
+
+    @override
+    async def __aenter__(self) -> UserIndex | None:
+        self._slot = await self._take()
+        return self._slot.index
+
+    @override
+    async def __aexit__(self, *_failure: object) -> None:
+        self._give_back(self._slot)
 
 
 class IndexCache:
@@ -117,8 +136,11 @@ class IndexCache:
         Raises:
             ConversationNotFound: It is not.
         """
-        async with self._slot_of(user_id) as slot:
+        slot = await self._taken(user_id)
+        try:
             return await self._refresh(user_id, slot, conversation_id)
+        finally:
+            self._give_back(user_id, slot)
 
     def as_it_is(self, user_id: str) -> AbstractAsyncContextManager[UserIndex | None]:
         """Lends a user's index to be searched, however far it has come; None where it is not in memory."""
@@ -128,35 +150,50 @@ class IndexCache:
         self._slots.move_to_end(user_id)
         return _Lent(slot)
 
-    @asynccontextmanager
-    async def up_to_date(self, user_id: str, known: UserLog | None = None) -> AsyncIterator[UserIndex | None]:
+    def up_to_date(self, user_id: str, known: UserLog | None = None) -> AbstractAsyncContextManager[UserIndex | None]:
         """Lends a user's index, whole as of now, to one borrower at a time; None where there is no vector.
 
         Args:
             user_id: Whose.
             known: Where set, how far the log has come, as just read: an index that has come so far is lent as it is.
         """
-        async with self._slot_of(user_id) as slot:
+        return _UpToDate(partial(self._take_whole, user_id, known), partial(self._give_back, user_id))
+
+    async def _take_whole(self, user_id: str, known: UserLog | None) -> _Slot:
+        slot = await self._taken(user_id)
+        try:
             if slot.index is None or not slot.index.has(known):
                 await self._refresh(user_id, slot)
-            yield slot.index
+        except BaseException:
+            self._give_back(user_id, slot)
+            raise
+        return slot
 
-    @asynccontextmanager
-    async def _slot_of(self, user_id: str) -> AsyncIterator[_Slot]:
-        """Lends a user's place to one borrower at a time. Where no index is in it after that, there is none."""
+    async def _taken(self, user_id: str) -> _Slot:
+        """Returns a user's place, which the caller has alone until `_give_back`."""
         slot = self._slots.setdefault(user_id, _Slot())
         self._slots.move_to_end(user_id)
         try:
-            async with slot.lock.alone():
-                yield slot
-        finally:
-            if slot.index is None and not slot.lock.held and self._slots.get(user_id) is slot:
-                self._drop(user_id)
+            await slot.lock.take(alone=True)
+        except BaseException:
+            self._drop_unused(user_id, slot)
+            raise
+        return slot
+
+    def _give_back(self, user_id: str, slot: _Slot) -> None:
+        slot.lock.give_back(alone=True)
+        self._drop_unused(user_id, slot)
+
+    def _drop_unused(self, user_id: str, slot: _Slot) -> None:
+        """Drops a place in which there is no index after all."""
+        if slot.index is None and not slot.lock.held and self._slots.get(user_id) is slot:
+            self._drop(user_id)
 
     async def _refresh(self, user_id: str, slot: _Slot, conversation_id: str | None = None) -> Standing:
         """Takes what was added to the user's log since the last time, and takes out what was taken out of it."""
         slot.behind = False  # what is written from here on may be missed
-        index, lookup = slot.index, "miss" if slot.index is None else "hit"
+        index = slot.index
+        lookup: measures.Lookup = "miss" if index is None else "hit"
         while True:
             # Where an index is made, the stretch follows from the beginning.
             wanted = LogWanted(self._embedder, None if index is None else index.log, _PAGE, conversation_id)
@@ -169,7 +206,7 @@ class IndexCache:
                 await off_loop(index.keep, await self._store.logged_messages(user_id))
                 index.deletion_counter = standing.log.deletion_counter
         if index is not None:
-            measures.CACHE_LOOKUPS.labels(lookup).inc()
+            measures.looked_up(lookup)
             if index.unfit:
                 await off_loop(index.refit)
         slot.index = index

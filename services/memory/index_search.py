@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,53 +10,21 @@ from services.memory import ranking
 from services.memory.flat_vectors import FlatVectors, row_width
 from services.memory.index_query import IndexQuery, Scored
 from services.memory.message import NO_FILTER
-from services.memory.neighbours import REACH, Neighbours
+from services.memory.neighbours import REACH
 from services.memory.scoring import Scoring
-from services.memory.scoring.index_table import IndexTable
 from services.memory.scoring.room import Room, Rooms, RoomSize
 from services.memory.scoring.tables import IndexField, Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from services.memory.columns import Columns
-    from services.memory.lexical import LexicalIndex, Standing
+    from services.memory.held import Held
     from services.memory.listed_vectors import ListedVectors
     from services.memory.moments import Moments
 
 _NEAR = 1_000
 """So many of the nearest of very many messages, and of those with the query's words, are scored."""
 _ROOMS = Rooms()
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What is the same for every search until a message comes or goes.
-
-    Attributes:
-        columns: Of the messages, one at least.
-        postings: Of all: see `LexicalIndex`.
-        fullness: Of messages: see `ranking.fullness`.
-        everyone: Of messages, where all can be found.
-        nobody: Of messages, where the query names no author.
-    """
-
-    columns: Columns
-    postings: NDArray[np.uint64]
-    standing: Standing
-    fullness: NDArray[np.float32]
-    everyone: NDArray[np.bool_]
-    nobody: NDArray[np.bool_]
-
-    BYTES_A_MESSAGE: ClassVar[int] = 6
-
-    @classmethod
-    def of(cls, columns: Columns, lexical: LexicalIndex) -> Held:
-        """Makes it."""
-        standing = lexical.standing(Neighbours(columns.conversations, columns.sequences))
-        fullness = ranking.fullness(lexical.rarities(), lexical.lengths)
-        everyone, nobody = np.ones(len(columns), dtype=np.bool_), np.zeros(len(columns), dtype=np.bool_)
-        return cls(columns, lexical.postings, standing, fullness, everyone, nobody)
 
 
 class IndexSearch:
@@ -82,37 +49,23 @@ class IndexSearch:
         self._embedded = embedded
         self._moments = moments
         self._held = held
-        self._neighbours = neighbours = held.standing.neighbours
         self._centre = vectors.centre
         self._count, self._dimension = len(held.columns), len(self._centre)
         self._width = row_width(self._dimension)
-        rows, row_of = vectors.held(self._count) if isinstance(vectors, FlatVectors) else (None, None)
-        self._table = IndexTable(
-            {
-                IndexField.COUNT: self._count,
-                IndexField.POSTINGS: held.postings,
-                IndexField.POSTING_COUNT: len(held.postings),
-                IndexField.SCALES: held.standing.scales,
-                IndexField.SCALES_TOGETHER: held.standing.scales_together,
-                IndexField.BEFORE: neighbours.before,
-                IndexField.AFTER: neighbours.after,
-                IndexField.COUNTS: neighbours.counts[0],
-                IndexField.COUNTS_FURTHER: neighbours.counts[1],
-                IndexField.EMBEDDED: embedded,
-                IndexField.IDS: held.columns.ids,
-                IndexField.ROWS: 0 if rows is None else rows,
-                IndexField.ROW_COUNT: 0 if rows is None else len(rows),
-                IndexField.SIZE: self._width,
-                IndexField.ROW_OF: 0 if row_of is None else row_of,
-            }
-        )
+        self._table = table = held.table.copy()
+        table[IndexField.EMBEDDED] = embedded
+        table[IndexField.SIZE] = self._width
+        if isinstance(vectors, FlatVectors):
+            rows, row_of = vectors.held(self._count)
+            table[IndexField.ROWS] = rows
+            table[IndexField.ROW_COUNT] = len(rows)
+            if row_of is not None:
+                table[IndexField.ROW_OF] = row_of
 
     def search(self, query: IndexQuery) -> list[Scored]:
         """Returns what `UserIndex.search` does. Several threads may search at once."""
         passes = self._columns.passing(query.conversation_id, query.narrowing, query.exclude)
-        if passes is None:
-            passes = self._held.everyone
-        elif not passes.any():
+        if passes is not None and not passes.any():
             return []
         room = _ROOMS.take(RoomSize(self._count, self._width, len(query.terms), min(query.limit, self._count)))
         try:
@@ -121,16 +74,15 @@ class IndexSearch:
         finally:
             _ROOMS.give_back(room)
 
-    def _fill(self, room: Room, query: IndexQuery, passes: NDArray[np.bool_]) -> None:
-        """Finds the best messages, and what is told of them."""
+    def _fill(self, room: Room, query: IndexQuery, passes: NDArray[np.bool_] | None) -> None:
+        """Finds the best messages, and what is told of them. All can be found where `passes` is None."""
         sought = ranking.sought(query.vector, self._centre)
         room.query[: self._dimension], room.sought[: self._dimension] = query.vector, sought
         spread = None if self._moments is None else self._moments.along(sought)
-        room.weights[:] = ranking.weights(float(self._centre @ sought), query.dense_weight, spread)
+        ranking.weigh(room.weights, float(self._centre @ sought), query.dense_weight, spread)
         named = self._columns.named(query.terms)
-        if named is None:
-            named = self._held.nobody
-        prior = ranking.prior(self._held.fullness, self._columns.times, query.recency)
+        recency = query.recency
+        prior = None if recency is None else ranking.prior(self._held.fullness, self._columns.times, recency)
         room.ask(query.terms, passes, named, prior, min(query.limit, self._count))
         scoring, vectors = Scoring.of_this_machine(), self._vectors
         if isinstance(vectors, FlatVectors):
@@ -151,7 +103,8 @@ class IndexSearch:
         found = zip(ids[places].tolist(), room.parts[: room.found].tolist(), strict=True)
         if not neighbours:
             return [Scored(i, *parts) for i, parts in found]
-        around = (self._neighbours.of(place, neighbours) for place in places.tolist())
+        held = self._held.neighbours
+        around = (held.of(place, neighbours) for place in places.tolist())
         return [
             Scored(i, *parts, *(tuple(ids[side].tolist()) for side in sides))
             for (i, parts), sides in zip(found, around, strict=True)
@@ -162,7 +115,7 @@ class IndexSearch:
         vectors: ListedVectors,
         sought: NDArray[np.float32],
         query: IndexQuery,
-        passes: NDArray[np.bool_],
+        passes: NDArray[np.bool_] | None,
         fit: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """Returns the similarities of those of very many messages that can matter, and for the others what is usual.
@@ -174,14 +127,14 @@ class IndexSearch:
             vectors: Of the messages.
             sought: What they are to be similar to.
             query: Which this is of.
-            passes: Which can be found.
+            passes: Which can be found; None: all.
             fit: How well they have the query's words.
         """
         found = np.zeros(self._count, dtype=np.float32)
         # One place past the last stands for no message.
         wanted = np.zeros(self._count + 1, dtype=np.bool_)
         filtered = query.conversation_id is not None or query.narrowing != NO_FILTER
-        if not filtered and len(passes) - np.count_nonzero(passes) <= _NEAR // 2:
+        if passes is None or (not filtered and len(passes) - np.count_nonzero(passes) <= _NEAR // 2):
             wanted[vectors.nearest(sought, _NEAR)] = True
             worded = np.flatnonzero(fit)
             if len(worded) > _NEAR:
@@ -189,7 +142,7 @@ class IndexSearch:
             wanted[worded] = True
         else:
             wanted[:-1] |= passes
-        for before, after in self._neighbours.around(np.flatnonzero(wanted[:-1]), REACH):
+        for before, after in self._held.neighbours.around(np.flatnonzero(wanted[:-1]), REACH):
             wanted[before] = wanted[after] = True
         chosen = np.flatnonzero(wanted[:-1] & self._embedded)
         found[self._embedded] = 0.0 if self._moments is None else self._moments.along(sought)[0]

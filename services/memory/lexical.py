@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.memory.rarities import Rarities, counted_of
-from services.memory.scoring.word_kernel import COUNT_BITS, K1, PLACE_BITS
+from services.memory.scoring import Scoring
+from services.memory.scoring.word_kernel import COUNT_BITS, PLACE_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from services.memory.neighbours import Neighbours
-
-_B = 0.4
 _COUNT_BITS = np.uint64(COUNT_BITS)
-_TERM_SHIFT = np.uint64(PLACE_BITS + COUNT_BITS)
 _PLACES = np.uint64((1 << PLACE_BITS) - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What of an index's words holds for every query: arrays in order of places.
-
-    Attributes:
-        neighbours: Of the messages.
-        scales: How many times each message has to have a term for half of the most weight.
-        scales_together: Likewise, each message with its neighbours as one text.
-    """
-
-    neighbours: Neighbours
-    scales: NDArray[np.float32]
-    scales_together: NDArray[np.float32]
-
-    BYTES_A_MESSAGE: ClassVar[int] = 8
 
 
 class LexicalIndex:
@@ -49,13 +27,11 @@ class LexicalIndex:
         """One of each message for each term that it has."""
         self.lengths: NDArray[np.float32] = np.empty(0, dtype=np.float32)
         """Words of each message."""
-        self._rarities: Rarities | None = None
-        self._said: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> int:
         """Bytes of memory."""
-        return self.postings.nbytes + self.lengths.nbytes + len(self.lengths) * Rarities.BYTES_A_MESSAGE
+        return self.postings.nbytes + self.lengths.nbytes
 
     def add(self, terms: NDArray[np.void], counts: NDArray[np.int64]) -> None:
         """Adds messages.
@@ -65,18 +41,16 @@ class LexicalIndex:
             counts: How many of them are each message's.
         """
         first = len(self.lengths)
-        places = np.repeat(np.arange(len(counts)), counts)
-        lengths = np.bincount(places, weights=terms["count"], minlength=len(counts))
-        self.lengths = np.concatenate([self.lengths, lengths.astype(np.float32)])
-        if self._rarities and self._said is not None and self._rarities.counted == counted_of(len(self.lengths)):
-            self._said = np.append(self._said, self._rarities.said(terms["term"], places, len(counts)))
-        else:
-            self._said = None
-        new = terms["term"].astype(np.uint64) << _TERM_SHIFT
-        new |= (places + first).astype(np.uint64) << _COUNT_BITS
-        new |= terms["count"]
+        new, lengths = np.empty(len(terms), dtype=np.uint64), np.empty(len(counts), dtype=np.float32)
+        # Of records numpy makes a description in Python wherever it is asked where they are.
+        records = terms.view(np.uint8)
+        Scoring.of_this_machine().post(records, counts, len(counts), first, new, lengths)
         new.sort()
-        self.postings = np.insert(self.postings, np.searchsorted(self.postings, new), new) if first else new
+        if not first:
+            self.postings, self.lengths = new, lengths
+            return
+        self.postings = np.insert(self.postings, np.searchsorted(self.postings, new), new)
+        self.lengths = np.concatenate([self.lengths, lengths])
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Takes out the messages that are not marked; those left move up."""
@@ -86,28 +60,3 @@ class LexicalIndex:
         # Those left keep their order, and so do the postings.
         self.postings = (self.postings[left] & ~(_PLACES << _COUNT_BITS)) | (new_places << _COUNT_BITS)
         self.lengths = self.lengths[kept]
-        self._said = None
-
-    def standing(self, neighbours: Neighbours) -> Standing:
-        """Returns what every search needs of the messages' lengths.
-
-        Args:
-            neighbours: Of the same messages.
-        """
-        together = self.lengths + neighbours.sum(self.lengths)
-        return Standing(neighbours, _scales(self.lengths), _scales(together))
-
-    def rarities(self) -> NDArray[np.float32]:
-        """Returns of each message how much its words say, see `Rarities.said`."""
-        if self._said is None:
-            places = self.postings.astype(np.uint32)
-            places >>= np.uint32(_COUNT_BITS)
-            terms = (self.postings >> _TERM_SHIFT).astype(np.uint32)
-            self._rarities, self._said = Rarities.of(terms, places.astype(np.int64), len(self.lengths))
-        return self._said
-
-
-def _scales(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns how many times a text of each length has to have a term for half of the most weight."""
-    mean = max(float(lengths.mean()), 1.0) if len(lengths) else 1.0
-    return lengths * np.float32(K1 * _B / mean) + np.float32(K1 * (1 - _B))

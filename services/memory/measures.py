@@ -56,6 +56,15 @@ Part: TypeAlias = Literal["embed", "settle", "index", "rank", "fetch"]
 _SECONDS_OF = {part: SEARCH_SECONDS.labels(part) for part in get_args(Part)}
 
 
+Lookup: TypeAlias = Literal["hit", "miss", "stale"]
+_LOOKUPS_OF = {result: CACHE_LOOKUPS.labels(result) for result in get_args(Lookup)}
+
+
+def looked_up(result: Lookup) -> None:
+    """Counts that an index was wanted."""
+    _LOOKUPS_OF[result].inc()
+
+
 def observed(part: Part, seconds: float) -> None:
     """Counts how long a part of a search took."""
     _SECONDS_OF[part].observe(seconds)

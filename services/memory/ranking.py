@@ -29,10 +29,6 @@ AUTHOR_WEIGHT = 1.0
 """Of being said by whom the query names."""
 UNTRUSTED_DENSE_WEIGHT = 0.25
 """Of similarity, where the embedder was not made for the query's language: beside 1."""
-FULLNESS_WEIGHT = 1.2
-LONG_ENOUGH = 32
-"""Words, author and date among them, from which on a message is not preferred for its length: a long reply of a model
-is no better evidence than a sentence of a person, and either is better than an exclamation."""
 RECENCY_WEIGHT = 1.0
 _LEAST_DEVIATION = 1e-6
 """Scores that vary less than rounding does are taken for equal."""
@@ -46,42 +42,44 @@ class Recency:
     half_life_ns: int
 
 
-def weights(usual: float, dense_weight: float, spread: tuple[float, float] | None) -> tuple[float, ...]:
-    """Returns what compiled code weighs with, in the order of `Weight`.
+_WEIGHTS = np.zeros(len(Weight), dtype=np.float32)
+for _weight, _value in (
+    (Weight.NEXT, NEIGHBOUR_WEIGHTS[0]),
+    (Weight.NEXT_BUT_ONE, NEIGHBOUR_WEIGHTS[1]),
+    (Weight.WINDOW, WINDOW_WEIGHT),
+    (Weight.LEXICAL, LEXICAL_WEIGHT),
+    (Weight.AUTHOR, AUTHOR_WEIGHT),
+    (Weight.LEAST_DEVIATION, _LEAST_DEVIATION),
+):
+    _WEIGHTS[_weight] = _value
+
+
+def weigh(weights: NDArray[np.float32], usual: float, dense_weight: float, spread: tuple[float, float] | None) -> None:
+    """Sets what compiled code weighs with.
 
     Args:
+        weights: Out: a number for each `Weight`.
         usual: Mean of the similarities of all that have a vector.
         dense_weight: How much similarity counts: 1, or less where the embedder cannot be trusted with the query.
         spread: Mean and deviation of the similarities of all that have a vector, their surroundings' included, where
             not all are known; None: all are.
     """
-    mean, deviation = spread or (0.0, 0.0)
-    value_of = {
-        Weight.USUAL: usual,
-        Weight.NEXT: NEIGHBOUR_WEIGHTS[0],
-        Weight.NEXT_BUT_ONE: NEIGHBOUR_WEIGHTS[1],
-        Weight.DENSE: dense_weight,
-        Weight.WINDOW: WINDOW_WEIGHT,
-        Weight.LEXICAL: LEXICAL_WEIGHT,
-        Weight.AUTHOR: AUTHOR_WEIGHT,
-        Weight.LEAST_DEVIATION: _LEAST_DEVIATION,
-        Weight.GIVEN: float(spread is not None),
-        Weight.MEAN: mean,
-        Weight.DEVIATION: deviation,
-    }
-    return tuple(value_of[weight] for weight in Weight)
+    weights[:] = _WEIGHTS
+    weights[Weight.USUAL] = usual
+    weights[Weight.DENSE] = dense_weight
+    if spread is not None:
+        weights[Weight.GIVEN] = 1.0
+        weights[Weight.MEAN], weights[Weight.DEVIATION] = spread
 
 
-def prior(fullness: NDArray[np.float32], times: NDArray[np.int64], recency: Recency | None) -> NDArray[np.float32]:
-    """Returns of each message what holds whatever is asked.
+def prior(fullness: NDArray[np.float32], times: NDArray[np.int64], recency: Recency) -> NDArray[np.float32]:
+    """Returns of each message what holds whatever is asked, its age included.
 
     Args:
-        fullness: As `fullness` gives it.
+        fullness: How much more than the others each says, weighed: see `scoring.prepare_kernel`.
         times: When each was said, in nanoseconds since 1970.
-        recency: None: age does not count.
+        recency: How newer ones are preferred.
     """
-    if recency is None:
-        return fullness
     age = np.maximum(recency.now_ns - times, 0) / recency.half_life_ns
     weighed: NDArray[np.float32] = fullness + np.float32(RECENCY_WEIGHT) * np.exp2(-age).astype(np.float32)
     return weighed
@@ -95,17 +93,3 @@ def sought(vector: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[
         centre: Mean of the messages' vectors.
     """
     return vector - np.float32(COMMON_WEIGHT) * centre
-
-
-def fullness(rarities: NDArray[np.float32], lengths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weighs how much more than the others each message says, where it is e times as much as they on average, as 1.
-
-    Not in standard deviations: of a few messages that say nearly the same amount, none is by far the fullest.
-
-    Args:
-        rarities: Of each message, as `LexicalIndex.rarities` gives it.
-        lengths: Words of each. Of one that is longer than long enough, as much counts as one has that is so long.
-    """
-    said = np.log1p(rarities * np.minimum(1, LONG_ENOUGH / np.maximum(lengths, 1)).astype(np.float32))
-    above = said - said.mean(dtype=np.float64).astype(np.float32) if len(said) else said
-    return np.float32(FULLNESS_WEIGHT) * above

@@ -117,13 +117,17 @@ class Searcher:
                 hits = None if index is None else await self._find(user_id, index, wanted)
             log = None if hits is not None else await self._loaded(user_id, query.conversation_id, wait)
         else:
-            vector, log = await asyncio.gather(
-                self._embedded(query.text, wait), self._loaded(user_id, query.conversation_id, wait)
-            )
-            wanted = self._wanted(query, vector)
+            loading = asyncio.create_task(self._loaded(user_id, query.conversation_id, wait))
+            try:
+                wanted = self._wanted(query, await self._embedded(query.text, wait))
+            except BaseException:
+                loading.cancel()
+                await asyncio.gather(loading, return_exceptions=True)
+                raise
+            log = await loading
         if log is not None:
             async with self._indexes.up_to_date(user_id, log) as index:
-                hits = None if index is None else await self._find(user_id, index, wanted, log)
+                hits = None if index is None else await self._find(user_id, index, wanted, loaded=True)
         return hits or []
 
     async def _embedded(self, text: str, wait: float) -> NDArray[np.float32] | None:
@@ -172,15 +176,15 @@ class Searcher:
         )
 
     async def _find(
-        self, user_id: str, index: UserIndex, wanted: IndexQuery, known: UserLog | None = None
+        self, user_id: str, index: UserIndex, wanted: IndexQuery, *, loaded: bool = False
     ) -> list[Hit] | None:
         """Searches an index and fetches what was found.
 
         Args:
             user_id: Whose index it is.
-            index: Lent to this search alone.
+            index: Lent to this search.
             wanted: What to look for.
-            known: How far the index has come, where that is enough; None: it must be whole.
+            loaded: Whether it was brought up to date for this search, which is enough; otherwise it must be whole.
 
         Returns:
             None where it is not whole.
@@ -191,11 +195,8 @@ class Searcher:
         scored: list[Scored] | None = None
         ranking_seconds = 0.0
 
-        def choose(standing: Standing) -> list[int]:
+        def find() -> list[int]:
             nonlocal scored, ranking_seconds
-            scored = None  # it may be asked again, when something has changed
-            if known is None and (standing.last_awaited is not None or not index.has(standing.log)):
-                return []
             began = time.monotonic()
             scored = index.search(wanted)
             ranking_seconds = time.monotonic() - began
@@ -205,12 +206,22 @@ class Searcher:
                 return ids
             return list(dict.fromkeys((*ids, *(i for one in scored for i in (*one.before, *one.after)))))
 
+        def choose(standing: Standing) -> list[int]:
+            nonlocal scored
+            scored = None  # it may be asked again, when something has changed
+            if standing.last_awaited is not None or not index.has(standing.log):
+                return []
+            return find()
+
         began = time.monotonic()
-        messages = await self._store.chosen_messages(user_id, choose, wanted.conversation_id)
+        if loaded:
+            messages = await self._store.found_messages(user_id, find)
+        else:
+            messages = await self._store.chosen_messages(user_id, choose, wanted.conversation_id)
         if scored is None:
             return None
-        if known is None:
-            measures.CACHE_LOOKUPS.labels("hit").inc()  # elsewhere whoever brought it up to date has counted it
+        if not loaded:
+            measures.looked_up("hit")  # elsewhere whoever brought it up to date has counted it
         measures.observed("rank", ranking_seconds)
         measures.observed("fetch", time.monotonic() - began - ranking_seconds)
         if wanted.dense_weight < 1:

@@ -40,6 +40,8 @@ class StoredVector(NamedTuple):
 class LogStretch:
     """Messages that follow one another in a user's log: columns, for thousands are read at once.
 
+    The reader's to keep, and but for terms to change.
+
     Attributes:
         message_ids: Of each message, as all that is not said to be otherwise.
         positions: Places in the log.
@@ -50,7 +52,6 @@ class LogStretch:
         times: Nanoseconds since 1970.
         stored: Whether it has a vector; others have yet to be embedded by this embedder.
         vectors: Of those that have one, a row each: of unit length; of zeros where the message could not be embedded.
-            The reader's to keep and change.
         term_counts: Of different terms.
         terms: Of all messages, those of one after those of another; see `terms.pack_terms`.
     """

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from services.kernels.machine_code import Target
 from services.kernels.table import addressed
+from services.memory.scoring.post_kernel import write_post
+from services.memory.scoring.prepare_kernel import write_prepare
 from services.memory.scoring.product_kernel import write_products, write_sums
 from services.memory.scoring.ranking_kernel import write_rank
 from services.memory.scoring.search_kernel import write_search
-from services.memory.scoring.tables import SumField
+from services.memory.scoring.tables import PostedField, PreparedField, SumField
 from services.memory.scoring.word_kernel import write_words
 
 if TYPE_CHECKING:
@@ -32,12 +34,15 @@ class Scoring:
         target = Target(features)
         module = target.module("scoring")
         write_sums(module, target.processor)
+        write_post(module)
+        write_prepare(module)
         write_search(module, write_words(module), write_products(module, target.processor), write_rank(module))
         # Holds the machine code.
         self._code = target.compile(module)
-        self._sums = self._code.function("sums", [ctypes.c_void_p])
-        self._words, self._rank, self._search = (
-            self._code.function(name, [ctypes.c_void_p, ctypes.c_void_p]) for name in ("words", "rank", "search")
+        self._sums, self._post = (self._code.function(name, [ctypes.c_void_p]) for name in ("sums", "post"))
+        self._prepare, self._words, self._rank, self._search = (
+            self._code.function(name, [ctypes.c_void_p, ctypes.c_void_p])
+            for name in ("prepare", "words", "rank", "search")
         )
 
     @staticmethod
@@ -49,6 +54,19 @@ class Scoring:
     def sums(self, *fields: int | NDArray[Any]) -> None:
         """Adds rows up, and the squares of each one's numbers: all of `SumField`, numbers and arrays without gaps."""
         self._sums(addressed(SumField, fields))
+
+    def post(self, *fields: int | NDArray[Any]) -> None:
+        """Makes postings of messages' terms: all of `PostedField`, numbers and arrays without gaps."""
+        self._post(addressed(PostedField, fields))
+
+    def prepare(self, index: IndexTable, *fields: int | NDArray[Any]) -> None:
+        """Fills in what of an index is the same for every search, into arrays that its table names.
+
+        Args:
+            index: That table.
+            fields: All of `PreparedField`, numbers and arrays without gaps.
+        """
+        self._prepare(index.address, addressed(PreparedField, fields))
 
     def search(self, index: IndexTable, room: Room) -> None:
         """Finds the best messages of an index whose vectors are one array, and what is told of them."""

@@ -24,6 +24,9 @@ class _RankWriter(ScoringFunction):
     def __init__(self, module: Any) -> None:
         super().__init__(module, "rank")
         self._count, self._limit = self.number(IndexField.COUNT), self.number(RoomField.LIMIT)
+        self.stand_in(RoomField.PASSES, IndexField.EVERYONE)
+        self.stand_in(RoomField.NAMED, IndexField.NOBODY)
+        self.stand_in(RoomField.PRIOR, IndexField.FULLNESS)
         self._weights = {weight: self.float(RoomField.WEIGHTS, int64(weight)) for weight in Weight}
 
     def write(self) -> Any:

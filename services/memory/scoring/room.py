@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ _SPARE_SHARE = 4
 """A room is larger by one in so many messages than is needed, for the next search is of another user."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomSize:
+class RoomSize(NamedTuple):
     """How much there is room for.
 
     Attributes:
@@ -60,6 +58,7 @@ class Room:
         weights: A number for each `Weight`.
         places: Of those found, the best first.
         parts: Of each of those found, a number for each `Part`.
+        nbytes: Bytes of memory.
     """
 
     def __init__(self, size: RoomSize) -> None:
@@ -92,11 +91,7 @@ class Room:
         }
         self._table = addressed(RoomField, [self._arrays.get(field, 0) for field in RoomField])
         self.address = ctypes.addressof(self._table)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory."""
-        return sum(array.nbytes for array in self._arrays.values())
+        self.nbytes = sum(array.nbytes for array in self._arrays.values())
 
     @property
     def found(self) -> int:
@@ -106,26 +101,26 @@ class Room:
     def ask(
         self,
         terms: Sequence[int],
-        passes: NDArray[np.bool_],
-        named: NDArray[np.bool_],
-        prior: NDArray[np.float32],
+        passes: NDArray[np.bool_] | None,
+        named: NDArray[np.bool_] | None,
+        prior: NDArray[np.float32] | None,
         limit: int,
     ) -> None:
         """Tells what is asked for, beside what is written into the arrays. These have to be held on to.
 
         Args:
             terms: Different ones.
-            passes: Of messages: which can be found.
-            named: Of messages: whose author the query names.
-            prior: Of messages: what holds whatever is asked.
+            passes: Of messages: which can be found; None: all.
+            named: Of messages: whose author the query names; None: nobody's.
+            prior: Of messages: what holds whatever is asked; None: what the index holds.
             limit: Most that are found, at least one.
         """
         table = self._table
         self._terms[: len(terms)] = terms
         table[RoomField.TERM_COUNT] = len(terms)
-        table[RoomField.PASSES] = address_of(passes)
-        table[RoomField.NAMED] = address_of(named)
-        table[RoomField.PRIOR] = address_of(prior)
+        table[RoomField.PASSES] = 0 if passes is None else address_of(passes)
+        table[RoomField.NAMED] = 0 if named is None else address_of(named)
+        table[RoomField.PRIOR] = 0 if prior is None else address_of(prior)
         table[RoomField.LIMIT] = limit
 
 

@@ -1,4 +1,4 @@
-"""Writes a function of scoring: `(table of IndexFields, table of RoomFields)`."""
+"""Writes a function of scoring, which is given tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from services.kernels.emitter import ADDRESS, F32, F64, I8, I64, Emitter, int64
 from services.memory.scoring.tables import IndexField, RoomField
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.kernels.emitter import Value
     from services.kernels.table import Place
 
@@ -18,12 +20,13 @@ class ScoringFunction:
     Args:
         module: What the function becomes a part of.
         name: Its name.
+        tables: What tables it is given.
     """
 
-    def __init__(self, module: Any, name: str) -> None:
-        self.emitter = Emitter(module, name, [ADDRESS, ADDRESS])
+    def __init__(self, module: Any, name: str, tables: Sequence[type[Place]] = (IndexField, RoomField)) -> None:
+        self.emitter = Emitter(module, name, [ADDRESS] * len(tables))
         self.build = self.emitter.build
-        self.tables: dict[type[Place], Value] = dict(zip((IndexField, RoomField), self.emitter.arguments, strict=True))
+        self.tables: dict[type[Place], Value] = dict(zip(tables, self.emitter.arguments, strict=True))
         # Read once, and before any branch; what a function does not need LLVM leaves out.
         self._numbers = {
             kind: [self.emitter.load(I64, table, 8 * field) for field in kind] for kind, table in self.tables.items()
@@ -40,6 +43,12 @@ class ScoringFunction:
     def address(self, field: Place) -> Value:
         """Returns where an array is."""
         return self._addresses[type(field)][field]
+
+    def stand_in(self, array: Place, other: Place) -> None:
+        """Takes another array for one that has no address."""
+        has = self.build.icmp_signed("!=", self.number(array), int64(0))
+        addresses = self._addresses[type(array)]
+        addresses[array] = self.build.select(has, addresses[array], self.address(other))
 
     def integer(self, array: Place, place: Value) -> Value:
         """Returns a 64-bit integer of an array."""
@@ -61,6 +70,13 @@ class ScoringFunction:
         """Writes a value into an array of such."""
         size = {I8: 1, F32: 4, I64: 8, F64: 8}[value.type]
         self.emitter.store(value, self.address(array), self.build.mul(place, int64(size)))
+
+    def rarity(self, count: Value, having: Value) -> Value:
+        """Returns how rare a term is that so many of all messages have, as a float of 64 bits."""
+        build = self.build
+        all_, some = (build.sitofp(number, F64) for number in (count, having))
+        share = build.fdiv(build.fadd(build.fsub(all_, some), F64(0.5)), build.fadd(some, F64(0.5)))
+        return self.emitter.call_intrinsic("llvm.log.f64", F64, [build.fadd(share, F64(1.0))])
 
     def call(self, function: Any, *arguments: Value) -> None:
         """Calls a function of the same module: with these tables, or with other arguments."""

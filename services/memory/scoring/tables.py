@@ -30,6 +30,12 @@ class IndexField(Place):
     """Floats: how many messages stand next to each."""
     COUNTS_FURTHER = auto()
     """And next but one."""
+    EVERYONE = auto()
+    """Bytes: 1, where all messages can be found."""
+    NOBODY = auto()
+    """Bytes: 0, where the query names no author."""
+    FULLNESS = auto()
+    """Floats: how much more than the others each message says, weighed, where nothing else holds whatever is asked."""
     EMBEDDED = auto()
     """Bytes: 1 for those that have a vector."""
     IDS = auto()
@@ -70,11 +76,11 @@ class RoomField(Place):
     SIMILARITIES = auto()
     """Floats of messages: out where rows are multiplied, in where they are not."""
     PASSES = auto()
-    """Bytes of messages: 1 for those that can be found."""
+    """Bytes of messages: 1 for those that can be found; no address: `EVERYONE`."""
     NAMED = auto()
-    """Bytes of messages: 1 for those whose author the query names."""
+    """Bytes of messages: 1 for those whose author the query names; no address: `NOBODY`."""
     PRIOR = auto()
-    """Floats of messages."""
+    """Floats of messages; no address: `FULLNESS`."""
     WEIGHTS = auto()
     """A float for each `Weight`."""
     KNOWN = auto()
@@ -93,6 +99,36 @@ class RoomField(Place):
     """Out: those found, the best first."""
     PARTS = auto()
     """Out: of each of those found a float for each `Part`."""
+
+
+class PreparedField(Place):
+    """Of `prepare`, beside an index's own table, whose arrays it fills in."""
+
+    ORDER = auto()
+    """64-bit integers: places, by conversation and in each by sequence."""
+    CONVERSATIONS = auto()
+    """32-bit integers of messages: a number for each conversation."""
+    LENGTHS = auto()
+    """Floats of messages: words."""
+    SAID = auto()
+    """Room for a 64-bit float a message, and `FEW` more."""
+
+
+class PostedField(Place):
+    """Of `post`, which makes postings, in order of messages."""
+
+    RECORDS = auto()
+    """`terms.RECORD`s: terms and how often they stand, of one message after another."""
+    RECORD_COUNTS = auto()
+    """64-bit integers: how many are each message's."""
+    COUNT = auto()
+    """Number of messages."""
+    FIRST = auto()
+    """Number: place of the first one."""
+    POSTINGS = auto()
+    """Out: a 64-bit integer a record."""
+    LENGTHS = auto()
+    """Out: a float a message: its words."""
 
 
 class SumField(Place):

@@ -48,7 +48,7 @@ class _WordWriter(ScoringFunction):
                 self.put(float32(0.0), array, message.index)
         with self.emitter.loop(int64(0), terms, [F64(0.0)]) as term:
             length = self._find(term.index)
-            term.next = [self.build.fadd(term.carried[0], self._rarity(length))]
+            term.next = [self.build.fadd(term.carried[0], self._rarity_of(length))]
         (whole,) = term.carried
         # That of no message is marked throughout: nothing stands there.
         self.put(I8(1), RoomField.MARKS, self.number(IndexField.COUNT))
@@ -90,11 +90,11 @@ class _WordWriter(ScoringFunction):
         """Adds to messages' fit and share what a term gives."""
         build = self.build
         first, last = self._span(term)
-        rarity = self._rarity(build.sub(last, first))
+        rarity = self._rarity_of(build.sub(last, first))
         rare = build.fptrunc(build.fdiv(rarity, whole), F32)
         touched = self._touch(first, last)
         unit = build.fptrunc(build.fdiv(build.fpext(self._weight(Weight.WINDOW), F64), whole), F32)
-        together = build.fptrunc(self._rarity(touched), F32)
+        together = build.fptrunc(self._rarity_of(touched), F32)
         window = build.fmul(together, unit)
         with self._each_posting(first, last) as posting:
             place = self._place(posting)
@@ -115,12 +115,8 @@ class _WordWriter(ScoringFunction):
         with self._each_posting(first, last) as posting:
             self.put(float32(0.0), RoomField.TIMES, self._place(posting))
 
-    def _rarity(self, having: Value) -> Value:
-        """Returns how rare a term is that so many messages have, as a float of 64 bits: see `rarities`."""
-        build = self.build
-        all_, some = (build.sitofp(number, F64) for number in (self.number(IndexField.COUNT), having))
-        share = build.fdiv(build.fadd(build.fsub(all_, some), F64(0.5)), build.fadd(some, F64(0.5)))
-        return self.emitter.call_intrinsic("llvm.log.f64", F64, [build.fadd(share, F64(1.0))])
+    def _rarity_of(self, having: Value) -> Value:
+        return self.rarity(self.number(IndexField.COUNT), having)
 
     def _touch(self, first: Value, last: Value) -> Value:
         """Finds what stands at or next to a message that has a term; returns how many do."""

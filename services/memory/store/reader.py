@@ -46,6 +46,9 @@ class Reader(Protocol):
             after: The second, given what was computed.
         """
 
+    async def run_after(self, before: Callable[[], S], operation: Callable[[Connection, S], T]) -> T:
+        """Returns what the operation reads, which needs what is computed first, off the event loop."""
+
     async def close(self) -> None:
         """Gives the connections back. No read is under way."""
 
@@ -82,6 +85,10 @@ class ThreadReader(Reader):
 
         # One switch of threads instead of three, each of which takes as long as all that is read.
         return await self.run(operation)
+
+    @override
+    async def run_after(self, before: Callable[[], S], operation: Callable[[Connection, S], T]) -> T:
+        return await self.run(lambda connection: operation(connection, before()))
 
     @override
     async def close(self) -> None:
@@ -128,6 +135,11 @@ class AsyncReader(Reader):
     ) -> U:
         computed = await off_loop(between, await self.run(before))
         return await self.run(lambda connection: after(connection, computed))
+
+    @override
+    async def run_after(self, before: Callable[[], S], operation: Callable[[Connection, S], T]) -> T:
+        computed = await off_loop(before)
+        return await self.run(lambda connection: operation(connection, computed))
 
     @override
     async def close(self) -> None:

@@ -42,6 +42,9 @@ class SearchCalls(Store):
     ) -> U: ...
 
     @abstractmethod
+    async def _read_after(self, before: Callable[[], S], operation: Callable[[Connection, S], T]) -> T: ...
+
+    @abstractmethod
     async def _remove_expired(self, user_id: str, ids: Sequence[str], unwritten_since_ns: int | None) -> int: ...
 
     @override
@@ -85,6 +88,10 @@ class SearchCalls(Store):
             await self._remove_expired(user_id, expired, None)
             chosen = await self._read_around(stand, choose, fetch)
         return chosen
+
+    @override
+    async def found_messages(self, user_id: str, find: Callable[[], Sequence[int]]) -> dict[int, Message]:
+        return await self._read_after(find, lambda connection, ids: message_rows.by_ids(connection, user_id, ids))
 
     @override
     async def logged_messages(self, user_id: str) -> NDArray[np.int64]:

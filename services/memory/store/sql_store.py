@@ -284,6 +284,10 @@ class SqlStore(SearchCalls, OperatorCalls):
     ) -> U:
         return await self._retried(lambda: self._reader.run_around(before, between, after))
 
+    @override
+    async def _read_after(self, before: Callable[[], S], operation: Callable[[Connection, S], T]) -> T:
+        return await self._retried(lambda: self._reader.run_after(before, operation))
+
     async def _retried(self, read: Callable[[], Awaitable[T]]) -> T:
         self._check_revision()
         for attempt in (1, 2):

@@ -102,6 +102,14 @@ class Store(Protocol):
             ConversationNotFound: It is not.
         """
 
+    async def found_messages(self, user_id: str, find: Callable[[], Sequence[int]]) -> dict[int, Message]:
+        """Returns messages of a user as `chosen_messages` does, where how they stand is of no account.
+
+        Args:
+            user_id: Whose.
+            find: Called once, off the event loop; returns ids.
+        """
+
     async def messages_by_name(self, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
         """Returns the live ones of the user's messages, in the order of `names`, as many as fit one answer."""
 

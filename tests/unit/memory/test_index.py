@@ -448,7 +448,10 @@ def test_moments_are_those_of_the_messages_that_have_a_vector_as_ranking_smooths
     count, query = 400, DIRECTIONS[0]
     halves = unit(numbers.standard_normal((count, DIMENSION))).astype("<f2")
     embedded = numbers.random(count) < 0.7
-    neighbours = Neighbours(numbers.integers(20, size=count).astype(np.int32), np.arange(count, dtype=np.int64))
+    before = np.append(np.arange(count) - 20, count)
+    before[:20] = count
+    after = np.append(np.arange(count) + 20, count).clip(max=count)
+    neighbours = Neighbours(before, after)
     weights = (0.5, 0.3)
     cosines = halves.astype(np.float64) @ query
     cosines[~embedded] = cosines[embedded].mean()

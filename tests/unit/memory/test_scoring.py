@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 from llvmlite import binding
 
+from services.kernels.table import Memory
 from services.memory.flat_vectors import sums_of
 from services.memory.neighbours import Neighbours
-from services.memory.rarities import rarity
 from services.memory.scoring import Scoring
 from services.memory.scoring.index_table import IndexTable
+from services.memory.scoring.prepare_kernel import FEW, FULLNESS_WEIGHT, LONG_ENOUGH
 from services.memory.scoring.product_kernel import AT_ONCE
 from services.memory.scoring.room import Room, Rooms, RoomSize
 from services.memory.scoring.tables import IndexField, Part, Weight
 from services.memory.scoring.word_kernel import K1
+from services.memory.terms import RECORD
 
 X86 = binding.get_default_triple().startswith("x86_64")
 AVX2 = "+sse2,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma,+f16c"
@@ -53,16 +58,37 @@ def table(ids: np.ndarray, neighbours: Neighbours, embedded: np.ndarray, **given
         IndexField.SCALES_TOGETHER: np.ones(count, dtype=np.float32),
         IndexField.BEFORE: neighbours.before,
         IndexField.AFTER: neighbours.after,
-        IndexField.COUNTS: neighbours.counts[0],
-        IndexField.COUNTS_FURTHER: neighbours.counts[1],
+        IndexField.COUNTS: around(neighbours, np.ones(count), 1),
+        IndexField.COUNTS_FURTHER: around(neighbours, np.ones(count), 2),
+        IndexField.EVERYONE: np.ones(count, dtype=np.bool_),
+        IndexField.NOBODY: np.zeros(count, dtype=np.bool_),
+        IndexField.FULLNESS: np.zeros(count, dtype=np.float32),
         IndexField.EMBEDDED: embedded,
         IndexField.IDS: ids,
-        IndexField.ROWS: 0,
-        IndexField.ROW_COUNT: 0,
         IndexField.SIZE: AT_ONCE,
-        IndexField.ROW_OF: 0,
     }
-    return IndexTable(fields | {IndexField[name]: value for name, value in given.items()})
+    made = IndexTable()
+    for field, value in (fields | {IndexField[name]: value for name, value in given.items()}).items():
+        made[field] = value
+    return made
+
+
+def neighbours_of(conversations: np.ndarray, sequences: np.ndarray | None = None) -> Neighbours:
+    """Returns what stands before and after each message, by definition."""
+    count = len(conversations)
+    before, after = np.full((2, count + 1), count)
+    for conversation in set(conversations.tolist()):
+        own = np.flatnonzero(conversations == conversation)
+        own = own if sequences is None else own[np.argsort(sequences[own])]
+        before[own[1:]], after[own[:-1]] = own[:-1], own[1:]
+    return Neighbours(before, after)
+
+
+def around(neighbours: Neighbours, values: np.ndarray, distance: int) -> np.ndarray:
+    """Returns what those have together that stand so far from each message."""
+    padded = np.append(values, 0).astype(np.float32)
+    *_, (before, after) = neighbours.around(np.arange(len(values)), distance)
+    return padded[before] + padded[after]
 
 
 def room_for(count: int, width: int = AT_ONCE, terms: int = 1, limit: int = 1, weights: dict | None = None) -> Room:
@@ -71,8 +97,12 @@ def room_for(count: int, width: int = AT_ONCE, terms: int = 1, limit: int = 1, w
     return room
 
 
+def rarity(having: int, count: int) -> float:
+    return math.log(1 + (count - having + 0.5) / (having + 0.5))
+
+
 def alone(count: int) -> Neighbours:
-    return Neighbours(np.arange(count, dtype=np.int32), np.arange(count))
+    return neighbours_of(np.arange(count))
 
 
 def multiplied(scoring: Scoring, rows: np.ndarray, query: np.ndarray, row_of: np.ndarray | None = None) -> Room:
@@ -131,7 +161,7 @@ def test_words_are_weighed_by_their_rarity_and_those_of_neighbours_with_them(sco
         for place in range(count)
         if times[place, number]
     ]
-    neighbours = Neighbours(chance.integers(0, 3, count).astype(np.int32), np.arange(count))
+    neighbours = neighbours_of(chance.integers(0, 3, count))
     own, together = (chance.random(count).astype(np.float32) + 0.5 for _ in range(2))
     asked = [*map(int, chance.permutation(vocabulary)[:4]), 17]
     index = table(
@@ -148,12 +178,12 @@ def test_words_are_weighed_by_their_rarity_and_those_of_neighbours_with_them(sco
     fit, share, whole = np.zeros(count), np.zeros(count), 0.0
     for term in asked:
         of_each = times[:, list(vocabulary).index(term)] if term in vocabulary else np.zeros(count)
-        around = of_each + neighbours.sum(of_each.astype(np.float32))
-        rare, window = rarity(int((of_each > 0).sum()), count), rarity(int((around > 0).sum()), count)
+        together_of_each = of_each + around(neighbours, of_each, 1)
+        rare, window = (rarity(int((one > 0).sum()), count) for one in (of_each, together_of_each))
         whole += rare
         share += rare * (of_each > 0)
         fit += rare * of_each * (K1 + 1) / (of_each + own)
-        fit += USED[Weight.WINDOW] * window * around * (K1 + 1) / (around + together)
+        fit += USED[Weight.WINDOW] * window * together_of_each * (K1 + 1) / (together_of_each + together)
     for _ in range(2):
         # What the room was left with by one search is nothing to the next.
         room.ask(asked, any_message, ~any_message, np.zeros(count, dtype=np.float32), count)
@@ -173,13 +203,12 @@ def ranked(scoring: Scoring, seed: int, limit: int, **changed: float) -> None:
     fit, prior = (chance.choice([0.0, 0.0, 0.5, 1.5], count).astype(np.float32) for _ in range(2))
     named, passes = chance.random(count) < 0.3, chance.random(count) < 0.6
     ids = chance.permutation(count).astype(np.int64)
-    neighbours = Neighbours(chance.integers(0, 4, count).astype(np.int32), np.arange(count))
+    neighbours = neighbours_of(chance.integers(0, 4, count))
     known = np.where(embedded, similarities, np.float32(weights[Weight.USUAL]))
     smoothed, weighed = known.copy(), np.ones_like(known)
-    each = zip((Weight.NEXT, Weight.NEXT_BUT_ONE), neighbours.sums(known, 2), neighbours.counts, strict=True)
-    for weight, theirs, around in each:
-        smoothed += np.float32(weights[weight]) * theirs
-        weighed += np.float32(weights[weight]) * around
+    for distance, weight in enumerate((Weight.NEXT, Weight.NEXT_BUT_ONE), start=1):
+        smoothed += np.float32(weights[weight]) * around(neighbours, known, distance)
+        weighed += np.float32(weights[weight]) * around(neighbours, np.ones(count), distance)
     smoothed /= weighed
     of_those = smoothed[embedded] if embedded.any() else np.zeros(1, dtype=np.float32)
     mean, deviation = of_those.mean(dtype=np.float64), of_those.std(dtype=np.float64)
@@ -217,6 +246,81 @@ def test_the_best_are_found_in_order_with_what_they_are_weighed_by(scoring, seed
 def test_every_weight_counts(scoring, changed):
     for seed in range(6):
         ranked(scoring, seed, 10, **changed)
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 300])
+def test_postings_are_a_message_a_term_and_lengths_are_their_words(scoring, count):
+    chance = np.random.default_rng(count)
+    counts = chance.integers(0, 6, count)
+    records = np.empty(counts.sum(), dtype=RECORD)
+    records["term"], records["count"] = chance.integers(0, 1 << 32, len(records)), chance.integers(1, 256, len(records))
+    postings, lengths = np.empty(len(records), dtype=np.uint64), np.empty(count, dtype=np.float32)
+    scoring.post(records.view(np.uint8), counts, count, 5, postings, lengths)
+    place_of = np.repeat(np.arange(count), counts)
+    expected = [
+        (int(term) << 32) | ((5 + int(place)) << 8) | int(times)
+        for (term, times), place in zip(records, place_of, strict=True)
+    ]
+    assert postings.tolist() == expected
+    assert lengths.tolist() == [records["count"][place_of == place].sum() for place in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 300])
+def test_what_is_held_for_every_search_is_so_by_definition(scoring, count):
+    chance = np.random.default_rng(count)
+    conversations = chance.integers(0, 4, count).astype(np.int32)
+    sequences = chance.permutation(count).astype(np.int64)
+    texts = [Counter(chance.zipf(1.3, chance.integers(0, 60)).clip(0, 1 << 31).tolist()) for _ in range(count)]
+    lengths = np.array([text.total() for text in texts], dtype=np.float32)
+    postings = sorted((term << 32) | (place << 8) | 1 for place, text in enumerate(texts) for term in text)
+    neighbours = neighbours_of(conversations, sequences)
+    before, after = np.empty((2, count + 1), dtype=np.int64)
+    counts, further, scales, together, fullness = np.empty((5, count), dtype=np.float32)
+    everyone, nobody = np.empty((2, count), dtype=np.uint8)
+    out = {"BEFORE": before, "AFTER": after, "COUNTS": counts, "COUNTS_FURTHER": further, "SCALES": scales}
+    out |= {"SCALES_TOGETHER": together, "FULLNESS": fullness, "EVERYONE": everyone, "NOBODY": nobody}
+    words = {"POSTINGS": np.array(postings, dtype=np.uint64), "POSTING_COUNT": len(postings)}
+    index = table(np.arange(count), neighbours, np.ones(count, dtype=np.bool_), **words, **out)
+    order = np.lexsort((sequences, conversations))
+    scoring.prepare(index, order, conversations, lengths, np.empty(count + FEW))
+    assert before.tolist() == neighbours.before.tolist()
+    assert after.tolist() == neighbours.after.tolist()
+    for distance, counted in ((1, counts), (2, further)):
+        assert counted.tolist() == around(neighbours, np.ones(count), distance).tolist()
+    for scale, length in ((scales, lengths), (together, lengths + around(neighbours, lengths, 1))):
+        assert np.allclose(scale, K1 * (0.6 + 0.4 * length / max(length.mean(), 1)), rtol=1e-5)
+    having = Counter(term for text in texts for term in text)
+    told = [sum(rarity(having[term], count) ** 2 for term in text) for text in texts]
+    said = np.log1p([one * min(1, LONG_ENOUGH / max(size, 1)) for one, size in zip(told, lengths, strict=True)])
+    assert max(having.values()) >= FEW or count < FEW
+    assert np.allclose(fullness, FULLNESS_WEIGHT * (said - said.mean()), atol=1e-5)
+    assert everyone.all()
+    assert not nobody.any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_not_asked_for_is_what_the_index_holds(scoring, seed):
+    chance = np.random.default_rng(seed)
+    count = 50
+    fullness = chance.standard_normal(count).astype(np.float32)
+    index = table(np.arange(count), alone(count), np.zeros(count, dtype=np.bool_), FULLNESS=fullness)
+    room = room_for(count, limit=count)
+    room.ask((), None, None, None, count)
+    scoring.rank(index, room)
+    assert room.places[: room.found].tolist() == np.argsort(-fullness).tolist()
+    assert np.array_equal(room.parts[:count, Part.PRIOR], np.sort(fullness)[::-1])
+    assert not room.parts[:count, Part.LEXICAL].any()
+
+
+def test_memory_is_given_out_once():
+    memory = Memory(24)
+    first, second = memory.take(16), memory.take(8)
+    assert second == first + 16
+    memory.array(first, 2, np.int64)[:] = [1, 2]
+    memory.array(second, 2, np.float32)[:] = [3, 4]
+    assert memory.array(first, 2, np.int64).tolist() == [1, 2]
+    with pytest.raises(MemoryError, match="25 bytes of 24"):
+        memory.take(1)
 
 
 def test_a_call_with_too_few_fields_is_none():
