@@ -107,7 +107,7 @@ class Store(Protocol):
 
         Args:
             user_id: Whose.
-            find: Called once, off the event loop; returns ids.
+            find: Called off the event loop; returns ids.
         """
 
     async def messages_by_name(self, user_id: str, names: Sequence[MessageName]) -> tuple[Message, ...]:
