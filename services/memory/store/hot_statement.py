@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import BindParameter, Connection, Insert, Select, Update
+    from sqlalchemy import BindParameter, Connection, Delete, Insert, Select, Update
     from sqlalchemy.sql.dml import ReturningDelete
 
 
@@ -48,7 +48,7 @@ class HotStatement:
             are: numbers, text and bytes; a Boolean is 0 or 1 from SQLite.
     """
 
-    def __init__(self, statement: Select[Any] | Insert | Update | ReturningDelete[Any]) -> None:
+    def __init__(self, statement: Select[Any] | Insert | Update | Delete | ReturningDelete[Any]) -> None:
         self._statement = statement
         self._rendered: _Rendered | None = None
 

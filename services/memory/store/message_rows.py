@@ -6,12 +6,13 @@ An operation that refuses does so before its first write: the writer relies on t
 from __future__ import annotations
 
 import time
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Integer, and_, bindparam, delete, func, insert, or_, select, update
 
 from services.memory.conversation import Counts
-from services.memory.message import Appended, Message, MessagePage
+from services.memory.message import NO_FILTER, Appended, Message, MessagePage
 from services.memory.store import conversation_rows, expiry_rows, requests, vector_rows
 from services.memory.store.hot_statement import MOST_AT_ONCE, HotList, HotPairs, HotStatement
 from services.memory.store.message_row import COLUMNS, message_of, values_of
@@ -65,6 +66,19 @@ def _mine_if_few_bytes(ids: Sequence[BindParameter[int]]) -> Select[Any]:
     return mine.where(whole <= MAX_ANSWER_BYTES)
 
 
+def _page(newest_first: bool, superseded: bool, goes_on: bool) -> Select[Any]:
+    """Returns what finds a page; `superseded`: such messages are shown, too; `goes_on`: one came before it."""
+    after: BindParameter[int] = bindparam("after")
+    where = [_m.conversation_id == bindparam("wanted_id"), _m.sequence >= bindparam("start")]
+    if not superseded:
+        where.append(~_m.superseded)
+    if goes_on:
+        where.append(_m.sequence < after if newest_first else _m.sequence > after)
+    order = _m.sequence.desc() if newest_first else _m.sequence.asc()
+    return select(_m.id, _m.size).where(*where).order_by(order).limit(bindparam("at_most", type_=Integer()))
+
+
+_PAGES = {shape: HotStatement(_page(*shape)) for shape in product((False, True), repeat=3)}
 _SIZES_OF_MINE = HotList(_sizes_of_mine)
 _BY_IDS = HotList(_with_ids)
 _MINE_IF_FEW_BYTES = HotList(_mine_if_few_bytes)
@@ -158,17 +172,20 @@ def take_in_users(
 
 def page(connection: Connection, query: MessageQuery) -> MessagePage:
     """Returns a page of a conversation. Whose that is must have been checked."""
-    order = _m.sequence.desc() if query.newest_first else _m.sequence.asc()
-    where = [_m.conversation_id == query.conversation_id, *_narrowed(query.filter)]
-    if query.start_sequence > 0:
-        where.append(_m.sequence >= query.start_sequence)
-    if not query.include_superseded:
-        where.append(~_m.superseded)
-    if query.after is not None:
-        where.append(_m.sequence < query.after if query.newest_first else _m.sequence > query.after)
-    found = connection.execute(select(_m.id, _m.size).where(*where).order_by(order).limit(query.limit + 1)).all()
-    taken = within_bytes([row.size for row in found[: query.limit]])
-    ids = [row.id for row in found[:taken]]
+    shape = query.newest_first, query.include_superseded, query.after is not None
+    given = {
+        "wanted_id": query.conversation_id,
+        "start": query.start_sequence,
+        "after": query.after,
+        "at_most": query.limit + 1,
+    }
+    found: Sequence[Sequence[Any]]
+    if query.filter == NO_FILTER:
+        found = _PAGES[shape].rows(connection, given)
+    else:
+        found = connection.execute(_page(*shape).where(*_narrowed(query.filter)), given).all()
+    taken = within_bytes([size for _, size in found[: query.limit]])
+    ids = [message_id for message_id, _ in found[:taken]]
     row_of = {row[0]: row for row in _BY_IDS.rows(connection, ids, {})}
     return MessagePage(tuple(message_of(row_of[i]) for i in ids), more=len(found) > taken)
 
