@@ -13,28 +13,50 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bench.result import Observation
 from chatbot.v1 import chat_message_pb2, memory_service_pb2
-from services.memory import lexical, ranking, terms
+from services.memory import index as index_module
+from services.memory import ranking, terms
+from services.memory.held import Held
 from services.memory.index import UserIndex
 from services.memory.index_query import IndexQuery
 from services.memory.message_text import embedded_text, searched_words
+from services.memory.scoring.prepare_kernel import FULLNESS_WEIGHT, LONG_ENOUGH
 from services.memory.vector import LogStretch, StoredVector, UnembeddedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from bench.memory.dialogues import Dialogue, Question, Turn
     from chatbot.v1.memory_service_pb2_grpc import MemoryServiceAsyncStub
+    from services.memory.columns import Columns
     from services.memory.embedder import Embedder
+    from services.memory.lexical import LexicalIndex
 
 DEPTHS = (5, 10, 20)
 _APPENDED_AT_ONCE = 50
+
+
+class _SayingNothing(Held):
+    """As if all messages said as much."""
+
+    def __init__(self, columns: Columns, lexical: LexicalIndex) -> None:
+        super().__init__(columns, lexical)
+        self.fullness[:] = 0
+
+
+class _SayingTheirLength(Held):
+    """As if every word said as much."""
+
+    def __init__(self, columns: Columns, lexical: LexicalIndex) -> None:
+        super().__init__(columns, lexical)
+        said = np.log1p(np.minimum(lexical.lengths, LONG_ENOUGH))
+        self.fullness[:] = FULLNESS_WEIGHT * (said - said.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +72,11 @@ class Variant:
 
 
 _NO_WORDS = ((ranking, "LEXICAL_WEIGHT", 0.0), (ranking, "AUTHOR_WEIGHT", 0.0))
-_NO_FULLNESS = (ranking, "FULLNESS_WEIGHT", 0.0)
+_NO_FULLNESS = (index_module, "Held", _SayingNothing)
 _NO_NEIGHBOURS = (ranking, "NEIGHBOUR_WEIGHTS", (0.0, 0.0))
 _NOTHING_IN_COMMON = (ranking, "COMMON_WEIGHT", 0.0)
 _BARE = (*_NO_WORDS, _NO_FULLNESS, _NO_NEIGHBOURS, _NOTHING_IN_COMMON)
-_LENGTH_ALONE = (lexical.LexicalIndex, "rarities", lambda index: index.lengths)
+_LENGTH_ALONE = (index_module, "Held", _SayingTheirLength)
 
 VARIANTS = (
     Variant("embedder alone, bare turns", _BARE, bare=True, dense_weight=1.0),

@@ -21,6 +21,7 @@ _Named = TypeVar("_Named", bound="str | None")
 
 _COLUMNS = ("ids", "positions", "conversations", "sequences", "times", "_roles", "_authors")
 _BYTES_A_MESSAGE = 4 * 8 + 2 * 4 + 1
+"""Of all columns: to ask each takes longer, and is done with every search that loads."""
 
 
 class Columns:

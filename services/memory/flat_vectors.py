@@ -27,8 +27,6 @@ class FlatVectors(Vectors):
         # There may be room for more rows than there are: those that come one by one are not all moved each time.
         self._rows: NDArray[np.float16] = np.empty((0, self._width), dtype=np.float16)
         self._places: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        # Whether rows are in order of places, of which none is left out.
-        self._in_order = True
         # Made when it is first needed.
         self._row_of: NDArray[np.int64] | None = None
         self._total: NDArray[np.float64] = np.zeros(dimension)
@@ -52,8 +50,8 @@ class FlatVectors(Vectors):
         self, rows: NDArray[np.float16], places: NDArray[np.int64], total: NDArray[np.float64] | None = None
     ) -> None:
         self._total += sums_of(rows)[1] if total is None else total
-        last = -1 if not len(self) else self._places.max()
-        if last < 0 or places.min() > last:
+        last = self._places.max(initial=-1)
+        if places.min() > last:
             # What is all new has nothing to be looked for.
             self._append(rows, places)
             return
@@ -74,7 +72,6 @@ class FlatVectors(Vectors):
     def keep(self, kept: NDArray[np.bool_]) -> None:
         self._take_out(~kept[self._places])
         self._places = (np.cumsum(kept) - 1)[self._places]
-        self._in_order = np.array_equal(self._places, np.arange(len(self)))
         self._row_of = None
 
     @override
@@ -84,7 +81,7 @@ class FlatVectors(Vectors):
     def held(self, count: int) -> tuple[NDArray[np.float16], NDArray[np.int64] | None]:
         """Returns all rows, and of so many places which is whose, -1 where there is none; None: each has its own."""
         rows = self._rows[: len(self)]
-        if self._in_order and len(self) == count:
+        if len(self) == count and np.array_equal(self._places, np.arange(count)):
             return rows, None
         row_of = self._rows_of()
         return rows, np.pad(row_of, (0, count - len(row_of)), constant_values=-1)
@@ -109,7 +106,6 @@ class FlatVectors(Vectors):
                 roomy[:count] = self._rows[:count]
                 self._rows = roomy
             self._rows[count:whole, : self._dimension] = rows
-        self._in_order = self._in_order and np.array_equal(places, np.arange(count, whole))
         self._places = np.concatenate([self._places, places]) if count else places
         self._row_of = None
 
@@ -119,7 +115,6 @@ class FlatVectors(Vectors):
             self._total -= sums_of(held[gone, : self._dimension])[1]
             self._rows = held[~gone]
             self._places = self._places[~gone]
-            self._in_order = np.array_equal(self._places, np.arange(len(self)))
             self._row_of = None
 
 

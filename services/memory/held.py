@@ -24,7 +24,6 @@ _FLOATS = (
     IndexField.COUNTS_FURTHER,
     IndexField.SCALES,
     IndexField.SCALES_TOGETHER,
-    IndexField.FULLNESS,
 )
 
 
@@ -39,13 +38,13 @@ class Held:
         table: What compiled code reads of it; what is known of vectors is yet to be set.
     """
 
-    BYTES_A_MESSAGE: ClassVar[int] = 2 * 8 + 4 * len(_FLOATS) + 2
+    BYTES_A_MESSAGE: ClassVar[int] = 2 * 8 + 4 * (len(_FLOATS) + 1) + 2
 
     def __init__(self, columns: Columns, lexical: LexicalIndex) -> None:
         self._count = count = len(columns)
         self.columns = columns
         places, floats = 8 * (count + 1), 4 * count
-        self._memory = memory = Memory(2 * places + len(_FLOATS) * floats + 2 * count)
+        self._memory = memory = Memory(2 * places + (len(_FLOATS) + 1) * floats + 2 * count)
         self.table = table = IndexTable(memory)
         table[IndexField.COUNT] = count
         table[IndexField.IDS] = columns.ids
@@ -54,7 +53,8 @@ class Held:
         table[IndexField.BEFORE] = self._before = memory.take(places)
         table[IndexField.AFTER] = self._after = memory.take(places)
         for field in _FLOATS:
-            table[field] = self._fullness = memory.take(floats)
+            table[field] = memory.take(floats)
+        table[IndexField.FULLNESS] = self._fullness = memory.take(floats)
         table[IndexField.EVERYONE] = memory.take(count)
         table[IndexField.NOBODY] = memory.take(count)
         order = np.lexsort((columns.sequences, columns.conversations))

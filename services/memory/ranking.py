@@ -42,18 +42,6 @@ class Recency:
     half_life_ns: int
 
 
-_WEIGHTS = np.zeros(len(Weight), dtype=np.float32)
-for _weight, _value in (
-    (Weight.NEXT, NEIGHBOUR_WEIGHTS[0]),
-    (Weight.NEXT_BUT_ONE, NEIGHBOUR_WEIGHTS[1]),
-    (Weight.WINDOW, WINDOW_WEIGHT),
-    (Weight.LEXICAL, LEXICAL_WEIGHT),
-    (Weight.AUTHOR, AUTHOR_WEIGHT),
-    (Weight.LEAST_DEVIATION, _LEAST_DEVIATION),
-):
-    _WEIGHTS[_weight] = _value
-
-
 def weigh(weights: NDArray[np.float32], usual: float, dense_weight: float, spread: tuple[float, float] | None) -> None:
     """Sets what compiled code weighs with.
 
@@ -64,12 +52,15 @@ def weigh(weights: NDArray[np.float32], usual: float, dense_weight: float, sprea
         spread: Mean and deviation of the similarities of all that have a vector, their surroundings' included, where
             not all are known; None: all are.
     """
-    weights[:] = _WEIGHTS
     weights[Weight.USUAL] = usual
+    weights[Weight.NEXT], weights[Weight.NEXT_BUT_ONE] = NEIGHBOUR_WEIGHTS
     weights[Weight.DENSE] = dense_weight
-    if spread is not None:
-        weights[Weight.GIVEN] = 1.0
-        weights[Weight.MEAN], weights[Weight.DEVIATION] = spread
+    weights[Weight.WINDOW] = WINDOW_WEIGHT
+    weights[Weight.LEXICAL] = LEXICAL_WEIGHT
+    weights[Weight.AUTHOR] = AUTHOR_WEIGHT
+    weights[Weight.LEAST_DEVIATION] = _LEAST_DEVIATION
+    weights[Weight.GIVEN] = spread is not None
+    weights[Weight.MEAN], weights[Weight.DEVIATION] = spread or (0.0, 0.0)
 
 
 def prior(fullness: NDArray[np.float32], times: NDArray[np.int64], recency: Recency) -> NDArray[np.float32]:

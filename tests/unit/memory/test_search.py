@@ -1,6 +1,8 @@
-"""How long a search waits for its user's newest messages."""
+"""How long a search waits for its user's newest messages, and that it leaves nothing behind where it fails."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 
@@ -8,6 +10,7 @@ from services.memory.embedder import FakeEmbedder
 from services.memory.embedder.threads import EmbedderThreads
 from services.memory.index_cache import IndexCache
 from services.memory.search import Searcher, SearchQuery
+from services.rpc.errors import ShuttingDown
 
 
 class RecordingQueue:
@@ -49,3 +52,16 @@ async def test_a_user_all_of_whose_messages_are_embedded_waits_for_nobody(desk):
     await thread.close()
     assert queue.waits == []
     assert hit.message.content == "tomatoes"
+
+
+async def test_a_search_that_cannot_embed_leaves_nothing_loading_behind(desk):
+    talk = await desk.conversation()
+    await desk.say(talk.id, "tomatoes")
+    await desk.embed_all(FakeEmbedder())
+    thread, queue = EmbedderThreads(FakeEmbedder(), 8), RecordingQueue()
+    searcher = Searcher(desk.store, thread, queue, IndexCache(desk.store, "fake", 64, 1 << 20), 5.0)
+    await thread.close()
+    tasks = asyncio.all_tasks()
+    with pytest.raises(ShuttingDown):
+        await searcher.search("ann", SearchQuery("tomatoes", 10))
+    assert asyncio.all_tasks() == tasks
