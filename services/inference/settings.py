@@ -81,8 +81,8 @@ class InferenceSettings(CommonSettings):
     prefix_cache_tokens: Annotated[int, Field(ge=0)] = Field(
         32768,
         description="Most tokens that the KV cache of ended replies takes room for, kept so that the next turn of a "
-        "conversation need not compute its prompt again; 0 keeps none. A conversation may take up to twice its tokens, "
-        "to grow in.",
+        "conversation need not compute its prompt again; 0 keeps none. Whole pages of memory count: some tens of "
+        "tokens more than a conversation has.",
     )
     threads: Annotated[int, Field(ge=1)] | None = Field(
         None, description="CPU threads that the model computes with. Default: one per CPU of this process, up to 16."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,32 +36,55 @@ class BufferShape:
         """Bytes, over all layers."""
         return self.layers * self.heads * self.block_bytes // BLOCK
 
+    def room(self, tokens: int) -> int:
+        """Returns how many tokens' memory so many take up: that of whole pages, for each head."""
+        pages = -(-_blocks(tokens) * self.block_bytes // mmap.PAGESIZE)
+        return pages * mmap.PAGESIZE * BLOCK // self.block_bytes
+
 
 class KVBuffer:
-    """Room for a sequence as the compiled step reads and writes it. Memory is taken up as far as it is written.
+    """Keys and values as the compiled step reads and writes them.
+
+    Memory is taken up page by page, as far as it is written, and reads as 0 before. So there can be addresses for far
+    more tokens than come: what grows need not be moved.
 
     Args:
         shape: Of its keys and values.
         capacity: Most tokens.
+
+    Raises:
+        MemoryError: There are not so many addresses.
     """
 
     def __init__(self, shape: BufferShape, capacity: int) -> None:
         self.capacity = capacity
+        self.written = 0
+        """Most tokens that have been in it: what memory is taken up for, as `BufferShape.room` has it."""
         self._shape = shape
-        size = (shape.layers, shape.heads, _blocks(capacity), shape.block_bytes)
-        self.data = torch.empty(size, dtype=torch.uint8)
+        # No two heads share a page.
+        apart = mmap.PAGESIZE // math.gcd(mmap.PAGESIZE, shape.block_bytes)
+        blocks = -(-_blocks(capacity) // apart) * apart
+        size = (shape.layers, shape.heads, blocks, shape.block_bytes)
+        self.data = torch.frombuffer(_untouched(math.prod(size)), dtype=torch.uint8).view(size)
         """Shape `(layers, 2 KV, blocks, bytes of one)`; within a block the step has it as it likes."""
         self.layers = np.array([layer.data_ptr() for layer in self.data], dtype=np.int64)
         """Address of each layer's keys and values, as `StepField.CACHES` has them."""
         self.head_bytes = self.data[0, 0].nbytes
         """From one head to the next."""
 
-    def copy(self, length: int, capacity: int) -> KVBuffer:
-        """Returns another, so large, with the first tokens of this one."""
-        copied = KVBuffer(self._shape, capacity)
+    def begin_with(self, other: KVBuffer, length: int) -> None:
+        """Copies the first tokens of another."""
         blocks = _blocks(length)
-        copied.data[:, :, :blocks] = self.data[:, :, :blocks]
-        return copied
+        self.data[:, :, :blocks] = other.data[:, :, :blocks]
+        self.written = max(self.written, length)
+
+
+def _untouched(size: int) -> mmap.mmap:
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        return mmap.mmap(-1, size, **private)
+    except (OSError, OverflowError):
+        raise MemoryError from None
 
 
 def _blocks(tokens: int) -> int:

@@ -2,7 +2,7 @@
 
 A sequence is given the room for all it may come to need when it begins, so none ever has to be stopped for want of
 memory: one that finds no room waits. When it ends its memory is kept as it is, and the conversation's next turn writes
-on in it: nothing is copied, however long the conversation, until it outgrows its room, which doubles then.
+on in it: nothing is copied, however long the conversation.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from services.inference.engine.protocol import EngineRequest
     from services.inference.engine.sequence import Sequence
 
-_LEAST_ROOM = 256
-"""Tokens."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     sequence: Sequence
     buffer: KVBuffer
+    room: int
+    """Tokens that it may come to take up memory for."""
 
 
 class SequenceBuffers:
@@ -55,7 +54,7 @@ class SequenceBuffers:
     @property
     def reserved(self) -> int:
         """Tokens that running sequences have room for."""
-        return sum(running.buffer.capacity for running in self._running.values())
+        return sum(running.room for running in self._running.values())
 
     @property
     def kept(self) -> int:
@@ -70,7 +69,7 @@ class SequenceBuffers:
         """As `Runner.open`."""
         request = sequence.request
         needed = min(len(request.prompt) + request.sampling.max_tokens, self._context)
-        room, left = self._room_for(needed), self._most - self.reserved
+        room, left = self._room(needed), self._most - self.reserved
         if room > left:
             return None
         conversation, system = keys_of(request)
@@ -78,19 +77,18 @@ class SequenceBuffers:
         others = [*self._running_with(request), self._prefixes.find(system, request.prompt)]
         other = max((o for o in others if o is not None), key=lambda prefix: prefix.length, default=None)
         if own is not None and (other is None or own.length >= other.length):
-            fits = needed <= own.cache.capacity <= left
+            length, taken = own.length, max(room, self._room(own.cache.written))
             # Not where another prompt merely begins alike: what it wrote over would have to be computed again.
-            if fits and own.size - own.length <= own.length:
+            if needed <= own.cache.capacity and taken <= left and own.size - own.length <= own.length:
                 self._prefixes.take(conversation, request.prompt)
-                buffer = own.cache
+                buffer, room = own.cache, taken
             else:
-                buffer = own.cache.copy(own.length, room)
-            length = own.length
+                buffer = self._copied(own.cache, length, needed)
         elif other is not None:
-            buffer, length = other.cache.copy(other.length, room), other.length
+            buffer, length = self._copied(other.cache, other.length, needed), other.length
         else:
-            buffer, length = KVBuffer(self._shape, room), 0
-        self._running[sequence.number] = _Running(sequence, buffer)
+            buffer, length = self._new(needed), 0
+        self._running[sequence.number] = _Running(sequence, buffer, room)
         return length
 
     def close(self, sequence: Sequence) -> None:
@@ -99,16 +97,20 @@ class SequenceBuffers:
         if running is None:
             return
         buffer, computed = running.buffer, sequence.computed
+        buffer.written = max(buffer.written, computed)
         conversation, system = keys_of(sequence.request)
         of_system = tuple(sequence.tokens[: min(sequence.request.system_tokens, computed)])
-        if self._prefixes.takes(system, len(of_system)) and not self._prefixes.holds(system, of_system):
-            self._prefixes.keep(system, of_system, buffer.copy(len(of_system), len(of_system)), room=len(of_system))
-        if not self._prefixes.takes(conversation, computed):
+        room = self._room(len(of_system))
+        if self._prefixes.takes(system, room) and not self._prefixes.holds(system, of_system):
+            copied = self._copied(buffer, len(of_system), len(of_system))
+            self._prefixes.keep(system, of_system, copied, room=room)
+        room, least = self._room(buffer.written), self._room(computed)
+        if not self._prefixes.takes(conversation, least):
             return
-        # What is mostly empty would take the place of other conversations.
-        if buffer.capacity > 2 * computed or not self._prefixes.takes(conversation, buffer.capacity):
-            buffer = buffer.copy(computed, computed)
-        self._prefixes.keep(conversation, tuple(sequence.tokens[:computed]), buffer, room=buffer.capacity)
+        # What was mostly written for something else would take the place of other conversations.
+        if room > 2 * least or not self._prefixes.takes(conversation, room):
+            buffer, room = self._copied(buffer, computed, computed), least
+        self._prefixes.keep(conversation, tuple(sequence.tokens[:computed]), buffer, room=room)
 
     def buffer(self, sequence: Sequence) -> KVBuffer:
         """Returns where a running sequence's keys and values are."""
@@ -123,9 +125,19 @@ class SequenceBuffers:
                 found.append(Prefix(running.buffer, length, most))
         return found
 
-    def _room_for(self, tokens: int) -> int:
-        """Returns how many tokens there is to be room for: twice as many each time a conversation outgrows it."""
-        room = _LEAST_ROOM
-        while room < tokens:
-            room *= 2
-        return min(room, self._context)
+    def _room(self, tokens: int) -> int:
+        return min(self._shape.room(tokens), self._context)
+
+    def _new(self, tokens: int) -> KVBuffer:
+        """Returns memory for so many tokens, and addresses for all that a conversation may come to."""
+        try:
+            return KVBuffer(self._shape, self._context)
+        except MemoryError:
+            # Some systems count what could be written as taken.
+            return KVBuffer(self._shape, tokens)
+
+    def _copied(self, buffer: KVBuffer, length: int, tokens: int) -> KVBuffer:
+        """Returns another, for so many tokens, that begins with the first ones of this."""
+        copied = self._new(tokens)
+        copied.begin_with(buffer, length)
+        return copied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     Ask = Callable[..., EngineRequest]
 
-SHAPE = BufferShape(layers=2, heads=2, block_bytes=80)
+SHAPE = BufferShape(layers=2, heads=2, block_bytes=mmap.PAGESIZE // 4)
+"""A page of memory holds 64 tokens of a head."""
 VOCABULARY = Vocabulary(Tokenizer(models.WordLevel({"a": 0})))
 CONTEXT = 1000
 MOST_RUNNING, MOST_KEPT = 2500, 1500
@@ -104,12 +106,43 @@ async def test_the_next_turn_writes_on_in_the_memory_of_the_last(ask: Ask):
     assert (runner.buffers.reserved, runner.buffers.kept) == (256, 0)
 
 
-async def test_a_conversation_that_outgrows_its_room_takes_what_it_has_along(ask: Ask):
+async def test_a_conversation_that_grows_is_never_moved(ask: Ask):
     runner = Runner()
+    length = 100
+    sequence = runner.turn(ask(range(length), max_tokens=50, **ANNA))
+    places = set()
+    while length < CONTEXT:
+        length += 100
+        sequence = runner.begin(ask(range(length), max_tokens=50, **ANNA))
+        assert sequence.cached == length - 100
+        assert runner.buffers.reserved == min(SHAPE.room(length + 50), CONTEXT)
+        places.add(runner.buffers.buffer(sequence).data.data_ptr())
+        runner.compute(sequence)
+        runner.end(sequence)
+        assert runner.buffers.kept == min(SHAPE.room(length), CONTEXT)
+    assert len(places) == 1
+
+
+async def test_where_addresses_are_scarce_a_conversation_takes_what_it_has_along(ask: Ask):
+    scarce = SequenceBuffers(SHAPE, context_tokens=1 << 40, kv_cache_tokens=MOST_RUNNING, prefix_cache_tokens=MOST_KEPT)
+    runner = Runner(scarce)
     runner.turn(ask(range(200), max_tokens=50, **ANNA))
-    second = runner.begin(ask(range(220), max_tokens=100, **ANNA))
+    second = runner.begin(ask(range(700), max_tokens=100, **ANNA))
     assert second.cached == 200
-    assert runner.buffers.reserved == 512
+    runner.compute(second)
+    runner.end(second)
+    assert runner.begin(ask(range(720), max_tokens=10, **ANNA)).cached == 700
+
+
+async def test_what_was_written_counts_as_long_as_it_takes_up_memory(ask: Ask):
+    runner = Runner()
+    runner.turn(ask(range(600), max_tokens=10, **ANNA))
+    anew = runner.begin(ask([*range(400), 7], max_tokens=10, **ANNA))
+    assert anew.cached == 400
+    assert runner.buffers.reserved == SHAPE.room(600)
+    runner.compute(anew)
+    runner.end(anew)
+    assert runner.buffers.kept == SHAPE.room(600)
 
 
 async def test_a_reply_made_anew_begins_where_the_other_did(ask: Ask):
@@ -142,10 +175,10 @@ async def test_what_a_running_reply_has_computed_is_shared_with_its_own_kind_alo
     assert runner.begin(ask(range(90))).cached == 0
 
 
-async def test_a_room_that_is_mostly_empty_is_not_kept_whole(ask: Ask):
+async def test_what_was_only_reserved_is_not_kept(ask: Ask):
     runner = Runner()
     runner.turn(ask(range(100), max_tokens=800, **ANNA))
-    assert runner.buffers.kept == 100
+    assert runner.buffers.kept == SHAPE.room(100)
     assert runner.begin(ask(range(120), **ANNA)).cached == 100
 
 
