@@ -10,26 +10,23 @@ MOST_TOKENS = 512
 """Most prompt tokens that one step reads: between two of a longer prompt's, others come and go."""
 
 _LEAST_TOKENS = 6
-_FIRST_TOKENS = 16
-"""Before anything has been measured."""
-_LENGTHENED_BY = 0.75
+_LENGTHENED_BY = 1.0
 """A step with prompt tokens may take so much longer, as a share of one without."""
 _CROWD = 8
 """How much more a prompt that waits behind another counts than a reply that falters: many that arrive together are read
 together, as if none of them were under way already."""
+_LOOK_EVERY = 32
+"""After so many steps with prompt tokens comes one without, to see how long that takes now."""
 _WEIGHT = 0.1
 """Of the latest step in what is learned."""
-_LEAST_SPREAD = 1.0
-"""Variance of steps' tokens from which on they tell what one of them costs."""
+_MOST_TIMES = 2.0
+"""As how many times what is known one step counts at most: something may have held it up."""
 _LEAST_SHARE = 0.1
-"""Of a step's mean time a token: what one more costs at least."""
+"""Of what a step takes for one of its replies: what one more token costs at least."""
 
 
 class PrefillBudget:
-    """Learns from the steps of one engine: a step's time is taken to grow evenly with its tokens.
-
-    Prompts' tokens and replies' count alike, so that steps of all kinds tell of one another: where prompts come all the
-    time there may be no step without them to compare with.
+    """Learns from the steps of one engine: how long they take without prompt tokens, and how much longer for one.
 
     Args:
         most: Most prompt tokens that one step reads, where not `MOST_TOKENS`.
@@ -37,27 +34,26 @@ class PrefillBudget:
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
-        self._tokens: float | None = None
+        self._replies = 0.0
+        """Of steps without prompt tokens, as `_seconds`; 0 before the first."""
         self._seconds = 0.0
-        self._spread = 0.0
-        self._shared_spread = 0.0
-        self._slope: float | None = None
+        self._token_seconds: float | None = None
+        self._since_look = 0
 
     def tokens(self, replies: int, prompts: int) -> int:
-        """Returns how many prompt tokens the next step may read.
+        """Returns how many prompt tokens the next step may read; 0 where one without is to be seen first.
 
         Args:
             replies: How many get a token in it.
             prompts: How many wait to be read.
         """
+        most = self._most or MOST_TOKENS
         if not replies:
-            return self._most or MOST_TOKENS
-        if self._tokens is None:
-            return min(_FIRST_TOKENS, self._most or MOST_TOKENS)
-        one = self._token_seconds(self._tokens)
-        without = max(self._seconds + one * (replies - self._tokens), one * replies)
-        seconds = _LENGTHENED_BY * without * max(1.0, _CROWD * (prompts - 1) / replies)
-        return min(max(int(seconds / one), _LEAST_TOKENS), self._most or MOST_TOKENS)
+            return most
+        if not self._replies or self._since_look >= _LOOK_EVERY:
+            return 0
+        seconds = _LENGTHENED_BY * self._without(replies) * max(1.0, _CROWD * (prompts - 1) / replies)
+        return min(max(int(seconds / self._one()), _LEAST_TOKENS), most)
 
     def note(self, replies: int, prompt_tokens: int, seconds: float) -> None:
         """Learns how long a step took.
@@ -67,19 +63,31 @@ class PrefillBudget:
             prompt_tokens: How many were read.
             seconds: How long it took.
         """
-        tokens = replies + prompt_tokens
-        if self._tokens is None:
-            self._tokens, self._seconds = float(tokens), seconds
+        if not replies:
+            if self._token_seconds is None:
+                self._token_seconds = seconds / prompt_tokens
             return
-        more, longer = tokens - self._tokens, seconds - self._seconds
-        self._tokens += _WEIGHT * more
-        self._seconds += _WEIGHT * longer
-        self._spread = (1 - _WEIGHT) * (self._spread + _WEIGHT * more * more)
-        self._shared_spread = (1 - _WEIGHT) * (self._shared_spread + _WEIGHT * more * longer)
-        # Steps that are all alike tell nothing of it; what was learned before stays.
-        if self._spread >= _LEAST_SPREAD:
-            self._slope = self._shared_spread / self._spread
+        if not prompt_tokens:
+            self._since_look = 0
+            if not self._replies:
+                self._replies, self._seconds = float(replies), seconds
+                return
+            counted = min(seconds, _MOST_TIMES * self._without(replies))
+            self._replies += _WEIGHT * (replies - self._replies)
+            self._seconds += _WEIGHT * (counted - self._seconds)
+            return
+        self._since_look += 1
+        if self._replies:
+            one = max(0.0, seconds - self._without(replies)) / prompt_tokens
+            before = self._one()
+            self._token_seconds = before + _WEIGHT * (min(one, _MOST_TIMES * before) - before)
 
-    def _token_seconds(self, tokens: float) -> float:
-        mean = self._seconds / tokens
-        return mean if self._slope is None else min(max(self._slope, _LEAST_SHARE * mean), mean)
+    def _without(self, replies: int) -> float:
+        """Returns how long a step takes that only gives so many replies a token."""
+        one = self._one()
+        return max(self._seconds + one * (replies - self._replies), one * replies)
+
+    def _one(self) -> float:
+        """Returns how much longer a step takes for one token more: a prompt's, or a reply's."""
+        mean = self._seconds / self._replies
+        return mean if self._token_seconds is None else min(max(self._token_seconds, _LEAST_SHARE * mean), mean)

@@ -99,6 +99,8 @@ class Scheduler:
         if not self._prefilling:
             return works
         left = self._budget.tokens(len(works), len(self._prefilling))
+        if not left:
+            return works
         sizes = {self._prefilling[0]: min(max(left // _SHARE_OF_OLDEST, 1), self._prefilling[0].uncomputed)}
         left -= sizes[self._prefilling[0]]
         for sequence in sorted(self._prefilling, key=lambda s: s.uncomputed):
