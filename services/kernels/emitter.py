@@ -121,6 +121,27 @@ class Emitter:
         with self.build.if_then(condition):
             yield
 
+    def values_if(self, condition: Value, write: Callable[[], Sequence[Value]], others: Sequence[Value]) -> list[Value]:
+        """Writes a branch that is taken where a condition holds; returns what it returns, and others where it does not.
+
+        Args:
+            condition: A bit.
+            write: Writes the branch, and returns values.
+            others: As many, of the same types.
+        """
+        build = self.build
+        before = build.block
+        with build.if_then(condition):
+            values = write()
+            branch = build.block
+        merged = []
+        for value, other in zip(values, others, strict=True):
+            phi = build.phi(value.type)
+            phi.add_incoming(value, branch)
+            phi.add_incoming(other, before)
+            merged.append(phi)
+        return merged
+
     # Memory
 
     def at(self, address: Value, offset: Value) -> Value:
@@ -138,6 +159,10 @@ class Emitter:
     def load_address(self, address: Value, offset: Value = 0) -> Value:
         """Reads an address."""
         return self.build.inttoptr(self.load(I64, address, offset), ADDRESS)
+
+    def splat_four(self, address: Value, offset: Value = 0) -> Value:
+        """Returns 64 bytes: the four at an address, over and over."""
+        return self.build.bitcast(self.splat(self.load(I32, address, offset)), vector(I8, 4 * LANES))
 
     # Arithmetic
 
@@ -180,6 +205,10 @@ class Emitter:
     def least(self, left: Value, right: Value) -> Value:
         """Integers with a sign: the smaller of two."""
         return self.build.select(self.build.icmp_signed("<", left, right), left, right)
+
+    def most(self, left: Value, right: Value) -> Value:
+        """Integers with a sign: the greater of two."""
+        return self.build.select(self.build.icmp_signed(">", left, right), left, right)
 
     def call_intrinsic(self, name: str, result: Any, arguments: Sequence[Value]) -> Value:
         """Calls one of LLVM's own functions."""

@@ -10,6 +10,8 @@ from llvmlite import ir
 from services.kernels.emitter import F16, F32, I8, I16, I32, LANES, constant, int32, vector
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.kernels.emitter import Emitter, Value
 
 _BYTES = 4 * LANES
@@ -59,6 +61,12 @@ class Processor:
         if self.adds_four_products:
             arguments = [sums, unsigned, signed]
             return emitter.call_intrinsic("llvm.x86.avx512.vpdpbusd.512", vector(I32), arguments)
+        if "avxvnni" in self.features:
+            return _by_halves(
+                emitter,
+                [sums, unsigned, signed],
+                lambda parts: emitter.call_intrinsic("llvm.x86.avx512.vpdpbusd.256", vector(I32, 8), parts),
+            )
         if "avx2" in self.features:
             if bits == 4:
                 return _add_by_avx2(emitter, sums, unsigned, signed)
@@ -83,17 +91,26 @@ class Processor:
         return build.bitcast(build.or_(build.bitcast(size, vector(I32)), sign), vector(F32))
 
 
-def _add_by_avx2(emitter: Emitter, sums: Value, unsigned: Value, signed: Value) -> Value:
+def _by_halves(emitter: Emitter, vectors: list[Value], combine: Callable[[list[Value]], Value]) -> Value:
+    """Returns 16 integers: what vectors' first halves make, then what their second ones make."""
     build = emitter.build
-    halves = []
-    for begin in (0, 32):
-        lanes = ir.Constant(vector(I32, 32), list(range(begin, begin + 32)))
-        one, other = (build.shuffle_vector(v, v, lanes) for v in (unsigned, signed))
-        pairs = emitter.call_intrinsic("llvm.x86.avx2.pmadd.ub.sw", vector(I16, 16), [one, other])
-        ones = constant(I16, 1, 16)
-        halves.append(emitter.call_intrinsic("llvm.x86.avx2.pmadd.wd", vector(I32, 8), [pairs, ones]))
-    both = build.shuffle_vector(*halves, ir.Constant(vector(I32), list(range(LANES))))
-    return build.add(sums, both)
+    made = []
+    for half in (0, 1):
+        parts = []
+        for whole in vectors:
+            lanes = whole.type.count // 2
+            places = ir.Constant(vector(I32, lanes), list(range(half * lanes, (half + 1) * lanes)))
+            parts.append(build.shuffle_vector(whole, whole, places))
+        made.append(combine(parts))
+    return build.shuffle_vector(*made, ir.Constant(vector(I32), list(range(LANES))))
+
+
+def _add_by_avx2(emitter: Emitter, sums: Value, unsigned: Value, signed: Value) -> Value:
+    def products(parts: list[Value]) -> Value:
+        pairs = emitter.call_intrinsic("llvm.x86.avx2.pmadd.ub.sw", vector(I16, 16), parts)
+        return emitter.call_intrinsic("llvm.x86.avx2.pmadd.wd", vector(I32, 8), [pairs, constant(I16, 1, 16)])
+
+    return emitter.build.add(sums, _by_halves(emitter, [unsigned, signed], products))
 
 
 def _add_anywhere(emitter: Emitter, sums: Value, unsigned: Value, signed: Value) -> Value:

@@ -43,7 +43,8 @@ class AttentionKernel:
         """`(key, value, cached keys, cached values, cosines, sines, key norm, position)`: key and value are floats, the
         key not yet rotated; the cached ones are one head's, from the first position on."""
         self._one = write_attend(module, shape, norm, processor, 1)
-        self._many = write_attend(module, shape, norm, processor, shape.rows_at_once)
+        rows = shape.rows_at_once
+        self._many = self._one if rows == 1 else write_attend(module, shape, norm, processor, rows)
 
     def attend(self, emitter: Emitter, rows: AttendedRows, *, many: bool) -> None:
         """Writes the reading for `rows_at_once` tokens, or for one."""

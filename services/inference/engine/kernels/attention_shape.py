@@ -17,10 +17,17 @@ FOUR = 4
 GROUP = 32
 """A head's numbers that share a scale, in keys and in queries."""
 TILE = 4 * BLOCK
-"""Tokens whose weights share a scale, of one query."""
-SCORES_AT_ONCE = 12
-"""Queries that are held against a vector of keys at once: their sums are in registers."""
-
+"""Tokens whose weights share a unit, of one query."""
+QUERIES_AT_ONCE = 12
+"""Queries that are read for together."""
+SCORED_AT_ONCE = 6
+"""Of these, queries that are held against some blocks of keys at once: their sums are in registers."""
+BLOCKS_AT_ONCE = 2
+"""Blocks of keys that these are held against, where they are many: what is read of a query serves all of them."""
+SUMS_AT_ONCE = 12
+"""Vectors of results that are in registers while values are read, beside as many sums of a tile."""
+LOWEST = -1.0e30
+"""Less than any score, and still a number when it is multiplied by a scale."""
 
 GROUP_BYTES = BLOCK * GROUP + 4 * BLOCK
 """Of a block's keys: integers of a group of a head's numbers, shape `(8, 16, 4)`, then each token's scale."""
@@ -67,18 +74,28 @@ class AttentionShape:
 
     @property
     def query_bytes(self) -> int:
-        """What a rounded query takes: 8-bit integers, then floats, each group's scale; and what the next two say."""
-        return self.factor + 4
+        """What a rounded query takes: 8-bit integers, then what the next four say."""
+        return self.top + 4 * LANES
+
+    @property
+    def ratios(self) -> int:
+        """Where it has floats: its first group's scale, then each other group's divided by that."""
+        return self.head_size
 
     @property
     def offsets(self) -> int:
         """Where it has -128 times the sum of each group's integers: keys are held 128 too large."""
-        return self.head_size + 4 * self.groups
+        return self.ratios + 4 * self.groups
 
     @property
-    def factor(self) -> int:
-        """Where it has what its weights are multiplied by, so that their sum is one: a float."""
+    def addend(self) -> int:
+        """Where it has what is added to its scores, so that the largest is 0: a float."""
         return self.offsets + 4 * self.groups
+
+    @property
+    def top(self) -> int:
+        """Where it has a vector the largest lane of which is the largest of its scores of inner tokens."""
+        return self.addend + 4
 
     @property
     def parts(self) -> int:
@@ -88,7 +105,7 @@ class AttentionShape:
     @property
     def rows_at_once(self) -> int:
         """Tokens of one sequence that are computed together, where there are so many."""
-        return max(1, SCORES_AT_ONCE // self.shared_by)
+        return max(1, QUERIES_AT_ONCE // self.shared_by)
 
 
 def block_at(emitter: Emitter, shape: AttentionShape, cached: Value, token: Value) -> Value:

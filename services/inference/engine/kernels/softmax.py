@@ -1,4 +1,4 @@
-"""Makes a query's scores the weights of the values that it attends to."""
+"""Makes scores of queries the weights of the values that they attend to."""
 
 from __future__ import annotations
 
@@ -7,41 +7,35 @@ from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
-from services.inference.engine.kernels.attention_shape import BLOCK, TILE, block_at
-from services.inference.engine.kernels.byte_rounding import round_to_bytes
+from services.inference.engine.kernels.attention_shape import BLOCK, LOWEST, TILE, block_at
+from services.inference.engine.kernels.byte_rounding import LEAST
 from services.kernels.elementary import power_of_two
-from services.kernels.emitter import (
-    F32,
-    I8,
-    I32,
-    LANES,
-    constant,
-    float32,
-    int64,
-    vector,
-)
+from services.kernels.emitter import F32, I8, I32, LANES, constant, float32, int64, vector
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.inference.engine.kernels.attention_scores import Inner
     from services.inference.engine.kernels.attention_shape import AttentionShape
     from services.kernels.emitter import Emitter, Value
     from services.kernels.processor import Processor
 
-TILE_SCALE = TILE
-"""Where among the bytes of a tile's scores a weight's unit is, behind the weights: they take the scores' place."""
-_LOWEST = -3.0e38
-_STEP = 4 * LANES
+ROUNDED_AT_ONCE = 4
+"""Most queries whose largest weights are found together."""
+_MOST = 255.0
+_VECTOR = 4 * LANES
+"""Bytes."""
 
 
 def first_attended(emitter: Emitter, position: Value, window: Value) -> Value:
     """Returns the first token that one at a position attends to."""
     build = emitter.build
-    first = build.sub(build.add(position, int64(1)), window)
-    return build.select(build.icmp_signed(">", first, int64(0)), first, int64(0))
+    return emitter.most(build.sub(build.add(position, int64(1)), window), int64(0))
 
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """Written once for queries whose scores are of the same tokens.
+    """Written for queries whose scores are of the same tokens.
 
     A weight is a power of two, times the scale of its token's values, rounded to 8 bits: 64 tokens with one unit.
     """
@@ -58,58 +52,87 @@ class Softmax:
     """Number of tokens."""
     padded: Value
     """As many, in whole tiles."""
+    inner: Inner
+    """Tokens that all queries attend to."""
     values: Value
     """Where they are, from the first token's on."""
 
-    def write(self, scores: Value, position: Value) -> Value:
-        """Writes it for one query; returns the float that makes the sum of its weights one.
+    def prepare(self, query: Value, row: Value, position: Value) -> None:
+        """Makes scores of what a query does not attend to the lowest.
 
         Args:
-            scores: Where they are: floats, up to whole tiles, as powers of two.
+            query: Where it is, rounded; what is added to its scores is kept there.
+            row: Where its scores are.
             position: Of the query.
         """
-        emitter = self.emitter
-        build = emitter.build
-        largest = self._mask(scores, position)
-        with emitter.loop(int64(0), self.padded, [constant(F32, 0.0)], step=TILE) as tile:
-            of_tile = emitter.at(scores, build.mul(tile.index, int64(4)))
-            (sum_,) = tile.carried
-            weights = []
-            for part in range(TILE // LANES):
-                power = power_of_two(
-                    emitter, build.fsub(emitter.load(vector(F32), of_tile, _STEP * part), largest), self.processor
-                )
-                sum_ = emitter.plus(sum_, power)
-                weight = emitter.times(power, self._value_scales(build.add(tile.index, int64(LANES * part))))
-                # A scale that was never written need not be a number.
-                weights.append(emitter.greater(weight, constant(F32, 0.0)))
-            integers, unit = round_to_bytes(emitter, weights, signed=False)
-            for part, integer in enumerate(integers):
-                emitter.store(build.trunc(integer, vector(I8)), of_tile, LANES * part)
-            emitter.store(unit, of_tile, TILE_SCALE)
-            tile.next = [sum_]
-        return build.fdiv(float32(1.0), emitter.reduce(tile.carried[0], emitter.plus))
-
-    def _mask(self, scores: Value, position: Value) -> Value:
-        """Makes scores of what is not attended to the lowest; returns 16 times the largest of the others."""
-        emitter = self.emitter
+        emitter, shape = self.emitter, self.shape
         build = emitter.build
         first = build.sub(first_attended(emitter, position, self.window), self.begin)
         end = build.sub(build.add(position, int64(1)), self.begin)
-        whole = build.and_(build.add(first, int64(LANES - 1)), int64(-LANES))
-        last = build.and_(end, int64(-LANES))
-        last = build.select(build.icmp_signed(">", last, whole), last, whole)
-        largest = constant(F32, _LOWEST)
-        for begin, until in ((int64(0), whole), (last, self.padded)):
+        largest = emitter.load(vector(F32), query, shape.top)
+        for begin, until in ((int64(0), self.inner.begin), (self.inner.end, self.padded)):
             with emitter.loop(begin, until, [largest], step=LANES) as part:
-                masked = self._masked(scores, part.index, first, end)
-                emitter.store(masked, scores, build.mul(part.index, int64(4)))
+                masked = self._masked(row, part.index, first, end)
+                emitter.store(masked, row, build.mul(part.index, int64(4)))
                 part.next = [emitter.greater(part.carried[0], masked)]
             (largest,) = part.carried
-        with emitter.loop(whole, last, [largest], step=LANES) as part:
-            values = emitter.load(vector(F32), scores, build.mul(part.index, int64(4)))
-            part.next = [emitter.greater(part.carried[0], values)]
-        return emitter.splat(emitter.reduce(part.carried[0], emitter.greater))
+        most = emitter.times(emitter.reduce(largest, emitter.greater), self._scale(query))
+        emitter.store(emitter.times(most, float32(-1.0)), query, shape.addend)
+
+    def weigh(self, queries: Sequence[Value], rows: Sequence[Value], token: Value) -> list[Value]:
+        """Makes scores of 16 tokens weights that are not rounded yet; returns each query's powers of two.
+
+        Args:
+            queries: Where they are, rounded.
+            rows: Where each one's scores are; the weights take their places.
+            token: The first one's number.
+        """
+        emitter = self.emitter
+        scales = self._value_scales(token)
+        place = emitter.build.mul(token, int64(4))
+        powers = []
+        for query, row in zip(queries, rows, strict=True):
+            scale = emitter.splat(self._scale(query))
+            addend = emitter.splat(emitter.load(F32, query, self.shape.addend))
+            score = emitter.plus_product(addend, emitter.load(vector(F32), row, place), scale)
+            powers.append(power_of_two(emitter, score, self.processor))
+            emitter.store(emitter.times(powers[-1], scales), row, place)
+        return powers
+
+    def round(self, rows: Sequence[Value], tile: Value) -> Value:
+        """Rounds a tile's weights of up to `ROUNDED_AT_ONCE` queries; returns of each the float that 1 stands for.
+
+        Args:
+            rows: Where each one's weights are. Integers of 8 bits follow one another there then.
+            tile: The first token's number.
+
+        Returns:
+            A vector, a quarter for each query.
+        """
+        emitter = self.emitter
+        build = emitter.build
+        place = build.mul(tile, int64(4))
+        weights = [
+            [emitter.load(vector(F32), emitter.at(row, place), _VECTOR * part) for part in range(TILE // LANES)]
+            for row in rows
+        ]
+        tops = [emitter.greater(emitter.greater(*own[:2]), emitter.greater(*own[2:])) for own in weights]
+        # Where there are fewer, the last counts several times.
+        four = [tops[min(number, len(tops) - 1)] for number in range(ROUNDED_AT_ONCE)]
+        largest = emitter.reduce_four(four, emitter.greater)
+        some = build.fcmp_ordered(">", largest, constant(F32, LEAST))
+        inverses = build.select(some, build.fdiv(constant(F32, _MOST), largest), constant(F32, 0.0))
+        for number, (row, own) in enumerate(zip(rows, weights, strict=True)):
+            inverse = emitter.spread(inverses, number)
+            for part, values in enumerate(own):
+                integers = build.trunc(emitter.nearest(values, inverse), vector(I8))
+                emitter.store(integers, emitter.at(row, tile), LANES * part)
+        return emitter.times(largest, constant(F32, 1 / _MOST))
+
+    def _scale(self, query: Value) -> Value:
+        """Returns the float that a query's scores are to be multiplied by."""
+        # Where they are capped they have been.
+        return self.emitter.load(F32, query, self.shape.ratios) if self.shape.cap is None else float32(1.0)
 
     def _masked(self, scores: Value, index: Value, first: Value, end: Value) -> Value:
         emitter = self.emitter
@@ -119,12 +142,11 @@ class Softmax:
         # A comparison without a sign holds neither below the first nor beyond the last.
         place = build.add(emitter.splat(build.trunc(build.sub(index, first), I32)), places)
         attended = emitter.splat(build.trunc(build.sub(end, first), I32))
-        return build.select(build.icmp_unsigned("<", place, attended), values, constant(F32, _LOWEST))
+        return build.select(build.icmp_unsigned("<", place, attended), values, constant(F32, LOWEST))
 
     def _value_scales(self, token: Value) -> Value:
         """Returns the scales of 16 tokens' values; beyond the last block those of that one, which count for nothing."""
         build = self.emitter.build
         last = build.and_(build.sub(self.count, int64(1)), int64(-BLOCK))
-        within = build.select(build.icmp_signed("<", token, last), token, last)
-        block = block_at(self.emitter, self.shape, self.values, within)
+        block = block_at(self.emitter, self.shape, self.values, self.emitter.least(token, last))
         return self.emitter.load(vector(F32), block, BLOCK * self.shape.head_size)

@@ -37,7 +37,7 @@ class StepAttention:
         step, emitter, shape = self._step, self._step.emitter, self._shape
         build = emitter.build
         with step.share(build.mul(step.rows, int64(shape.kv_heads))) as part, emitter.loop(*part) as item:
-            row, head = self._divided(item.index, shape.kv_heads)
+            row, head = self._divided(item.index, int64(shape.kv_heads))
             keys, values = self._cached(layer, row, head)
             head_bytes = 4 * shape.head_size
             own_key = build.mul(build.add(head, int64(shape.heads)), int64(head_bytes))
@@ -49,9 +49,10 @@ class StepAttention:
         # A token may attend to others of this step.
         step.wait()
         runs = step.address(StepField.RUNS)
-        count = build.mul(step.number(StepField.RUN_COUNT), int64(shape.kv_heads))
-        with step.share(count) as part, emitter.loop(*part) as item:
-            run, head = self._divided(item.index, shape.kv_heads)
+        run_count = step.number(StepField.RUN_COUNT)
+        with step.share(build.mul(run_count, int64(shape.kv_heads))) as part, emitter.loop(*part) as item:
+            # One head after the other: its keys and values stay at hand while tokens of a prompt are read for.
+            head, run = self._divided(item.index, run_count)
             place = emitter.at(runs, build.mul(run, int64(16)))
             rows = self._attended_rows(layer, fields, emitter.load(I64, place), head)
             many = build.icmp_signed("==", emitter.load(I64, place, 8), int64(shape.rows_at_once))
@@ -83,9 +84,9 @@ class StepAttention:
             scores=step.own[WorkspaceField.SCORES],
         )
 
-    def _divided(self, number: Value, by: int) -> tuple[Value, Value]:
+    def _divided(self, number: Value, by: Value) -> tuple[Value, Value]:
         build = self._step.emitter.build
-        return build.sdiv(number, int64(by)), build.srem(number, int64(by))
+        return build.sdiv(number, by), build.srem(number, by)
 
     def _position(self, row: Value) -> Value:
         return self._step.emitter.load(
