@@ -164,7 +164,8 @@ def _check_text(path: str, text: str) -> None:
 def _token_ids(tokens: inference_service_pb2.TokenIds, model: ModelInfo) -> tuple[int, ...]:
     if not tokens.ids:
         raise invalid_field("token_ids.ids", "must have at least one token")
-    for place, token in enumerate(tokens.ids):
-        if not 0 <= token < model.vocabulary_size:
-            raise invalid_field(f"token_ids.ids[{place}]", f"must be 0 to {model.vocabulary_size - 1}")
-    return tuple(tokens.ids)
+    ids, size = tuple(tokens.ids), model.vocabulary_size
+    if not 0 <= min(ids) <= max(ids) < size:
+        place = next(place for place, token in enumerate(ids) if not 0 <= token < size)
+        raise invalid_field(f"token_ids.ids[{place}]", f"must be 0 to {size - 1}")
+    return ids

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from services.inference.engine.kernels.attention_shape import BLOCK, block_bytes
+from services.inference.engine.kernels.attention_shape import BLOCK, TILE, block_bytes
 
 if TYPE_CHECKING:
     from services.inference.engine.decoder_config import DecoderConfig
+
+
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,8 @@ class KVBuffer:
         self.written = 0
         """Most tokens that have been in it: what memory is taken up for, as `BufferShape.room` has it."""
         self._shape = shape
-        # No two heads share a page.
-        apart = mmap.PAGESIZE // math.gcd(mmap.PAGESIZE, shape.block_bytes)
+        # No two heads share a page, and each ends with a tile: whole tiles are read.
+        apart = math.lcm(mmap.PAGESIZE // math.gcd(mmap.PAGESIZE, shape.block_bytes), TILE // BLOCK)
         blocks = -(-_blocks(capacity) // apart) * apart
         size = (shape.layers, shape.heads, blocks, shape.block_bytes)
         self.data = torch.frombuffer(_untouched(math.prod(size)), dtype=torch.uint8).view(size)
@@ -77,6 +82,14 @@ class KVBuffer:
         blocks = _blocks(length)
         self.data[:, :, :blocks] = other.data[:, :, :blocks]
         self.written = max(self.written, length)
+
+
+def addresses_are_free() -> bool:
+    """Whether the system gives addresses without setting memory aside for them, as most do."""
+    try:
+        return _OVERCOMMIT.read_text(encoding="ascii").strip() != "2"
+    except OSError:
+        return sys.platform != "win32"
 
 
 def _untouched(size: int) -> mmap.mmap:

@@ -123,4 +123,8 @@ def shared_with(running: RunningSequence, request: EngineRequest) -> tuple[int, 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     """Returns how many of their first tokens two prompts have in common."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    most = min(len(one), len(other))
+    # A conversation's next turn begins with all of the last: told at once, however long it is.
+    if tuple(one[:most]) == tuple(other[:most]):
+        return most
+    return next(n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)

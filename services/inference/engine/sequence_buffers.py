@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.inference.engine.kv_buffer import KVBuffer
+from services.inference.engine.kv_buffer import KVBuffer, addresses_are_free
 from services.inference.engine.prefix_cache import Prefix, PrefixCache, keys_of, shared_with
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class SequenceBuffers:
         self._shape = shape
         self._context = context_tokens
         self._most = kv_cache_tokens
+        self._addresses_are_free = addresses_are_free()
         self._running: dict[int, _Running] = {}
         self._prefixes: PrefixCache[KVBuffer] = PrefixCache(prefix_cache_tokens)
 
@@ -129,11 +130,11 @@ class SequenceBuffers:
         return min(self._shape.room(tokens), self._context)
 
     def _new(self, tokens: int) -> KVBuffer:
-        """Returns memory for so many tokens, and addresses for all that a conversation may come to."""
+        """Returns memory for so many tokens, with addresses for all it may come to if they are free."""
+        reach = self._context if self._addresses_are_free else min(2 * tokens, self._context)
         try:
-            return KVBuffer(self._shape, self._context)
+            return KVBuffer(self._shape, reach)
         except MemoryError:
-            # Some systems count what could be written as taken.
             return KVBuffer(self._shape, tokens)
 
     def _copied(self, buffer: KVBuffer, length: int, tokens: int) -> KVBuffer:

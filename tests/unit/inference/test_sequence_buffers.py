@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from services.inference.engine.kernels.attention_shape import BLOCK
+from services.inference.engine import kv_buffer
+from services.inference.engine.kernels.attention_shape import BLOCK, TILE
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 from services.inference.engine.mailbox import Mailbox
 from services.inference.engine.sequence import Sequence
@@ -22,6 +23,7 @@ from services.inference.engine.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from services.inference.engine.protocol import EngineRequest
 
@@ -123,15 +125,38 @@ async def test_a_conversation_that_grows_is_never_moved(ask: Ask):
     assert len(places) == 1
 
 
-async def test_where_addresses_are_scarce_a_conversation_takes_what_it_has_along(ask: Ask):
-    scarce = SequenceBuffers(SHAPE, context_tokens=1 << 40, kv_cache_tokens=MOST_RUNNING, prefix_cache_tokens=MOST_KEPT)
-    runner = Runner(scarce)
+@pytest.mark.parametrize(("context", "rule"), [(1 << 40, "0"), (CONTEXT, "2")], ids=["too many", "not free"])
+async def test_without_addresses_for_all_a_conversation_takes_what_it_has_along(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: int, rule: str
+):
+    overcommit = tmp_path / "overcommit_memory"
+    overcommit.write_text(f"{rule}\n", encoding="ascii")
+    monkeypatch.setattr(kv_buffer, "_OVERCOMMIT", overcommit)
+    runner = Runner(
+        SequenceBuffers(SHAPE, context_tokens=context, kv_cache_tokens=MOST_RUNNING, prefix_cache_tokens=MOST_KEPT)
+    )
     runner.turn(ask(range(200), max_tokens=50, **ANNA))
     second = runner.begin(ask(range(700), max_tokens=100, **ANNA))
     assert second.cached == 200
     runner.compute(second)
     runner.end(second)
     assert runner.begin(ask(range(720), max_tokens=10, **ANNA)).cached == 700
+
+
+def test_a_system_that_says_nothing_gives_addresses_freely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kv_buffer, "_OVERCOMMIT", tmp_path / "missing")
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert kv_buffer.addresses_are_free()
+    monkeypatch.setattr("sys.platform", "win32")
+    assert not kv_buffer.addresses_are_free()
+
+
+@pytest.mark.parametrize("block", [80, mmap.PAGESIZE // 4, 4 * mmap.PAGESIZE])
+def test_heads_begin_with_a_page_and_end_with_a_tile(block: int):
+    data = KVBuffer(BufferShape(layers=2, heads=2, block_bytes=block), 20).data
+    assert all(head.data_ptr() % mmap.PAGESIZE == 0 for layer in data for head in layer)
+    assert data.shape[2] % (TILE // BLOCK) == 0
+    assert int(data.sum()) == 0
 
 
 async def test_what_was_written_counts_as_long_as_it_takes_up_memory(ask: Ask):
