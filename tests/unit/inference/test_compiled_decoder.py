@@ -139,7 +139,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return _make(tmp_path_factory.mktemp("model"), name, bits)
 
 
-def _make(folder: Path, name: str, bits: Bits, *, heads: int = 4, kv_heads: int = 2) -> Made:
+def _make(folder: Path, name: str, bits: Bits, *, heads: int = 4, kv_heads: int = 2, head_size: int = 32) -> Made:
     config = CONFIG_MAPPING[name](
         vocab_size=VOCABULARY,
         hidden_size=64,
@@ -147,7 +147,7 @@ def _make(folder: Path, name: str, bits: Bits, *, heads: int = 4, kv_heads: int 
         num_hidden_layers=2,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
-        head_dim=32,
+        head_dim=head_size,
         max_position_embeddings=CONTEXT,
         pad_token_id=0,
         **FAMILIES[name],
@@ -267,9 +267,9 @@ def test_a_prompt_in_one_step_is_as_token_by_token(made: Made, compiled: Callabl
         assert torch.equal(got[1], wanted[-1])
 
 
-@pytest.mark.parametrize("heads", [1, 5, 7, 13])
-def test_any_number_of_heads_may_share_keys_and_values(tmp_path: Path, heads: int):
-    made = _make(tmp_path, "qwen2", 8, heads=heads, kv_heads=1)
+@pytest.mark.parametrize(("heads", "head_size"), [(1, 32), (5, 32), (7, 64), (13, 32), (4, 96), (1, 256), (1, 288)])
+def test_any_number_of_heads_of_any_size_may_share_keys_and_values(tmp_path: Path, heads: int, head_size: int):
+    made = _make(tmp_path, "qwen2", 8, heads=heads, kv_heads=1, head_size=head_size)
     decoder = made.compiled()
     differences = []
     for begin in range(0, 150, 5):
