@@ -104,9 +104,8 @@ class _AttendWriter:
         padded = build.and_(build.add(count, int64(TILE - 1)), int64(-TILE))
         self._score_bytes = build.mul(padded, int64(4))
         keys, values = (block_at(emitter, shape, cached, begin) for cached in (given.keys, given.values))
-        # Where one token is read for, keys and values come from afar: they are read one after another, as they lie.
-        many = self._rows > 1
-        blocks = BLOCKS_AT_ONCE if many else 1
+        # Where one token is read for, keys come from afar: they are read one after another, as they lie.
+        blocks = BLOCKS_AT_ONCE if self._rows > 1 else 1
         inner = self._inner(begin, blocks * BLOCK)
         scores = Scores(emitter, shape, self._processor, keys, count, inner, blocks)
         for queries in self._by(SCORED_AT_ONCE):
@@ -115,8 +114,7 @@ class _AttendWriter:
         with emitter.loop(int64(0), int64(self._queries)) as query:
             position = build.add(given.position, self._row(query.index))
             softmax.prepare(self._query(query.index), self._scores_of(query.index), position)
-        # A tile ahead of values weights are rounded, which takes its time.
-        adding = Values(emitter, shape, self._processor, softmax, ahead=2 * TILE if many else None)
+        adding = Values(emitter, shape, self._processor, softmax)
         for queries in self._by(min(max(1, SUMS_AT_ONCE // shape.parts), ROUNDED_AT_ONCE)):
             adding.write(*([find(query) for query in queries] for find in (self._query, self._scores_of, self._out)))
         return emitter.finish()

@@ -25,7 +25,7 @@ _VECTOR = 4 * LANES
 class Values:
     """Written for queries that give the same tokens weights.
 
-    While a tile's values are multiplied, weights are computed that are needed later: processors do so with other units.
+    Weights are rounded a tile ahead of the values that are multiplied: what they are rounded by takes time to find.
     """
 
     emitter: Emitter
@@ -33,8 +33,6 @@ class Values:
     shape: AttentionShape
     processor: Processor
     softmax: Softmax
-    ahead: int | None
-    """How many tokens ahead of values weights are computed; None: all before any value is read."""
 
     def write(self, queries: Sequence[Value], rows: Sequence[Value], outs: Sequence[Value]) -> None:
         """Writes it for up to `ROUNDED_AT_ONCE` queries, as many as there are registers for.
@@ -47,33 +45,26 @@ class Values:
         emitter, parts = self.emitter, self.shape.parts
         build = emitter.build
         count, padded = len(queries), self.softmax.padded
-        first = padded if self.ahead is None else emitter.least(int64(self.ahead), padded)
-        with emitter.loop(int64(0), first, [constant(F32, 0.0)] * count, step=BLOCK) as block:
-            block.next = self._weighed(queries, rows, block.index, block.carried)
-        begin = [self.softmax.round(rows, int64(0)), *block.carried, *[constant(F32, 0.0)] * (count * parts)]
+        with emitter.loop(int64(0), padded, [constant(F32, 0.0)] * count, step=BLOCK) as block:
+            powers = self.softmax.weigh(queries, rows, block.index)
+            block.next = [emitter.plus(sum_, power) for sum_, power in zip(block.carried, powers, strict=True)]
+        sums = block.carried
+        begin = [self.softmax.round(rows, int64(0)), *[constant(F32, 0.0)] * (count * parts)]
         with emitter.loop(int64(0), padded, begin, step=TILE) as tile:
-            units, sums, totals = tile.carried[0], tile.carried[1 : count + 1], tile.carried[count + 1 :]
+            units, *totals = tile.carried
             following = build.add(tile.index, int64(TILE))
             next_units = emitter.values_if(
                 build.icmp_signed("<", following, padded), partial(self._rounded, rows, following), [units]
             )
-            within = [*sums, *[constant(I32, 0)] * len(totals)]
-            with emitter.loop(tile.index, following, within, step=BLOCK) as block:
-                sums = block.carried[:count]
-                if self.ahead is not None:
-                    ahead = build.add(block.index, int64(self.ahead))
-                    sums = emitter.values_if(
-                        build.icmp_signed("<", ahead, padded), partial(self._weighed, queries, rows, ahead, sums), sums
-                    )
-                block.next = [*sums, *self._products(rows, block.index, block.carried[count:])]
-            sums, products = block.carried[:count], block.carried[count:]
+            with emitter.loop(tile.index, following, [constant(I32, 0)] * len(totals), step=BLOCK) as block:
+                block.next = self._products(rows, block.index, block.carried)
             spread = [emitter.spread(units, number) for number in range(count)]
             totals = [
                 emitter.plus_product(total, build.sitofp(own, vector(F32)), spread[place // parts])
-                for place, (total, own) in enumerate(zip(totals, products, strict=True))
+                for place, (total, own) in enumerate(zip(totals, block.carried, strict=True))
             ]
-            tile.next = [*next_units, *sums, *totals]
-        sums, totals = tile.carried[1 : count + 1], tile.carried[count + 1 :]
+            tile.next = [*next_units, *totals]
+        _, *totals = tile.carried
         for number, out in enumerate(outs):
             sum_ = emitter.reduce(sums[number], emitter.plus)
             factor = emitter.splat(build.fdiv(float32(1.0), sum_))
@@ -82,12 +73,6 @@ class Values:
 
     def _rounded(self, rows: Sequence[Value], tile: Value) -> list[Value]:
         return [self.softmax.round(rows, tile)]
-
-    def _weighed(
-        self, queries: Sequence[Value], rows: Sequence[Value], token: Value, sums: Sequence[Value]
-    ) -> list[Value]:
-        powers = self.softmax.weigh(queries, rows, token)
-        return [self.emitter.plus(sum_, power) for sum_, power in zip(sums, powers, strict=True)]
 
     def _products(self, rows: Sequence[Value], token: Value, sums: Sequence[Value]) -> list[Value]:
         """Returns sums with the products of a block added: for each row of weights a head's vectors."""
