@@ -125,17 +125,28 @@ async def test_a_conversation_that_grows_is_never_moved(ask: Ask):
     assert len(places) == 1
 
 
-@pytest.mark.parametrize(("context", "rule"), [(1 << 40, "0"), (CONTEXT, "2")], ids=["too many", "not free"])
+@pytest.fixture
+def overcommit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
+    """Has the system say whether it sets memory aside for addresses; nothing until it is called."""
+    file = tmp_path / "overcommit_memory"
+    monkeypatch.setattr(kv_buffer, "_OVERCOMMIT", file)
+    return file.write_text
+
+
+@pytest.mark.parametrize(
+    ("context", "rule", "capacity"), [(1 << 40, "0", 250), (CONTEXT, "2", 500)], ids=["too many", "not free"]
+)
 async def test_without_addresses_for_all_a_conversation_takes_what_it_has_along(
-    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: int, rule: str
+    ask: Ask, overcommit: Callable[[str], object], context: int, rule: str, capacity: int
 ):
-    overcommit = tmp_path / "overcommit_memory"
-    overcommit.write_text(f"{rule}\n", encoding="ascii")
-    monkeypatch.setattr(kv_buffer, "_OVERCOMMIT", overcommit)
+    overcommit(f"{rule}\n")
     runner = Runner(
         SequenceBuffers(SHAPE, context_tokens=context, kv_cache_tokens=MOST_RUNNING, prefix_cache_tokens=MOST_KEPT)
     )
-    runner.turn(ask(range(200), max_tokens=50, **ANNA))
+    first = runner.begin(ask(range(200), max_tokens=50, **ANNA))
+    assert runner.buffers.buffer(first).capacity == capacity
+    runner.compute(first)
+    runner.end(first)
     second = runner.begin(ask(range(700), max_tokens=100, **ANNA))
     assert second.cached == 200
     runner.compute(second)
@@ -143,8 +154,8 @@ async def test_without_addresses_for_all_a_conversation_takes_what_it_has_along(
     assert runner.begin(ask(range(720), max_tokens=10, **ANNA)).cached == 700
 
 
-def test_a_system_that_says_nothing_gives_addresses_freely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kv_buffer, "_OVERCOMMIT", tmp_path / "missing")
+@pytest.mark.usefixtures("overcommit")
+def test_a_system_that_says_nothing_gives_addresses_freely(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.platform", "darwin")
     assert kv_buffer.addresses_are_free()
     monkeypatch.setattr("sys.platform", "win32")
