@@ -156,6 +156,15 @@ class Emitter:
         """Writes a value, which may lie at any address."""
         self.build.store(value, self.build.bitcast(self.at(address, offset), value.type.as_pointer()), align=1)
 
+    def fetch(self, address: Value) -> None:
+        """Has the cache line of an address, which may be any, brought near without waiting for it."""
+        name = "llvm.prefetch.p0i8"
+        function = self.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(VOID, [ADDRESS, I32, I32, I32]), name)
+        # To read, into the second cache, data: the first is full of what is at work.
+        self.build.call(function, [address, int32(0), int32(2), int32(1)])
+
     def load_address(self, address: Value, offset: Value = 0) -> Value:
         """Reads an address."""
         return self.build.inttoptr(self.load(I64, address, offset), ADDRESS)

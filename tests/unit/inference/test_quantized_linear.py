@@ -16,6 +16,7 @@ from services.inference.engine.kernels.linear_kernel import (
     LinearKernel,
     PackedLinear,
     QuantizedRows,
+    Tiles,
 )
 from services.inference.engine.kernels.linear_rounding import OUTLYING, write_quantize
 from services.kernels.emitter import ADDRESS, I64, Emitter, int64
@@ -54,7 +55,7 @@ class CompiledLinear:
             PackedLinear(weights, bias, groups),
             QuantizedRows(rows, values, scales, sums, offsets, outlying),
             (out, int64(4 * OUTPUTS)),
-            (int64(0), int64(OUTPUTS // 16)),
+            Tiles(int64(0), int64(OUTPUTS // 16), passed_over=int64(0)),
         )
         emitter.finish()
         self._code = target.compile(module)

@@ -42,6 +42,8 @@ LEVELS = 2
 ROWS_AT_ONCE = 8
 """Rows of inputs that are taken together while weights are at hand: they share what says which of a group's inputs have
 an upper part."""
+LINE = 64
+"""Bytes of a cache line."""
 PART_BITS = 7
 """Of the lower part, where there is an upper one."""
 _BLOCKS = (ROWS_AT_ONCE, 4, 2, 1)
@@ -79,6 +81,17 @@ class QuantizedRows:
     has an upper part other than 0 in any of the rows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Which of a linear's tiles of 16 outputs a thread computes."""
+
+    first: Value
+    end: Value
+    """After the last."""
+    passed_over: Value
+    """How many after these others are likely to compute before this thread goes on."""
+
+
 class LinearKernel:
     """The functions of linears with weights of 4 or 8 bits.
 
@@ -101,29 +114,38 @@ class LinearKernel:
         linear: PackedLinear,
         inputs: QuantizedRows,
         out: tuple[Value, Value],
-        tiles: tuple[Value, Value],
+        tiles: Tiles,
     ) -> None:
         """Writes a call.
+
+        Weights come from afar, and what a processor fetches ahead on its own comes too late while rows are multiplied:
+        each tile's are asked for while the one before is at work.
 
         Args:
             emitter: The function that is written.
             linear: What is applied.
             inputs: What to.
             out: Address of floats, and bytes from one row of them to the next.
-            tiles: The first of the tiles of 16 outputs to compute, and the one after the last.
+            tiles: Which outputs are computed.
         """
         sums = inputs.sums if self._bits == 4 else inputs.offsets
         rows = (inputs.values, inputs.scales, sums, inputs.outlying, inputs.count)
-        emitter.build.call(self._function, [linear.weights, linear.bias, *rows, linear.groups, *out, *tiles])
+        which = (tiles.first, tiles.end, tiles.passed_over)
+        emitter.build.call(self._function, [linear.weights, linear.bias, *rows, linear.groups, *out, *which])
 
     def _write(self, blocks: dict[int, Any]) -> Any:
-        emitter = Emitter(self._module, f"linear{self._bits}", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] + [I64] * 3)
-        weights, bias, values, scales, sums, outlying, rows, groups, out, stride, first, last = emitter.arguments
+        emitter = Emitter(self._module, f"linear{self._bits}", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] + [I64] * 4)
+        weights, bias, values, scales, sums, outlying, rows, groups, out, stride, *which = emitter.arguments
+        tiles = Tiles(*which)
         build = emitter.build
         tile_bytes = build.mul(groups, int64(_RECORD[self._bits]))
+        lines = self._lines_at_once(emitter, rows)
         row_bytes, scale_bytes = build.mul(groups, int64(LEVELS * GROUP)), build.mul(groups, int64(4))
-        with emitter.loop(first, last) as tile:
+        with emitter.loop(tiles.first, tiles.end) as tile:
             lanes = build.mul(tile.index, int64(4 * LANES))
+            following = build.add(tile.index, int64(1))
+            skipped = build.select(build.icmp_signed("<", following, tiles.end), int64(0), tiles.passed_over)
+            next_tile = emitter.at(weights, build.mul(build.add(following, skipped), tile_bytes))
             begin = int64(0)
             for block in _BLOCKS:
                 end = build.sub(rows, build.urem(build.sub(rows, begin), int64(block)))
@@ -140,15 +162,30 @@ class LinearKernel:
                             groups,
                             emitter.at(emitter.at(out, build.mul(row.index, stride)), lanes),
                             stride,
+                            *self._ahead(emitter, next_tile, row.index, groups, lines),
                         ],
                     )
                 begin = end
         return emitter.finish()
 
+    def _lines_at_once(self, emitter: Emitter, rows: Value) -> Value:
+        """Returns how many lines of the next tile are asked for a group, so that all are within this tile's rows."""
+        build = emitter.build
+        blocks = emitter.most(build.sdiv(rows, int64(ROWS_AT_ONCE)), int64(1))
+        return build.sdiv(build.add(blocks, int64(_RECORD[self._bits] // LINE - 1)), blocks)
+
+    def _ahead(self, emitter: Emitter, tile: Value, row: Value, groups: Value, lines: Value) -> tuple[Value, Value]:
+        """Returns what a block of rows asks for of a tile: where it begins, and bytes a group."""
+        build = emitter.build
+        before = build.mul(build.sdiv(build.add(row, int64(ROWS_AT_ONCE - 1)), int64(ROWS_AT_ONCE)), lines)
+        left = emitter.most(build.sub(int64(_RECORD[self._bits] // LINE), before), int64(0))
+        begin = emitter.at(tile, build.mul(build.mul(before, groups), int64(LINE)))
+        return begin, build.mul(emitter.least(lines, left), int64(LINE))
+
     def _write_tile(self, rows: int) -> Any:
         name = f"linear{self._bits}_rows{rows}"
-        emitter = Emitter(self._module, name, [ADDRESS] * 6 + [I64, ADDRESS, I64])
-        weights, bias, values, scales, sums, outlying, groups, out, stride = emitter.arguments
+        emitter = Emitter(self._module, name, [ADDRESS] * 6 + [I64, ADDRESS, I64, ADDRESS, I64])
+        weights, bias, values, scales, sums, outlying, groups, out, stride, ahead, ahead_bytes = emitter.arguments
         build = emitter.build
         row_bytes, scale_bytes = build.mul(groups, int64(LEVELS * GROUP)), build.mul(groups, int64(4))
         upper_offset = build.mul(groups, int64(GROUP))
@@ -160,6 +197,9 @@ class LinearKernel:
             record = emitter.at(weights, build.mul(group.index, int64(_RECORD[self._bits])))
             inputs = build.mul(group.index, int64(GROUP))
             place = build.mul(group.index, int64(4))
+            # A few at a time: many at once would keep what is needed now from coming.
+            with emitter.loop(int64(0), ahead_bytes, step=LINE) as line:
+                emitter.fetch(emitter.at(ahead, build.add(build.mul(group.index, ahead_bytes), line.index)))
             upper_rows = [emitter.at(v, build.add(inputs, upper_offset)) for v in value_rows]
             fours = build.zext(emitter.load(I8, outlying, group.index), I32)
             upper = self._upper_products(emitter, record, upper_rows, fours)

@@ -48,12 +48,13 @@ class StepFunction:
         self.emitter = emitter = Emitter(module, "step", [ADDRESS, I64])
         build = emitter.build
         self._table, thread = emitter.arguments
-        self._threads = self.number(StepField.THREADS)
+        self.threads = self.number(StepField.THREADS)
+        """How many run the function."""
         self.rows = self.number(StepField.ROWS)
         """Number of tokens."""
         self._is_shared = build.icmp_signed(">", self.rows, int64(_FEW_ROWS))
         finer = build.select(build.icmp_signed(">", self.rows, int64(_MANY_ROWS)), int64(_FINER), int64(1))
-        self._shares = build.mul(self._threads, finer)
+        self._shares = build.mul(self.threads, finer)
         workspaces = self.address(StepField.WORKSPACES)
         own = emitter.at(workspaces, build.mul(thread, int64(8 * len(WorkspaceField))))
         self.own = {field: emitter.load_address(own, 8 * field) for field in WorkspaceField}
@@ -121,7 +122,7 @@ class StepFunction:
 
     def wait(self) -> None:
         """Writes where all threads wait for each other."""
-        arguments = [self.address(StepField.BARRIER), self._threads, self.address(StepField.YIELD)]
+        arguments = [self.address(StepField.BARRIER), self.threads, self.address(StepField.YIELD)]
         self.emitter.build.call(self._barrier, arguments)
 
     def _copy(self, source: Value, target: Value, size: Value) -> None:

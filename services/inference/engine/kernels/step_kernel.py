@@ -17,6 +17,7 @@ from services.inference.engine.kernels.linear_kernel import (
     LinearKernel,
     PackedLinear,
     QuantizedRows,
+    Tiles,
 )
 from services.inference.engine.kernels.linear_rounding import write_quantize
 from services.inference.engine.kernels.row_kernels import write_add, write_gate, write_norm
@@ -140,10 +141,13 @@ class _StepWriter:
         packed = PackedLinear(weights, bias, int64(inputs // GROUP))
         own = (step.own[field] for field in QUANTIZED)
         quantized = QuantizedRows(step.rows if rows is None else rows, *own)
+        # Each of the others takes on a part of the same size.
+        first, end = tiles
+        part = Tiles(first, end, build.mul(build.sub(step.threads, int64(1)), build.sub(end, first)))
         with build.if_else(build.icmp_signed("==", bits, int64(4))) as branches:
             for kernel, branch in zip((self._linears[4], self._linears[8]), branches, strict=True):
                 with branch:
-                    kernel.call(self._emitter, packed, quantized, (out, int64(4 * outputs)), tiles)
+                    kernel.call(self._emitter, packed, quantized, (out, int64(4 * outputs)), part)
 
     def _quantize_hidden(self, norm: Value) -> None:
         step, size = self._step, self._shape.hidden
