@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.kernels.attention_kernel import AttentionKernel
 from services.inference.engine.kernels.attention_reading import AttendedRows
+from services.inference.engine.kernels.attention_shape import BLOCK
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 from services.kernels.emitter import I64, int64
 
@@ -36,16 +37,13 @@ class StepAttention:
         """Keeps keys and values, then reads for this thread's share of the pairs of some rows and a head of keys."""
         step, emitter, shape = self._step, self._step.emitter, self._shape
         build = emitter.build
-        with step.share(build.mul(step.rows, int64(shape.kv_heads))) as part, emitter.loop(*part) as item:
-            row, head = self._divided(item.index, int64(shape.kv_heads))
-            keys, values = self._cached(layer, row, head)
-            head_bytes = 4 * shape.head_size
-            own_key = build.mul(build.add(head, int64(shape.heads)), int64(head_bytes))
-            key = emitter.at(self._qkv_row(row), own_key)
-            value = emitter.at(key, shape.kv_heads * head_bytes)
-            norm = step.layer_address(fields, LayerField.KEY_NORM)
-            rotation = self._rotation(fields, row)
-            emitter.build.call(self._kernel.keep, [key, value, keys, values, *rotation, norm, self._position(row)])
+        blocks = build.sdiv(build.add(step.rows, int64(BLOCK - 1)), int64(BLOCK))
+        with step.share(build.mul(blocks, int64(shape.kv_heads))) as part, emitter.loop(*part) as item:
+            # Tokens of a block share cache lines: were they kept by several threads, these would wait for each other.
+            head, block = self._divided(item.index, blocks)
+            first = build.mul(block, int64(BLOCK))
+            with emitter.loop(first, emitter.least(build.add(first, int64(BLOCK)), step.rows)) as row:
+                self._keep(layer, fields, row.index, head)
         # A token may attend to others of this step.
         step.wait()
         runs = step.address(StepField.RUNS)
@@ -60,6 +58,18 @@ class StepAttention:
                 for branch, all_ in zip(branches, (True, False), strict=True):
                     with branch:
                         self._kernel.attend(emitter, rows, many=all_)
+
+    def _keep(self, layer: Value, fields: Value, row: Value, head: Value) -> None:
+        step, emitter, shape = self._step, self._step.emitter, self._shape
+        build = emitter.build
+        keys, values = self._cached(layer, row, head)
+        head_bytes = 4 * shape.head_size
+        own_key = build.mul(build.add(head, int64(shape.heads)), int64(head_bytes))
+        key = emitter.at(self._qkv_row(row), own_key)
+        value = emitter.at(key, shape.kv_heads * head_bytes)
+        norm = step.layer_address(fields, LayerField.KEY_NORM)
+        rotation = self._rotation(fields, row)
+        build.call(self._kernel.keep, [key, value, keys, values, *rotation, norm, self._position(row)])
 
     def _attended_rows(self, layer: Value, fields: Value, row: Value, head: Value) -> AttendedRows:
         step, emitter, shape = self._step, self._step.emitter, self._shape
