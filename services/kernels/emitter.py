@@ -17,7 +17,8 @@ Value = Any
 """A value of the function that is being written. The library declares no types."""
 
 LANES = 16
-
+LINE_BYTES = 64
+"""Of a cache line."""
 
 VOID = ir.VoidType()
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -156,14 +157,15 @@ class Emitter:
         """Writes a value, which may lie at any address."""
         self.build.store(value, self.build.bitcast(self.at(address, offset), value.type.as_pointer()), align=1)
 
-    def fetch(self, address: Value) -> None:
-        """Has the cache line of an address, which may be any, brought near without waiting for it."""
+    def fetch(self, address: Value, size: int) -> None:
+        """Has the cache lines of so many bytes brought near without waiting for them; the address may be any."""
         name = "llvm.prefetch.p0i8"
         function = self.module.globals.get(name)
         if function is None:
             function = ir.Function(self.module, ir.FunctionType(VOID, [ADDRESS, I32, I32, I32]), name)
         # To read, into the second cache, data: the first is full of what is at work.
-        self.build.call(function, [address, int32(0), int32(2), int32(1)])
+        for line in range(0, size, LINE_BYTES):
+            self.build.call(function, [self.at(address, line), int32(0), int32(2), int32(1)])
 
     def load_address(self, address: Value, offset: Value = 0) -> Value:
         """Reads an address."""

@@ -17,13 +17,13 @@ import torch
 from services.inference.engine.kernels.attention_shape import TILE, AttentionShape
 from services.inference.engine.kernels.barrier import BARRIER_BYTES
 from services.inference.engine.kernels.compiler import CompiledStep
-from services.inference.engine.kernels.crew_kernel import LINE_BYTES
 from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, ROWS_AT_ONCE
 from services.inference.engine.kernels.step_kernel import StepShape
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 from services.inference.engine.kernels.system_calls import find_system_calls
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 from services.inference.engine.thread_places import ThreadPlaces
+from services.kernels.emitter import LINE_BYTES
 
 if TYPE_CHECKING:
     import numpy.typing as npt

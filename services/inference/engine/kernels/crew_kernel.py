@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 
 from services.inference.engine.kernels.step_tables import StepField
-from services.kernels.emitter import ADDRESS, I32, I64, VOID, Emitter, int64
+from services.kernels.emitter import ADDRESS, I32, I64, LINE_BYTES, VOID, Emitter, int64
 
 if TYPE_CHECKING:
     from services.kernels.emitter import Value
 
-LINE_BYTES = 64
-"""Each counter has a cache line of its own."""
 _SPINS = 200
 _YIELDS = 500
 """With the looks before, some hundred microseconds: about what lies between two steps."""

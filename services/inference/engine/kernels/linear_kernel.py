@@ -20,6 +20,7 @@ from services.kernels.emitter import (
     I32,
     I64,
     LANES,
+    LINE_BYTES,
     Emitter,
     constant,
     int32,
@@ -42,8 +43,6 @@ LEVELS = 2
 ROWS_AT_ONCE = 8
 """Rows of inputs that are taken together while weights are at hand: they share what says which of a group's inputs have
 an upper part."""
-LINE = 64
-"""Bytes of a cache line."""
 PART_BITS = 7
 """Of the lower part, where there is an upper one."""
 _BLOCKS = (ROWS_AT_ONCE, 4, 2, 1)
@@ -172,15 +171,15 @@ class LinearKernel:
         """Returns how many lines of the next tile are asked for a group, so that all are within this tile's rows."""
         build = emitter.build
         blocks = emitter.most(build.sdiv(rows, int64(ROWS_AT_ONCE)), int64(1))
-        return build.sdiv(build.add(blocks, int64(_RECORD[self._bits] // LINE - 1)), blocks)
+        return build.sdiv(build.add(blocks, int64(_RECORD[self._bits] // LINE_BYTES - 1)), blocks)
 
     def _ahead(self, emitter: Emitter, tile: Value, row: Value, groups: Value, lines: Value) -> tuple[Value, Value]:
         """Returns what a block of rows asks for of a tile: where it begins, and bytes a group."""
         build = emitter.build
         before = build.mul(build.sdiv(build.add(row, int64(ROWS_AT_ONCE - 1)), int64(ROWS_AT_ONCE)), lines)
-        left = emitter.most(build.sub(int64(_RECORD[self._bits] // LINE), before), int64(0))
-        begin = emitter.at(tile, build.mul(build.mul(before, groups), int64(LINE)))
-        return begin, build.mul(emitter.least(lines, left), int64(LINE))
+        left = emitter.most(build.sub(int64(_RECORD[self._bits] // LINE_BYTES), before), int64(0))
+        begin = emitter.at(tile, build.mul(build.mul(before, groups), int64(LINE_BYTES)))
+        return begin, build.mul(emitter.least(lines, left), int64(LINE_BYTES))
 
     def _write_tile(self, rows: int) -> Any:
         name = f"linear{self._bits}_rows{rows}"
@@ -198,8 +197,8 @@ class LinearKernel:
             inputs = build.mul(group.index, int64(GROUP))
             place = build.mul(group.index, int64(4))
             # A few at a time: many at once would keep what is needed now from coming.
-            with emitter.loop(int64(0), ahead_bytes, step=LINE) as line:
-                emitter.fetch(emitter.at(ahead, build.add(build.mul(group.index, ahead_bytes), line.index)))
+            with emitter.loop(int64(0), ahead_bytes, step=LINE_BYTES) as line:
+                emitter.fetch(emitter.at(ahead, build.add(build.mul(group.index, ahead_bytes), line.index)), LINE_BYTES)
             upper_rows = [emitter.at(v, build.add(inputs, upper_offset)) for v in value_rows]
             fours = build.zext(emitter.load(I8, outlying, group.index), I32)
             upper = self._upper_products(emitter, record, upper_rows, fours)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from services.kernels.emitter import Value
     from services.kernels.processor import Processor
 
+_FETCHED = 1024
+"""Bytes of the keys and of the values that are read next, asked for ahead: those of a short conversation are not many
+more, and the processor notices late that they are read one after the other."""
+
 
 class StepAttention:
     """Writes it into the step's function.
@@ -48,11 +52,18 @@ class StepAttention:
         step.wait()
         runs = step.address(StepField.RUNS)
         run_count = step.number(StepField.RUN_COUNT)
-        with step.share(build.mul(run_count, int64(shape.kv_heads))) as part, emitter.loop(*part) as item:
+        items = build.mul(run_count, int64(shape.kv_heads))
+        with step.share(items) as part, emitter.loop(*part) as item:
             # One head after the other: its keys and values stay at hand while tokens of a prompt are read for.
             head, run = self._divided(item.index, run_count)
             place = emitter.at(runs, build.mul(run, int64(16)))
             rows = self._attended_rows(layer, fields, emitter.load(I64, place), head)
+            following = build.add(item.index, int64(1))
+            with emitter.when(build.icmp_signed("<", following, items)):
+                next_head, next_run = self._divided(following, run_count)
+                next_row = emitter.load(I64, emitter.at(runs, build.mul(next_run, int64(16))))
+                for cached in self._cached(layer, next_row, next_head):
+                    emitter.fetch(cached, _FETCHED)
             many = build.icmp_signed("==", emitter.load(I64, place, 8), int64(shape.rows_at_once))
             with build.if_else(many) as branches:
                 for branch, all_ in zip(branches, (True, False), strict=True):
