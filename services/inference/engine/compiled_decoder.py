@@ -99,7 +99,8 @@ class CompiledDecoder:
         self._head_bytes = self._integers(MOST_ROWS)
         self._wanted = self._integers(MOST_ROWS)
         self._caches = self._integers(config.layers * MOST_ROWS)
-        self._runs = self._integers(2 * MOST_ROWS)
+        self._runs = self._integers(MOST_ROWS)
+        self._run_sizes = self._integers(MOST_ROWS)
         self._fill_table(weights, model.blocks, threads, context_tokens)
         self._closed = False
         self._servants = [
@@ -147,8 +148,8 @@ class CompiledDecoder:
         self._head_bytes[:count] = torch.from_numpy(np.repeat([span.head_bytes for span in spans], sizes))
         addresses = np.repeat(np.stack([span.layers for span in spans], axis=1), sizes, axis=1)
         self._caches[: addresses.size] = torch.from_numpy(addresses.reshape(-1))
-        runs = self._runs_of(sizes)
-        self._runs[: 2 * len(runs)] = torch.tensor(runs).flatten()
+        runs = torch.tensor(self._runs_of(sizes))
+        self._runs[: len(runs)], self._run_sizes[: len(runs)] = runs[:, 0], runs[:, 1]
         self._table[StepField.RUN_COUNT] = len(runs)
         self._wanted[: len(wanted)] = torch.tensor(wanted, dtype=torch.long)
         self._table[StepField.ROWS] = count
@@ -215,7 +216,9 @@ class CompiledDecoder:
             StepField.POSITIONS: self._positions.data_ptr(),
             StepField.CACHES: self._caches.data_ptr(),
             StepField.CACHE_HEAD_BYTES: self._head_bytes.data_ptr(),
+            StepField.ALL: self._keep(torch.arange(MOST_ROWS)),
             StepField.RUNS: self._runs.data_ptr(),
+            StepField.RUN_SIZES: self._run_sizes.data_ptr(),
             StepField.HIDDEN: self._hidden.data_ptr(),
             StepField.QKV: self._room(4 * MOST_ROWS * shape.attention.outputs),
             StepField.ATTENDED: self._room(4 * MOST_ROWS * shape.attention.attended),

@@ -257,9 +257,10 @@ def test_a_prompt_in_one_step_is_as_token_by_token(made: Made, compiled: Callabl
     decoder = compiled()
     one = Sequences(made.config, 1)
     wanted = [one.feed(decoder, {0: token})[0] for token in MANY_TOKENS]
-    for cut in (64, 65, 101):
+    for cut, early in ((64, []), (65, [0]), (101, [40, 3, 100])):
         whole = Sequences(made.config, 3)
-        decoder.forward(MANY_TOKENS[:cut], [whole.span(1, 0, cut)], [0])
+        got = decoder.forward(MANY_TOKENS[:cut], [whole.span(1, 0, cut)], early)
+        assert torch.equal(got, torch.stack(wanted)[early])
         spans = [whole.span(0, 0, 1), whole.span(1, cut, len(MANY_TOKENS)), whole.span(2, 0, 1)]
         asked = [1, len(MANY_TOKENS) - cut]
         got = decoder.forward([8, *MANY_TOKENS[cut:], 9], spans, asked)

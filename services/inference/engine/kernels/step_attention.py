@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from services.inference.engine.kernels.attention_kernel import AttentionKernel
 from services.inference.engine.kernels.attention_reading import AttendedRows
 from services.inference.engine.kernels.attention_shape import BLOCK
+from services.inference.engine.kernels.step_function import Rows
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 from services.kernels.emitter import I64, int64
 
@@ -37,34 +38,40 @@ class StepAttention:
         self._step = step
         self._kernel = AttentionKernel(module, shape, norm, processor)
 
-    def write(self, layer: Value, fields: Value) -> None:
-        """Keeps keys and values, then reads for this thread's share of the pairs of some rows and a head of keys."""
+    def write(self, layer: Value, fields: Value, is_last: Value) -> None:
+        """Keeps keys and values, then reads for this thread's share of the pairs of some rows and a head of keys.
+
+        Args:
+            layer: Its number.
+            fields: Address of its `LayerField`s.
+            is_last: Whether it is the last: then only for rows whose logits are asked for, each alone.
+        """
         step, emitter, shape = self._step, self._step.emitter, self._shape
         build = emitter.build
-        blocks = build.sdiv(build.add(step.rows, int64(BLOCK - 1)), int64(BLOCK))
+        blocks = build.sdiv(build.add(step.all.count, int64(BLOCK - 1)), int64(BLOCK))
         with step.share(build.mul(blocks, int64(shape.kv_heads))) as part, emitter.loop(*part) as item:
             # Tokens of a block share cache lines: were they kept by several threads, these would wait for each other.
             head, block = self._divided(item.index, blocks)
             first = build.mul(block, int64(BLOCK))
-            with emitter.loop(first, emitter.least(build.add(first, int64(BLOCK)), step.rows)) as row:
+            with emitter.loop(first, emitter.least(build.add(first, int64(BLOCK)), step.all.count)) as row:
                 self._keep(layer, fields, row.index, head)
         # A token may attend to others of this step.
         step.wait()
-        runs = step.address(StepField.RUNS)
-        run_count = step.number(StepField.RUN_COUNT)
-        items = build.mul(run_count, int64(shape.kv_heads))
+        runs = step.wanted.if_(emitter, is_last, Rows(step.number(StepField.RUN_COUNT), step.address(StepField.RUNS)))
+        sizes = step.address(StepField.RUN_SIZES)
+        items = build.mul(runs.count, int64(shape.kv_heads))
         with step.share(items) as part, emitter.loop(*part) as item:
             # One head after the other: its keys and values stay at hand while tokens of a prompt are read for.
-            head, run = self._divided(item.index, run_count)
-            place = emitter.at(runs, build.mul(run, int64(16)))
-            rows = self._attended_rows(layer, fields, emitter.load(I64, place), head)
+            head, run = self._divided(item.index, runs.count)
+            rows = self._attended_rows(layer, fields, runs.number(emitter, run), head)
             following = build.add(item.index, int64(1))
             with emitter.when(build.icmp_signed("<", following, items)):
-                next_head, next_run = self._divided(following, run_count)
-                next_row = emitter.load(I64, emitter.at(runs, build.mul(next_run, int64(16))))
-                for cached in self._cached(layer, next_row, next_head):
+                next_head, next_run = self._divided(following, runs.count)
+                for cached in self._cached(layer, runs.number(emitter, next_run), next_head):
                     emitter.fetch(cached, _FETCHED)
-            many = build.icmp_signed("==", emitter.load(I64, place, 8), int64(shape.rows_at_once))
+            size = emitter.load(I64, sizes, build.mul(run, int64(8)))
+            many = build.icmp_signed("==", size, int64(shape.rows_at_once))
+            many = build.and_(many, build.not_(is_last))
             with build.if_else(many) as branches:
                 for branch, all_ in zip(branches, (True, False), strict=True):
                     with branch:
@@ -133,7 +140,7 @@ class StepAttention:
         step, emitter, shape = self._step, self._step.emitter, self._shape
         build = emitter.build
         head_bytes = emitter.load(I64, step.address(StepField.CACHE_HEAD_BYTES), build.mul(row, int64(8)))
-        place = build.mul(build.add(build.mul(layer, step.rows), row), int64(8))
+        place = build.mul(build.add(build.mul(layer, step.all.count), row), int64(8))
         cache = emitter.load_address(step.address(StepField.CACHES), place)
         keys = emitter.at(cache, build.mul(head_bytes, head))
         return keys, emitter.at(keys, build.mul(head_bytes, int64(shape.kv_heads)))

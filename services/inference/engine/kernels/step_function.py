@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.kernels.barrier import WORK, write_barrier
@@ -34,6 +35,24 @@ QUANTIZED = (
 """Where `QuantizedRows` are, in their order."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some of a step's tokens."""
+
+    count: Value
+    numbers: Value
+    """Address of 64-bit integers: which they are."""
+
+    def number(self, emitter: Emitter, place: Value) -> Value:
+        """Returns which one is at a place among them."""
+        return emitter.load(I64, self.numbers, emitter.build.mul(place, int64(8)))
+
+    def if_(self, emitter: Emitter, condition: Value, others: Rows) -> Rows:
+        """Returns these where a condition holds, and others where it does not."""
+        count = emitter.build.select(condition, self.count, others.count)
+        return Rows(count, emitter.build.select(condition, self.numbers, others.numbers))
+
+
 class StepFunction:
     """The function `step` while it is written.
 
@@ -50,10 +69,12 @@ class StepFunction:
         self._table, thread = emitter.arguments
         self.threads = self.number(StepField.THREADS)
         """How many run the function."""
-        self.rows = self.number(StepField.ROWS)
-        """Number of tokens."""
-        self._is_shared = build.icmp_signed(">", self.rows, int64(_FEW_ROWS))
-        finer = build.select(build.icmp_signed(">", self.rows, int64(_MANY_ROWS)), int64(_FINER), int64(1))
+        self.all = Rows(self.number(StepField.ROWS), self.address(StepField.ALL))
+        self.wanted = Rows(self.number(StepField.WANTED_ROWS), self.address(StepField.WANTED))
+        """Whose logits are asked for."""
+        count = self.all.count
+        self._is_shared = build.icmp_signed(">", count, int64(_FEW_ROWS))
+        finer = build.select(build.icmp_signed(">", count, int64(_MANY_ROWS)), int64(_FINER), int64(1))
         self._shares = build.mul(self.threads, finer)
         workspaces = self.address(StepField.WORKSPACES)
         own = emitter.at(workspaces, build.mul(thread, int64(8 * len(WorkspaceField))))
@@ -64,7 +85,7 @@ class StepFunction:
             self.own[field] = build.select(self._is_shared, of_first, self.own[field])
         given = self.address(StepField.HIDDEN)
         with emitter.when(build.not_(self._is_shared)):
-            size = build.mul(self.rows, int64(4 * hidden_size))
+            size = build.mul(count, int64(4 * hidden_size))
             self._copy(given, self.own[WorkspaceField.HIDDEN], size)
         self.hidden = build.select(self._is_shared, given, self.own[WorkspaceField.HIDDEN])
         """Address of the tokens as they are between layers."""
@@ -93,10 +114,19 @@ class StepFunction:
         """Returns the address of a row of so many floats."""
         return self.emitter.at(rows, self.emitter.build.mul(number, int64(4 * size)))
 
-    def each_row(self, count: Value, write: Callable[[Value], None]) -> None:
-        """Writes what is done with each row: by every thread, or by one of them, for which all wait."""
-        emitter = self.emitter
+    def each_row(self, rows: Rows, write: Callable[[Value, Value], None]) -> None:
+        """Writes what is done with each row: by every thread, or by one of them, for which all wait.
+
+        Args:
+            rows: Which rows.
+            write: Takes a row's place among these, and its number.
+        """
+        emitter, count = self.emitter, rows.count
         build = emitter.build
+
+        def write_at(place: Value) -> None:
+            write(place, rows.number(emitter, place))
+
         with build.if_else(self._is_shared) as (shared, by_all):
             with shared:
                 # Whole blocks: their rows are rounded in order.
@@ -105,10 +135,10 @@ class StepFunction:
                     first, end = (build.mul(block, int64(ROWS_AT_ONCE)) for block in part)
                     end = build.select(build.icmp_signed("<", end, count), end, count)
                     with emitter.loop(first, end) as row:
-                        write(row.index)
+                        write_at(row.index)
                 self.wait()
             with by_all, emitter.loop(int64(0), count) as row:
-                write(row.index)
+                write_at(row.index)
 
     @contextmanager
     def share(self, count: Value, parts: int = PARTS) -> Iterator[tuple[Value, Value]]:

@@ -24,10 +24,11 @@ from services.inference.engine.kernels.row_kernels import write_add, write_gate,
 from services.inference.engine.kernels.step_attention import StepAttention
 from services.inference.engine.kernels.step_function import PARTS, QUANTIZED, StepFunction
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
-from services.kernels.emitter import I64, float32, int64
+from services.kernels.emitter import float32, int64
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
+    from services.inference.engine.kernels.step_function import Rows
     from services.kernels.emitter import Value
     from services.kernels.processor import Processor
 
@@ -69,10 +70,12 @@ class _StepWriter:
         layers = step.address(StepField.LAYERS)
         with emitter.loop(int64(0), int64(shape.layers)) as layer:
             fields = emitter.at(layers, build.mul(layer.index, int64(8 * len(LayerField))))
-            self._write_attention(layer.index, fields)
-            self._write_mlp(fields)
-        wanted = step.number(StepField.WANTED_ROWS)
-        self._quantize_wanted(wanted)
+            # What the last layer would make of tokens whose logits nobody asks for is of no use.
+            is_last = build.icmp_signed("==", layer.index, int64(shape.layers - 1))
+            rows = step.wanted.if_(emitter, is_last, step.all)
+            self._write_attention(layer.index, fields, rows, is_last)
+            self._write_mlp(fields, rows)
+        self._quantize_hidden(step.address(StepField.NORM), step.wanted)
         head = (
             step.address(StepField.HEAD),
             step.number(StepField.HEAD_BITS),
@@ -80,98 +83,91 @@ class _StepWriter:
         )
         logits = step.address(StepField.LOGITS)
         with step.share(int64(shape.vocabulary // 16), parts=4 * PARTS) as tiles:
-            self._linear(head, shape.hidden, logits, shape.vocabulary, tiles, rows=wanted)
+            self._linear(head, step.wanted.count, shape.hidden, (logits, shape.vocabulary), tiles)
         step.wait()
         return step.finish()
 
-    def _write_attention(self, layer: Value, fields: Value) -> None:
+    def _write_attention(self, layer: Value, fields: Value, rows: Rows, is_last: Value) -> None:
         step, shape = self._step, self._shape
-        self._quantize_hidden(step.layer_address(fields, LayerField.ATTENTION_NORM))
+        self._quantize_hidden(step.layer_address(fields, LayerField.ATTENTION_NORM), step.all)
         qkv = self._layer_linear(fields, LayerField.QKV)
-        with step.share(int64(shape.attention.outputs // 16)) as tiles:
-            self._linear(qkv, shape.hidden, step.address(StepField.QKV), shape.attention.outputs, tiles)
+        size = shape.attention.outputs
+        with step.share(int64(size // 16)) as tiles:
+            self._linear(qkv, step.all.count, shape.hidden, (step.address(StepField.QKV), size), tiles)
         step.wait()
-        self._attention.write(layer, fields)
+        self._attention.write(layer, fields, is_last)
         step.wait()
         out = step.address(StepField.ATTENTION_OUT)
-        attended = step.address(StepField.ATTENDED)
-        self._quantize_rows(attended, shape.attention.attended)
+        attended, size = step.address(StepField.ATTENDED), shape.attention.attended
+
+        def quantize(place: Value, row: Value) -> None:
+            self._quantize_row(step.row_of(attended, size, row), place, size)
+
+        step.each_row(rows, quantize)
         linear = self._layer_linear(fields, LayerField.OUT)
         with step.share(int64(shape.hidden // 16)) as tiles:
-            self._linear(linear, shape.attention.attended, out, shape.hidden, tiles)
+            self._linear(linear, rows.count, size, (out, shape.hidden), tiles)
         step.wait()
-        self._add_to_hidden(out, step.layer_address(fields, LayerField.AFTER_ATTENTION_NORM))
+        self._add_to_hidden(out, step.layer_address(fields, LayerField.AFTER_ATTENTION_NORM), rows)
 
-    def _write_mlp(self, fields: Value) -> None:
+    def _write_mlp(self, fields: Value, rows: Rows) -> None:
         step, shape, emitter = self._step, self._shape, self._emitter
         build = emitter.build
-        self._quantize_hidden(step.layer_address(fields, LayerField.MLP_NORM))
+        self._quantize_hidden(step.layer_address(fields, LayerField.MLP_NORM), rows)
         linear = self._layer_linear(fields, LayerField.GATE_UP)
         pairs, active = step.address(StepField.PAIRS), step.address(StepField.ACTIVE)
         with step.share(int64(shape.intermediate // 16)) as (first, last):
             tiles = build.mul(first, int64(2)), build.mul(last, int64(2))
-            self._linear(linear, shape.hidden, pairs, 2 * shape.intermediate, tiles)
-            with emitter.loop(int64(0), step.rows) as row:
+            self._linear(linear, rows.count, shape.hidden, (pairs, 2 * shape.intermediate), tiles)
+            with emitter.loop(int64(0), rows.count) as row:
                 of_row = (
                     emitter.at(buffer, build.mul(row.index, int64(4 * size)))
                     for buffer, size in ((pairs, 2 * shape.intermediate), (active, shape.intermediate))
                 )
                 build.call(self._gate, [*of_row, first, last])
         step.wait()
-        self._quantize_rows(active, shape.intermediate)
+
+        def quantize(place: Value, _: Value) -> None:
+            self._quantize_row(step.row_of(active, shape.intermediate, place), place, shape.intermediate)
+
+        step.each_row(rows, quantize)
         out = step.address(StepField.MLP_OUT)
         linear = self._layer_linear(fields, LayerField.DOWN)
         with step.share(int64(shape.hidden // 16)) as tiles:
-            self._linear(linear, shape.intermediate, out, shape.hidden, tiles)
+            self._linear(linear, rows.count, shape.intermediate, (out, shape.hidden), tiles)
         step.wait()
-        self._add_to_hidden(out, step.layer_address(fields, LayerField.AFTER_MLP_NORM))
+        self._add_to_hidden(out, step.layer_address(fields, LayerField.AFTER_MLP_NORM), rows)
 
     def _linear(
         self,
         linear: tuple[Value, Value, Value],
+        rows: Value,
         inputs: int,
-        out: Value,
-        outputs: int,
+        outputs: tuple[Value, int],
         tiles: tuple[Value, Value],
-        *,
-        rows: Value = None,
     ) -> None:
         step, build = self._step, self._emitter.build
         weights, bits, bias = linear
+        out, size = outputs
         packed = PackedLinear(weights, bias, int64(inputs // GROUP))
         own = (step.own[field] for field in QUANTIZED)
-        quantized = QuantizedRows(step.rows if rows is None else rows, *own)
+        quantized = QuantizedRows(rows, *own)
         # Each of the others takes on a part of the same size.
         first, end = tiles
         part = Tiles(first, end, build.mul(build.sub(step.threads, int64(1)), build.sub(end, first)))
         with build.if_else(build.icmp_signed("==", bits, int64(4))) as branches:
             for kernel, branch in zip((self._linears[4], self._linears[8]), branches, strict=True):
                 with branch:
-                    kernel.call(self._emitter, packed, quantized, (out, int64(4 * outputs)), part)
+                    kernel.call(self._emitter, packed, quantized, (out, int64(4 * size)), part)
 
-    def _quantize_hidden(self, norm: Value) -> None:
+    def _quantize_hidden(self, norm: Value, rows: Rows) -> None:
         step, size = self._step, self._shape.hidden
 
-        def quantize(number: Value) -> None:
-            self._norm_row(step.row_of(step.hidden, size, number), norm, step.own[WorkspaceField.ROW])
-            self._quantize_row(step.own[WorkspaceField.ROW], number, size)
-
-        step.each_row(step.rows, quantize)
-
-    def _quantize_wanted(self, count: Value) -> None:
-        step, emitter, size = self._step, self._emitter, self._shape.hidden
-        wanted = step.address(StepField.WANTED)
-
-        def quantize(place: Value) -> None:
-            row = step.row_of(step.hidden, size, emitter.load(I64, wanted, emitter.build.mul(place, int64(8))))
-            self._norm_row(row, step.address(StepField.NORM), step.own[WorkspaceField.ROW])
+        def quantize(place: Value, row: Value) -> None:
+            self._norm_row(step.row_of(step.hidden, size, row), norm, step.own[WorkspaceField.ROW])
             self._quantize_row(step.own[WorkspaceField.ROW], place, size)
 
-        step.each_row(count, quantize)
-
-    def _quantize_rows(self, rows: Value, size: int) -> None:
-        step = self._step
-        step.each_row(step.rows, lambda number: self._quantize_row(step.row_of(rows, size, number), number, size))
+        step.each_row(rows, quantize)
 
     def _quantize_row(self, row: Value, number: Value, size: int) -> None:
         step, emitter = self._step, self._emitter
@@ -189,17 +185,17 @@ class _StepWriter:
         ]
         emitter.build.call(self._quantize, [row, *places, int64(groups), number])
 
-    def _add_to_hidden(self, what: Value, norm: Value) -> None:
+    def _add_to_hidden(self, what: Value, norm: Value, rows: Rows) -> None:
         step, size = self._step, self._shape.hidden
 
-        def add(number: Value) -> None:
-            added = step.row_of(what, size, number)
+        def add(place: Value, row: Value) -> None:
+            added = step.row_of(what, size, place)
             if self._shape.norms_after:
                 self._norm_row(added, norm, step.own[WorkspaceField.ROW])
                 added = step.own[WorkspaceField.ROW]
-            self._emitter.build.call(self._add, [step.row_of(step.hidden, size, number), added, int64(size)])
+            self._emitter.build.call(self._add, [step.row_of(step.hidden, size, row), added, int64(size)])
 
-        step.each_row(step.rows, add)
+        step.each_row(rows, add)
 
     def _norm_row(self, row: Value, weight: Value, out: Value) -> None:
         shape = self._shape

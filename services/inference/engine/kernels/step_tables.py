@@ -40,9 +40,13 @@ class StepField(Place):
     `block_bytes` has them."""
     CACHE_HEAD_BYTES = auto()
     """For each row the bytes from one head of its cache to the next: 64-bit integers."""
+    ALL = auto()
+    """Numbers of as many rows as there may be, 0 and on: 64-bit integers."""
     RUNS = auto()
-    """Rows whose attention is computed together: pairs of 64-bit integers, the first row, and how many, `rows_at_once`
-    of one sequence that follow one another, or one."""
+    """Rows whose attention is computed together, `rows_at_once` of one sequence that follow one another, or one: the
+    first of each, 64-bit integers."""
+    RUN_SIZES = auto()
+    """How many rows each is: 64-bit integers."""
     RUN_COUNT = auto()
     """Number."""
     LAYERS = auto()
