@@ -92,7 +92,7 @@ class CompiledDecoder:
         self._pipe = os.pipe()
         self._states = torch.zeros((threads, LINE_BYTES // 8), dtype=torch.long)
         self._hidden = self._floats(MOST_ROWS, config.hidden_size)
-        self._logits = self._floats(0, self._shape.vocabulary)
+        self._logits = self._floats(0, self._shape.logits_row)
         self._cosines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
         self._sines = self._floats(len(config.ropes), MOST_ROWS, config.head_size)
         self._positions = self._integers(MOST_ROWS)
@@ -156,7 +156,7 @@ class CompiledDecoder:
         self._table[StepField.WANTED_ROWS] = len(wanted)
         if len(self._logits) < len(wanted):
             # Vocabularies are large, and few models have many replies under way.
-            self._logits = self._floats(min(2 * len(wanted), MOST_ROWS), self._shape.vocabulary)
+            self._logits = self._floats(min(2 * len(wanted), MOST_ROWS), self._shape.logits_row)
             self._table[StepField.LOGITS] = self._logits.data_ptr()
         self._code.lead(self._table.data_ptr())
         logits = self._logits[: len(wanted), : len(self._embedding)]

@@ -70,8 +70,9 @@ class StepFunction:
         self.threads = self.number(StepField.THREADS)
         """How many run the function."""
         self.all = Rows(self.number(StepField.ROWS), self.address(StepField.ALL))
+        """All tokens."""
         self.wanted = Rows(self.number(StepField.WANTED_ROWS), self.address(StepField.WANTED))
-        """Whose logits are asked for."""
+        """Those whose logits are asked for."""
         count = self.all.count
         self._is_shared = build.icmp_signed(">", count, int64(_FEW_ROWS))
         finer = build.select(build.icmp_signed(">", count, int64(_MANY_ROWS)), int64(_FINER), int64(1))

@@ -24,7 +24,7 @@ from services.inference.engine.kernels.row_kernels import write_add, write_gate,
 from services.inference.engine.kernels.step_attention import StepAttention
 from services.inference.engine.kernels.step_function import PARTS, QUANTIZED, StepFunction
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
-from services.kernels.emitter import float32, int64
+from services.kernels.emitter import LANES, float32, int64
 
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
@@ -45,6 +45,14 @@ class StepShape:
     activation: str
     epsilon: float
     norms_after: bool
+
+    @property
+    def logits_row(self) -> int:
+        """Floats from one row of logits to the next: an odd number of cache lines.
+
+        A cache has few places for lines that are a power of two apart, as those of vocabularies often are.
+        """
+        return LANES * (self.vocabulary // LANES | 1)
 
 
 def write_step(module: Any, shape: StepShape, processor: Processor) -> Any:
@@ -83,7 +91,7 @@ class _StepWriter:
         )
         logits = step.address(StepField.LOGITS)
         with step.share(int64(shape.vocabulary // 16), parts=4 * PARTS) as tiles:
-            self._linear(head, step.wanted.count, shape.hidden, (logits, shape.vocabulary), tiles)
+            self._linear(head, step.wanted.count, shape.hidden, (logits, shape.logits_row), tiles)
         step.wait()
         return step.finish()
 

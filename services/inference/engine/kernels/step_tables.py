@@ -71,7 +71,7 @@ class StepField(Place):
     WANTED = auto()
     """Which they are: 64-bit integers."""
     LOGITS = auto()
-    """Out: shape `(wanted rows, vocabulary)`, the vocabulary made a multiple of 16."""
+    """Out: shape `(wanted rows, vocabulary)`, rows as far apart as `StepShape.logits_row` says."""
 
 
 class LayerField(Place):
