@@ -10,7 +10,7 @@ MOST_TOKENS = 512
 """Most prompt tokens that one step reads: between two of a longer prompt's, others come and go."""
 
 _LEAST_TOKENS = 6
-_LENGTHENED_BY = 1.0
+_LENGTHENED_BY = 0.75
 """A step with prompt tokens may take so much longer, as a share of one without."""
 _CROWD = 8
 """How much more a prompt that waits behind another counts than a reply that falters: many that arrive together are read
@@ -52,7 +52,7 @@ class PrefillBudget:
             return most
         if not self._replies or self._since_look >= _LOOK_EVERY:
             return 0
-        seconds = _LENGTHENED_BY * self._without(replies) * max(1.0, _CROWD * (prompts - 1) / replies)
+        seconds = self._without(replies) * max(_LENGTHENED_BY, _CROWD * (prompts - 1) / replies)
         return min(max(int(seconds / self._one()), _LEAST_TOKENS), most)
 
     def note(self, replies: int, prompt_tokens: int, seconds: float) -> None:
