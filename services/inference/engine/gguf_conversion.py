@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 _UNREADABLE = (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, struct.error)
 """What reading a damaged file raises, depending on where the damage is."""
+
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How safetensors says why a file cannot be written."""
 
 
 def convert(file: Path, folder: Path) -> None:
@@ -41,8 +47,14 @@ def convert(file: Path, folder: Path) -> None:
         )
     except (ValueError, KeyError, NotImplementedError):
         raise StartupError(f"{file} cannot be used: its architecture, {architecture}, is not supported.") from None
-    model.save_pretrained(folder)
-    write_blocks(file, folder)
+    try:
+        model.save_pretrained(folder)
+        write_blocks(file, folder)
+    except SafetensorError as failure:
+        number = _SYSTEM_ERROR.search(str(failure))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
     tokenizer.save_pretrained(folder)
     if readable != file:
         readable.unlink()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,19 @@ def test_an_interrupted_conversion_leaves_nothing_that_counts(tmp_path: Path, fi
     assert list((tmp_path / "models").iterdir()) == []
     conversion.fails = False
     assert converted(file, tmp_path, Progress(), conversion).is_dir()
+
+
+def test_where_weights_cannot_be_written_it_says_why(tmp_path: Path):
+    from services.inference.engine.model_source import _embedded_file
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, before[1]))
+    try:
+        with pytest.raises(StartupError, match=rf"cannot be converted into .* \({os.strerror(errno.EFBIG)}\)\.$"):
+            converted(_embedded_file(), tmp_path, Progress())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_what_a_killed_conversion_left_is_removed_once_it_is_old(tmp_path: Path, file: Path):
