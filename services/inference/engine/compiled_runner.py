@@ -69,6 +69,7 @@ class CompiledRunner:
         wanted: list[int] = []
         for work, begin, end in pieces:
             buffer = self._cache.buffer(work.sequence)
+            self._cache.look_ahead(work.sequence, begin, end)
             spans.append(Span(buffer.layers, buffer.head_bytes, begin, end))
             tokens += work.sequence.tokens[begin:end]
             if work.completes and end == work.end:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from services.inference.engine.decoder_config import DecoderConfig
 
 
+_LOOK_AHEAD = 2
+"""How many times as many pages are taken up for tokens to come as those that are written now need."""
+_MOST_TOKENS = 16
+"""Written at once, that memory is taken up for ahead."""
 _OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 
 
@@ -41,10 +45,17 @@ class BufferShape:
         """Bytes, over all layers."""
         return self.layers * self.heads * self.block_bytes // BLOCK
 
+    def pages(self, tokens: int) -> int:
+        """Returns how many pages so many tokens take up of each head."""
+        return -(-_blocks(tokens) * self.block_bytes // mmap.PAGESIZE)
+
+    def pages_of(self, tokens: int) -> int:
+        """Returns how many pages so many more tokens take up of all heads together, in the mean."""
+        return -(-tokens * self.bytes_per_token // mmap.PAGESIZE)
+
     def room(self, tokens: int) -> int:
         """Returns how many tokens' memory so many take up: that of whole pages, for each head."""
-        pages = -(-_blocks(tokens) * self.block_bytes // mmap.PAGESIZE)
-        return pages * mmap.PAGESIZE * BLOCK // self.block_bytes
+        return self.pages(tokens) * mmap.PAGESIZE * BLOCK // self.block_bytes
 
 
 class KVBuffer:
@@ -64,7 +75,8 @@ class KVBuffer:
     def __init__(self, shape: BufferShape, capacity: int) -> None:
         self.capacity = capacity
         self.written = 0
-        """Most tokens that have been in it: what memory is taken up for, as `BufferShape.room` has it."""
+        """Most tokens that have been in it, or that it has looked ahead for: what memory is taken up for, as
+        `BufferShape.room` has it."""
         self._shape = shape
         # No two heads share a page, and each ends with a tile: whole tiles are read.
         apart = math.lcm(mmap.PAGESIZE // math.gcd(mmap.PAGESIZE, shape.block_bytes), TILE // BLOCK)
@@ -72,10 +84,41 @@ class KVBuffer:
         size = (shape.layers, shape.heads, blocks, shape.block_bytes)
         self.data = torch.frombuffer(_untouched(math.prod(size)), dtype=torch.uint8).view(size)
         """Shape `(layers, 2 KV, blocks, bytes of one)`; within a block the step has it as it likes."""
+        self._pages = self.data.numpy().reshape(shape.layers * shape.heads, -1, mmap.PAGESIZE)[..., 0]
+        """The first byte of each page of each head."""
+        self._touched = 0
+        """Pages, of which a head's follows the same of the head before."""
         self.layers = np.array([layer.data_ptr() for layer in self.data], dtype=np.int64)
         """Address of each layer's keys and values, as `StepField.CACHES` has them."""
         self.head_bytes = self.data[0, 0].nbytes
         """From one head to the next."""
+
+    def look_ahead(self, begin: int, end: int, most: int) -> None:
+        """Takes up memory for tokens to come, some pages for each that is written now.
+
+        All heads come to the end of a page at once: then a step would wait for hundreds of pages, each of which the
+        system first has to find and to fill with 0. What many tokens need is left to the step: its threads share that.
+
+        Args:
+            begin: Position of the first token that is written now.
+            end: Position after the last.
+            most: Position after the last that may ever be written.
+        """
+        if end - begin > _MOST_TOKENS:
+            return
+        shape, heads = self._shape, len(self._pages)
+        # None of what is written already is on these.
+        touched = max(self._touched, shape.pages(begin) * heads)
+        ahead = min(shape.pages(end) + 1, shape.pages(most)) * heads
+        last = min(touched + _LOOK_AHEAD * shape.pages_of(end - begin), ahead)
+        while touched < last:
+            page, head = divmod(touched, heads)
+            until = min(heads, head + last - touched)
+            self._pages[head:until, page] = 0
+            touched += until - head
+        self._touched = touched
+        taken = -(-touched // heads) * mmap.PAGESIZE // shape.block_bytes * BLOCK
+        self.written = max(self.written, taken)
 
     def begin_with(self, other: KVBuffer, length: int) -> None:
         """Copies the first tokens of another."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class _Running:
     sequence: Sequence
     buffer: KVBuffer
+    needed: int
+    """Tokens that it may come to."""
     room: int
     """Tokens that it may come to take up memory for."""
 
@@ -89,7 +91,7 @@ class SequenceBuffers:
             buffer, length = self._copied(other.cache, other.length, needed), other.length
         else:
             buffer, length = self._new(needed), 0
-        self._running[sequence.number] = _Running(sequence, buffer, room)
+        self._running[sequence.number] = _Running(sequence, buffer, needed, room)
         return length
 
     def close(self, sequence: Sequence) -> None:
@@ -109,13 +111,18 @@ class SequenceBuffers:
         if not self._prefixes.takes(conversation, least):
             return
         # What was mostly written for something else would take the place of other conversations.
-        if room > 2 * least or not self._prefixes.takes(conversation, room):
+        if room > 2 * least + self._shape.room(1) or not self._prefixes.takes(conversation, room):
             buffer, room = self._copied(buffer, computed, computed), least
         self._prefixes.keep(conversation, tuple(sequence.tokens[:computed]), buffer, room=room)
 
     def buffer(self, sequence: Sequence) -> KVBuffer:
         """Returns where a running sequence's keys and values are."""
         return self._running[sequence.number].buffer
+
+    def look_ahead(self, sequence: Sequence, begin: int, end: int) -> None:
+        """Takes up memory ahead of a running sequence's tokens that are written next: see `KVBuffer.look_ahead`."""
+        running = self._running[sequence.number]
+        running.buffer.look_ahead(begin, end, running.needed)
 
     def _running_with(self, request: EngineRequest) -> list[Prefix[KVBuffer]]:
         """Returns what running sequences have computed of a prompt, of those that may share with it."""
