@@ -159,13 +159,10 @@ class Emitter:
 
     def fetch(self, address: Value, size: int) -> None:
         """Has the cache lines of so many bytes brought near without waiting for them; the address may be any."""
-        name = "llvm.prefetch.p0i8"
-        function = self.module.globals.get(name)
-        if function is None:
-            function = ir.Function(self.module, ir.FunctionType(VOID, [ADDRESS, I32, I32, I32]), name)
         # To read, into the second cache, data: the first is full of what is at work.
+        how = [int32(0), int32(2), int32(1)]
         for line in range(0, size, LINE_BYTES):
-            self.build.call(function, [self.at(address, line), int32(0), int32(2), int32(1)])
+            self.call_intrinsic("llvm.prefetch.p0i8", VOID, [self.at(address, line), *how])
 
     def load_address(self, address: Value, offset: Value = 0) -> Value:
         """Reads an address."""

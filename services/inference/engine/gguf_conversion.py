@@ -8,7 +8,6 @@ import struct
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 _UNREADABLE = (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, struct.error)
 """What reading a damaged file raises, depending on where the damage is."""
 
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How safetensors says why a file cannot be written."""
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)$")
+"""How safetensors and tokenizers say why a file cannot be written: they raise no `OSError`."""
 
 
 def convert(file: Path, folder: Path) -> None:
@@ -50,12 +49,12 @@ def convert(file: Path, folder: Path) -> None:
     try:
         model.save_pretrained(folder)
         write_blocks(file, folder)
-    except SafetensorError as failure:
+        tokenizer.save_pretrained(folder)
+    except Exception as failure:
         number = _SYSTEM_ERROR.search(str(failure))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
-    tokenizer.save_pretrained(folder)
     if readable != file:
         readable.unlink()
 

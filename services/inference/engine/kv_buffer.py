@@ -55,7 +55,11 @@ class BufferShape:
 
     def room(self, tokens: int) -> int:
         """Returns how many tokens' memory so many take up: that of whole pages, for each head."""
-        return self.pages(tokens) * mmap.PAGESIZE * BLOCK // self.block_bytes
+        return self.room_of(self.pages(tokens))
+
+    def room_of(self, pages: int) -> int:
+        """Returns how many tokens so many pages of each head have room for."""
+        return pages * mmap.PAGESIZE * BLOCK // self.block_bytes
 
 
 class KVBuffer:
@@ -75,8 +79,7 @@ class KVBuffer:
     def __init__(self, shape: BufferShape, capacity: int) -> None:
         self.capacity = capacity
         self.written = 0
-        """Most tokens that have been in it, or that it has looked ahead for: what memory is taken up for, as
-        `BufferShape.room` has it."""
+        """Most tokens that have been in it."""
         self._shape = shape
         # No two heads share a page, and each ends with a tile: whole tiles are read.
         apart = math.lcm(mmap.PAGESIZE // math.gcd(mmap.PAGESIZE, shape.block_bytes), TILE // BLOCK)
@@ -92,6 +95,11 @@ class KVBuffer:
         """Address of each layer's keys and values, as `StepField.CACHES` has them."""
         self.head_bytes = self.data[0, 0].nbytes
         """From one head to the next."""
+
+    @property
+    def room(self) -> int:
+        """Tokens whose memory it takes up, as `BufferShape.room` has it: what was written or looked ahead for."""
+        return self._shape.room_of(max(self._shape.pages(self.written), -(-self._touched // len(self._pages))))
 
     def look_ahead(self, begin: int, end: int, most: int) -> None:
         """Takes up memory for tokens to come, some pages for each that is written now.
@@ -117,8 +125,6 @@ class KVBuffer:
             self._pages[head:until, page] = 0
             touched += until - head
         self._touched = touched
-        taken = -(-touched // heads) * mmap.PAGESIZE // shape.block_bytes * BLOCK
-        self.written = max(self.written, taken)
 
     def begin_with(self, other: KVBuffer, length: int) -> None:
         """Copies the first tokens of another."""

@@ -80,7 +80,7 @@ class SequenceBuffers:
         others = [*self._running_with(request), self._prefixes.find(system, request.prompt)]
         other = max((o for o in others if o is not None), key=lambda prefix: prefix.length, default=None)
         if own is not None and (other is None or own.length >= other.length):
-            length, taken = own.length, max(room, self._room(own.cache.written))
+            length, taken = own.length, max(room, min(own.cache.room, self._context))
             # Not where another prompt merely begins alike: what it wrote over would have to be computed again.
             if needed <= own.cache.capacity and taken <= left and own.size - own.length <= own.length:
                 self._prefixes.take(conversation, request.prompt)
@@ -107,7 +107,7 @@ class SequenceBuffers:
         if self._prefixes.takes(system, room) and not self._prefixes.holds(system, of_system):
             copied = self._copied(buffer, len(of_system), len(of_system))
             self._prefixes.keep(system, of_system, copied, room=room)
-        room, least = self._room(buffer.written), self._room(computed)
+        room, least = min(buffer.room, self._context), self._room(computed)
         if not self._prefixes.takes(conversation, least):
             return
         # What was mostly written for something else would take the place of other conversations.

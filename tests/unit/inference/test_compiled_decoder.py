@@ -139,9 +139,18 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return _make(tmp_path_factory.mktemp("model"), name, bits)
 
 
-def _make(folder: Path, name: str, bits: Bits, *, heads: int = 4, kv_heads: int = 2, head_size: int = 32) -> Made:
+def _make(
+    folder: Path,
+    name: str,
+    bits: Bits,
+    *,
+    heads: int = 4,
+    kv_heads: int = 2,
+    head_size: int = 32,
+    vocabulary: int = VOCABULARY,
+) -> Made:
     config = CONFIG_MAPPING[name](
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=2,
@@ -266,6 +275,17 @@ def test_a_prompt_in_one_step_is_as_token_by_token(made: Made, compiled: Callabl
         got = decoder.forward([8, *MANY_TOKENS[cut:], 9], spans, asked)
         assert torch.equal(got[0], wanted[cut])
         assert torch.equal(got[1], wanted[-1])
+
+
+def test_rows_of_logits_that_lie_apart_are_what_each_is_alone(tmp_path: Path):
+    # 14 cache lines of logits: rows are 15 apart.
+    made = _make(tmp_path, "llama", 8, vocabulary=219)
+    decoder = made.compiled()
+    one, whole = Sequences(made.config, 1), Sequences(made.config, 1)
+    wanted = [one.feed(decoder, {0: token})[0] for token in TOKENS]
+    got = decoder.forward(TOKENS, [whole.span(0, 0, len(TOKENS))], list(range(len(TOKENS))))
+    assert torch.equal(got, torch.stack(wanted))
+    decoder.close()
 
 
 @pytest.mark.parametrize(("heads", "head_size"), [(1, 32), (5, 32), (7, 64), (13, 32), (4, 96), (1, 256), (1, 288)])
