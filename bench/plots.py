@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from bench.result import Result
 
+_LIMIT = "limit"
+"""What the names of the machine's limits begin with."""
+
 Bar = tuple[str, str, str]
 """Label, measure and metric."""
 
@@ -35,7 +38,8 @@ def draw(result: Result, bars: Sequence[Bar], title: str, unit: str, file: Path,
         file: Where the PNG goes.
         limits: Whether the machine's limits are marked.
     """
-    names = [name for name in ("ours", *result.peers) if any(result.find(name, *bar[1:]) for bar in bars)]
+    names = [name for name in result.contenders if not name.startswith(_LIMIT)]
+    names = [name for name in names if any(result.find(name, *bar[1:]) for bar in bars)]
     if not names:
         return
     figure, axes = plt.subplots(figsize=(max(8, 2.4 * len(bars)), 5), layout="constrained")
@@ -49,7 +53,7 @@ def draw(result: Result, bars: Sequence[Bar], title: str, unit: str, file: Path,
         drawn = axes.bar(spots, middle, width * 0.92, yerr=spread, capsize=2, label=name, error_kw={"linewidth": 0.8})
         axes.bar_label(drawn, [number(value) for value in middle], fontsize=8, padding=2)
     if limits:
-        for name, style in zip([n for n in result.contenders if n.startswith("limit")], ("--", ":"), strict=False):
+        for name, style in zip([n for n in result.contenders if n.startswith(_LIMIT)], ("--", ":"), strict=False):
             for at, bar in enumerate(bars):
                 limit = result.find(name, *bar[1:])
                 if limit is not None:
@@ -80,6 +84,13 @@ def main(path: Path) -> None:
         "tokens/s",
         path.with_name(f"{path.stem}-decode.png"),
         limits=True,
+    )
+    draw(
+        result,
+        [(which.replace("_", " "), "chat", f"{which}_tokens_per_second") for which in ("first_reply", "later_replies")],
+        "Tokens a second of one person's conversation (more is better)",
+        "tokens/s",
+        path.with_name(f"{path.stem}-chat.png"),
     )
     draw(
         result,

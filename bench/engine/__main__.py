@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bench.engine.workload import Encode
 
 PEERS = ("llama.cpp", "generate", "generate_batch", "vllm")
-STEPS = ("decode", "prefill", "conversation", "arrival", "stream")
+STEPS = ("decode", "chat", "prefill", "conversation", "arrival", "stream")
 
 _BENCH = machine.CHECKOUT / "bench"
 _CONTEXT = 4096
@@ -63,7 +63,11 @@ def arguments(words: list[str]) -> argparse.Namespace:
 def entrants(options: argparse.Namespace, place: Place) -> tuple[list[Contender], dict[str, str]]:
     """Returns whom to measure, and which peers are missing with the reason."""
     chosen = () if options.no_peers else tuple(options.peer or PEERS)
-    found: list[Contender] = [contenders.ours(place, dict(word.split("=", 1) for word in options.set))]
+    settings = dict(word.split("=", 1) for word in options.set)
+    found: list[Contender] = [
+        contenders.ours(place, settings),
+        contenders.ours(place, {**settings, "CHATBOT_DRAFT_TOKENS": "0"}, contenders.PLAIN),
+    ]
     missing: dict[str, str] = {}
     for peer in chosen:
         if peer == "llama.cpp":
@@ -125,7 +129,7 @@ def main(words: list[str]) -> int:
                 **asdict(workload),
             },
             series=collect([*run.seen, *limits(run.seen, Shape.of(folder), workload, prompt_tokens)]),
-            peers=tuple(c.name for c in chosen if c.name in names and c.name != contenders.OURS),
+            peers=tuple(c.name for c in chosen if c.name in names - {contenders.OURS, contenders.PLAIN}),
             missing={**missing, **run.missing},
             failures=run.failures,
         )

@@ -22,7 +22,7 @@ class Step:
     """One thing to measure: `decode` 16."""
 
     kind: str
-    """`decode`, `prefill`, `conversation` or `arrival`."""
+    """`decode`, `chat`, `prefill`, `conversation` or `arrival`."""
     size: int = 0
     """Streams or tokens, where the kind has any."""
 
@@ -34,6 +34,7 @@ def steps(workload: Workload) -> list[Step]:
     """Returns what one round measures of each contender."""
     return [
         *(Step("decode", streams) for streams in workload.streams),
+        Step("chat"),
         *(Step("prefill", length) for length in workload.prefills),
         Step("conversation"),
         Step("arrival"),
@@ -107,6 +108,8 @@ class Served:
             if step.kind == "decode":
                 stories = [prompts.story() for _ in range(step.size)]
                 return await measures.decode(client, stories, workload.reply)
+            if step.kind == "chat":
+                return await measures.chat(client, prompts, workload)
             if step.kind == "prefill":
                 return await measures.prefill(client, prompts.long(step.size))
             if step.kind == "conversation":

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 
 OURS = "ours"
+PLAIN = "ours, nothing guessed"
+"""Computes each token in a step of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,13 @@ class Place:
         return self.data / "logs" / f"{name}.log"
 
 
-def ours(place: Place, settings: Mapping[str, str]) -> Served:
+def ours(place: Place, settings: Mapping[str, str], name: str = OURS) -> Served:
     """Our service, as `python -m services.inference`.
 
     Args:
         place: What it is started with.
         settings: Variables of its environment that come before what the place says.
+        name: As results call it.
     """
     port = free_port()
     environment = {
@@ -60,11 +63,11 @@ def ours(place: Place, settings: Mapping[str, str]) -> Served:
         **settings,
     }
     process = ServerProcess(
-        (sys.executable, "-m", "services.inference", "--exit-with-parent"), place.log(OURS), environment
+        (sys.executable, "-m", "services.inference", "--exit-with-parent"), place.log(name), environment
     )
     address = f"127.0.0.1:{port}"
-    target = Target(OURS, address, "")
-    return Served(OURS, process, lambda: GrpcClient(address), lambda: is_serving(target), start_seconds=180)
+    target = Target(name, address, "")
+    return Served(name, process, lambda: GrpcClient(address), lambda: is_serving(target), start_seconds=180)
 
 
 def llama_cpp(place: Place, interpreter: Path) -> Served:

@@ -56,6 +56,29 @@ def decode_observations(
     return seen
 
 
+async def chat(client: Client, prompts: Prompts, workload: Workload) -> list[Observation]:
+    """Holds some conversations: how fast replies come once they have begun."""
+    first: list[Reply] = []
+    later: list[Reply] = []
+    for number in range(workload.chats):
+        exchanges: list[tuple[str, str]] = []
+        for text in prompts.questions():
+            prompt = prompts.conversation(exchanges, text)
+            reply = await client.reply(prompt, workload.chat_reply, cache_key=f"chat {number}")
+            (later if exchanges else first).append(reply)
+            exchanges.append((text, reply.text))
+    return [
+        Observation("chat", f"{which}_tokens_per_second", "tokens/s", _following_tokens_per_second(replies))
+        for which, replies in (("first_reply", first), ("later_replies", later))
+    ]
+
+
+def _following_tokens_per_second(replies: Sequence[Reply]) -> float:
+    """Returns how fast tokens come after the first one."""
+    seconds = sum(reply.ended - reply.sent - reply.first_token_seconds for reply in replies)
+    return sum(reply.tokens - 1 for reply in replies) / seconds
+
+
 async def prefill(client: Client, prompt: tuple[int, ...]) -> list[Observation]:
     """Waits for the first token of one prompt, alone."""
     reply = await client.reply(prompt, 1)

@@ -140,6 +140,8 @@ def limits(seen: Seen, shape: Shape, workload: Workload, prompt_tokens: int) -> 
         shape: The model.
         workload: Sizes.
         prompt_tokens: Of each prompt of the `decode` steps.
+
+    A limit is of steps that give each reply one token, so the share is that of such steps.
     """
     speeds = {
         metric: [one.value for _, one in seen if one.measure == "machine" and one.metric == metric]
@@ -154,7 +156,7 @@ def limits(seen: Seen, shape: Shape, workload: Workload, prompt_tokens: int) -> 
         reached = [
             one.value
             for name, one in seen
-            if (name, one.measure, one.metric) == (contenders.OURS, measure, "tokens_per_second")
+            if (name, one.measure, one.metric) == (contenders.PLAIN, measure, "tokens_per_second")
         ]
         for form in FORMS:
             one_step = decode_step(shape, form, streams, prompt_tokens + workload.reply / 2)
@@ -169,5 +171,5 @@ def limits(seen: Seen, shape: Shape, workload: Workload, prompt_tokens: int) -> 
             ]
             if reached:
                 share = median(reached) / most
-                found.append((contenders.OURS, Observation(measure, f"share_of_{name}", "", share)))
+                found.append((contenders.PLAIN, Observation(measure, f"share_of_{name}", "", share)))
     return found

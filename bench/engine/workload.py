@@ -17,6 +17,22 @@ island captain morning shadow village library painter ocean violin kitchen trave
 orchard compass meadow castle feather journey stone candle desert farmer mirror sailor tower valley
 """
 
+_QUESTIONS = (
+    "What is the capital of France, and what is it known for?",
+    "Write a short story about a lighthouse keeper.",
+    "Explain how a binary search works and give Python code.",
+    "Give me a recipe for pancakes.",
+    "Why is the sky blue?",
+    "List ten ideas for a birthday party.",
+    "Summarize the plot of Romeo and Juliet.",
+    "Write a Python class for a stack with push and pop.",
+    "How do I politely decline a meeting?",
+    "What are the differences between TCP and UDP?",
+    "Help me plan a three-day trip to Rome.",
+    "How does a refrigerator work?",
+)
+_FURTHER = ("Can you explain that in more detail?", "Now write it as a list.", "Give me one more example.")
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -27,6 +43,9 @@ class Workload:
     reply: int = 128
     prefills: tuple[int, ...] = (512, 2048)
     """Lengths of prompts whose first token is waited for."""
+    chats: int = 3
+    """Short conversations, one after the other, as people hold them."""
+    chat_reply: int = 200
     turns: int = 20
     """Turns of the one conversation."""
     turn_text: int = 60
@@ -46,6 +65,8 @@ QUICK = Workload(
     streams=(1, 4),
     reply=24,
     prefills=(128,),
+    chats=1,
+    chat_reply=24,
     turns=4,
     running=2,
     running_reply=64,
@@ -75,6 +96,10 @@ class Prompts:
         return self._tokens(
             _user(f"{subject.capitalize()}: write a very long, detailed story in many chapters with these words.")
         )
+
+    def questions(self) -> tuple[str, ...]:
+        """Returns what one person asks in a conversation, one turn after the other."""
+        return (self._random.choice(_QUESTIONS), *_FURTHER)
 
     def long(self, length: int) -> tuple[int, ...]:
         """Returns a prompt of exactly so many tokens."""

@@ -84,6 +84,12 @@ class InferenceSettings(CommonSettings):
         "conversation need not compute its prompt again; 0 keeps none. Whole pages of memory count: some tens of "
         "tokens more than a conversation has.",
     )
+    draft_tokens: Annotated[int, Field(ge=0, le=15)] = Field(
+        7,
+        description="Most tokens that a step guesses from what was said before, and checks beside the next one: each "
+        "that proves right is a step less, and replies stay the same. On a CPU, in `int8` and `int4` weights, while no "
+        "more replies than that are under way. 0: none are guessed.",
+    )
     threads: Annotated[int, Field(ge=1)] | None = Field(
         None, description="CPU threads that the model computes with. Default: one per CPU of this process, up to 16."
     )

@@ -38,6 +38,9 @@ class BatchedRunner:
         cache: Its keys and values.
     """
 
+    is_exact = False
+    """As `Runner.is_exact`."""
+
     def __init__(self, decoder: Decoder, cache: SequenceCache) -> None:
         self._decoder = decoder
         self._cache = cache

@@ -23,6 +23,9 @@ class CompiledRunner:
         cache: Its keys and values.
     """
 
+    is_exact = True
+    """As `Runner.is_exact`."""
+
     def __init__(self, decoder: CompiledDecoder, cache: SequenceBuffers) -> None:
         self._decoder = decoder
         self._cache = cache
@@ -47,9 +50,9 @@ class CompiledRunner:
         group: list[tuple[Work, int, int]] = []
         left = MOST_ROWS
         for work in works:
-            begin = work.begin
-            while begin < work.end:
-                end = min(begin + left, work.end)
+            begin, last = work.begin, work.end + len(work.draft)
+            while begin < last:
+                end = min(begin + left, last)
                 group.append((work, begin, end))
                 left -= end - begin
                 begin = end
@@ -71,7 +74,9 @@ class CompiledRunner:
             buffer = self._cache.buffer(work.sequence)
             self._cache.look_ahead(work.sequence, begin, end)
             spans.append(Span(buffer.layers, buffer.head_bytes, begin, end))
-            tokens += work.sequence.tokens[begin:end]
-            if work.completes and end == work.end:
-                wanted.append(len(tokens) - 1)
+            before = len(tokens) - begin
+            tokens += work.sequence.tokens[begin : min(end, work.end)]
+            tokens += work.draft[max(begin - work.end, 0) : max(end - work.end, 0)]
+            if work.completes:
+                wanted += range(max(before + work.end - 1, before + begin), before + end)
         return self._decoder.forward(tokens, spans, wanted)

@@ -10,12 +10,13 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
+from services.inference.engine.drafts import Drafts
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.loader import LoadedModel, load_model
 from services.inference.engine.mailbox import Mailbox, Post
@@ -46,8 +47,11 @@ from services.rpc.log import where
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    import torch
+
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Engine
+    from services.inference.engine.scheduler import Work
     from services.inference.progress import Progress
     from services.inference.settings import InferenceSettings
 
@@ -68,10 +72,22 @@ def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progres
         max_running=settings.max_running_requests,
         prefix_cache_tokens=settings.prefix_cache_tokens,
         kv_cache_tokens=settings.kv_cache_tokens,
+        draft_tokens=settings.draft_tokens,
         readying=Readying(settings.recording_seconds, progress.begin, fuse=settings.fuse_steps),
     )
     engine.grammars.read_ahead()
     return engine
+
+
+@dataclass(frozen=True, slots=True)
+class _Drafted:
+    """A reply whose next token can be chosen."""
+
+    sequence: Sequence
+    row: int
+    """Of that token's logits."""
+    draft: tuple[int, ...]
+    """What the token may be, and those after it: each next row is of the token after one of them."""
 
 
 class NativeEngine:
@@ -84,6 +100,7 @@ class NativeEngine:
         max_running: int,
         prefix_cache_tokens: int,
         kv_cache_tokens: int | None = None,
+        draft_tokens: int = 0,
         readying: Readying | None = None,
     ) -> None:
         self._runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens, readying)
@@ -99,6 +116,7 @@ class NativeEngine:
         self._budget = PrefillBudget(limits.step_prompt_tokens)
         self._system_messages = SystemMessages(loaded.tokenizer)
         self._scheduler = Scheduler(max_running, self._budget)
+        self._drafts = Drafts(draft_tokens if self._runner.is_exact else 0, limits.context_tokens)
         self._samplers: dict[int, Sampler] = {}
         self._post = Post()
         self._throughput = Throughput()
@@ -225,22 +243,52 @@ class NativeEngine:
         # Before anyone is told that it runs.
         self._note_load()
         self._post.deliver()
-        works = self._scheduler.schedule()
+        works = self._drafts.add_to(self._scheduler.schedule())
         logits = self._runner.run(works)
         for work in works:
             work.sequence.computed = work.end
         self._note_load()
-        ready = [work.sequence for work in works if work.completes]
-        choices = choose_all([self._samplers[s.number] for s in ready], logits)
-        for sequence, choice in zip(ready, choices, strict=True):
-            self._advance(sequence, choice)
+        chosen = self._choose(works, logits)
         self._post.deliver()
         if works:
             self._step_seconds = time.monotonic() - began
+            # What is guessed is computed as if further replies were under way.
+            guessed = sum(len(work.draft) for work in works)
             replies = sum(work.begin >= len(work.sequence.request.prompt) for work in works)
             tokens = sum(work.end - work.begin for work in works)
-            self._budget.note(replies, tokens - replies, self._step_seconds)
-            self._throughput.note(len(ready))
+            self._budget.note(replies + guessed, tokens - replies, self._step_seconds)
+            self._throughput.note(chosen)
+
+    def _choose(self, works: list[Work], logits: torch.Tensor) -> int:
+        """Chooses the next token of each work that completes its sequence, and further ones while drafts prove right.
+
+        Returns:
+            How many it chose.
+        """
+        row = chosen = 0
+        drafted = []
+        for work in works:
+            if work.completes:
+                drafted.append(_Drafted(work.sequence, row, work.draft))
+                row += 1 + len(work.draft)
+        # All have a row of their own, which need not be looked for, where nobody has a draft.
+        rows = logits
+        while drafted:
+            if row > len(drafted):
+                rows = logits[[one.row for one in drafted]]
+            choices = choose_all([self._samplers[one.sequence.number] for one in drafted], rows)
+            chosen += len(choices)
+            going_on = []
+            for one, choice in zip(drafted, choices, strict=True):
+                self._advance(one.sequence, choice)
+                if not one.draft:
+                    continue
+                one.sequence.draft_held = choice.token == one.draft[0]
+                if one.sequence.draft_held and one.sequence.number in self._samplers:
+                    one.sequence.computed += 1
+                    going_on.append(_Drafted(one.sequence, one.row + 1, one.draft[1:]))
+            drafted = going_on
+        return chosen
 
     def _end_overdue(self, now: float) -> None:
         for sequence in self._scheduler.all:

@@ -42,6 +42,9 @@ class PagedRunner:
         shapes: Of steps.
     """
 
+    is_exact = False
+    """As `Runner.is_exact`."""
+
     def __init__(self, decoder: Decoder, cache: SequencePages, shapes: StepShapes) -> None:
         self._decoder = decoder
         self._cache = cache

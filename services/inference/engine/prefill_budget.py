@@ -59,7 +59,7 @@ class PrefillBudget:
         """Learns how long a step took.
 
         Args:
-            replies: How many got a token in it.
+            replies: How many got a token in it; guesses at what comes next count too.
             prompt_tokens: How many were read.
             seconds: How long it took.
         """

@@ -18,6 +18,13 @@ class Runner(Protocol):
     def device(self) -> torch.device:
         """Where logits are."""
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether a token's logits are the same, bit for bit, whatever else is computed in the same step.
+
+        Only such a runner is given drafts.
+        """
+
     def open(self, sequence: Sequence) -> int | None:
         """Makes room for all that a sequence may come to be.
 
@@ -38,6 +45,6 @@ class Runner(Protocol):
         """Computes a step.
 
         Returns:
-            For each work that completes its sequence, in their order, the logits of the token after its last one:
-            shape `(completed, vocabulary)`.
+            For each work that completes its sequence, in their order, the logits of the token after its last one, and
+            then of the token after each of its draft: shape `(completed and drafted, vocabulary)`.
         """

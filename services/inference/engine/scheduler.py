@@ -19,11 +19,13 @@ _SHARE_OF_OLDEST = 4
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Tokens of one sequence that a step computes: those from `begin` up to `end`."""
+    """Tokens of one sequence that a step computes: those from `begin` up to `end`, and guesses at what comes next."""
 
     sequence: Sequence
     begin: int
     end: int
+    draft: tuple[int, ...] = ()
+    """Tokens that may follow the last one."""
 
     @property
     def completes(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from array import array
 from typing import TYPE_CHECKING
 
 from services.inference.engine.protocol import Finished, FinishReason
@@ -32,11 +33,13 @@ class Sequence:
         self.request = request
         self.mailbox = mailbox
         self.matcher = matcher
-        self.tokens = list(request.prompt)
+        self.tokens = array("q", request.prompt)
         self.computed = 0
         self.cached = 0
         self.reply = Reply(vocabulary, request.sampling.stop)
         self.aborted = False
+        self.draft_held = False
+        """Whether the last guess at what comes next proved right to its end."""
         self._taken_up = 0.0
         self._first_token = 0.0
         self._last_token = 0.0

@@ -24,6 +24,9 @@ class TransformersRunner:
     with a sliding window has forgotten what lies before it.
     """
 
+    is_exact = False
+    """As `Runner.is_exact`."""
+
     def __init__(self, model: PreTrainedModel, *, prefix_cache_tokens: int) -> None:
         self._model = model
         self._caches: dict[int, DynamicCache] = {}

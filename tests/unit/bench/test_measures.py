@@ -8,7 +8,14 @@ from itertools import pairwise
 import pytest
 
 from bench.engine.client import Reply
-from bench.engine.measures import arrival, conversation, decode_observations, gap_observations, prefill_observations
+from bench.engine.measures import (
+    arrival,
+    chat,
+    conversation,
+    decode_observations,
+    gap_observations,
+    prefill_observations,
+)
 from bench.engine.workload import Prompts, Workload
 
 
@@ -90,6 +97,17 @@ async def test_the_cold_prompt_differs_from_its_first_message_on():
     last, cold = (bytes(prompt) for prompt, _ in client.asked[-2:])
     assert cold.replace(b"Again, ", b"", 1) == last
     assert cold.startswith(b"<|im_start|>user\nAgain, ")
+
+
+async def test_a_chat_tells_how_fast_replies_come_once_begun_the_first_ones_and_the_later():
+    client = Scripted()
+    seen = values(await chat(client, prompts(), Workload(chats=2, chat_reply=5)))
+    # A token a second after the first.
+    assert seen == {"first_reply_tokens_per_second": 1, "later_replies_tokens_per_second": 1}
+    assert client.keys == ["chat 0"] * 4 + ["chat 1"] * 4
+    turns = [bytes(prompt) for prompt, _ in client.asked]
+    assert all(after.startswith(before) for before, after in pairwise(turns[:4]))
+    assert not turns[4].startswith(turns[0])
 
 
 async def test_the_long_prompt_arrives_once_all_others_run():

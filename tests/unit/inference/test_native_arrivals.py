@@ -101,7 +101,9 @@ def test_whoever_comes_and_goes_each_gets_its_own_tokens_and_no_room_is_lost(
         assert tokens == (expected if one.leaves_after is None else expected[: len(tokens)])
 
     async def run(visits: list[Visit]) -> None:
-        engine = NativeEngine(tiny, max_running=4, prefix_cache_tokens=600, kv_cache_tokens=KV_CACHE_TOKENS)
+        engine = NativeEngine(
+            tiny, max_running=4, prefix_cache_tokens=600, kv_cache_tokens=KV_CACHE_TOKENS, draft_tokens=7
+        )
         await asyncio.gather(*(visit(engine, one) for one in visits))
         # The step that takes this one up comes after the one that let go of those given up.
         await _tokens(engine, EngineRequest(PROMPTS[0], greedy_params(1)), None)

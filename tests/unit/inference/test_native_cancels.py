@@ -107,7 +107,9 @@ async def test_ten_thousand_cancels_leave_nothing_behind_and_each_is_let_go_of_b
     tiniest: LoadedModel, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(prefill_budget, "MOST_TOKENS", 32)
-    engine = NativeEngine(tiniest, max_running=8, prefix_cache_tokens=PREFIX_TOKENS, kv_cache_tokens=KV_CACHE_TOKENS)
+    engine = NativeEngine(
+        tiniest, max_running=8, prefix_cache_tokens=PREFIX_TOKENS, kv_cache_tokens=KV_CACHE_TOKENS, draft_tokens=7
+    )
     requests = [ask(prompt, max_tokens=MOST, logprobs=0) for prompt in PROMPTS]
     before = [await _whole(engine, request) for request in requests]
     objects = _objects()
