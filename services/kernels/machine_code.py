@@ -72,11 +72,14 @@ class MachineCode:
         self._engine: Any = binding.create_mcjit_compiler(parsed, machine)
         self._engine.finalize_object()
 
-    def function(self, name: str, arguments: Sequence[Any]) -> Callable[..., None]:
-        """Returns a function without a result; Python's lock is free while it runs.
+    def function(self, name: str, arguments: Sequence[Any], *, short: bool = False) -> Callable[..., None]:
+        """Returns a function without a result.
 
         Args:
             name: Its name.
             arguments: Their types, as `ctypes` has them.
+            short: Whether Python's lock is kept while it runs: to get it back can take longer than some microseconds'
+                work. Else it is free.
         """
-        return ctypes.CFUNCTYPE(None, *arguments)(self._engine.get_function_address(name))
+        kind = ctypes.PYFUNCTYPE if short else ctypes.CFUNCTYPE
+        return kind(None, *arguments)(self._engine.get_function_address(name))

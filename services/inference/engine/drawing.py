@@ -7,7 +7,7 @@ token hangs on nothing in the other rows: whatever is decided, is decided for ea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -44,19 +44,28 @@ class _Rows:
         return _Rows(self.top_k[rows], self.top_p[rows], self.min_p[rows], self.numbers[rows])
 
 
+class Draw(Protocol):
+    """Draws tokens."""
+
+    def __call__(
+        self, logits: torch.Tensor, params: Sequence[SamplingParams], numbers: Sequence[float]
+    ) -> torch.Tensor:
+        """Returns a token for each row.
+
+        Args:
+            logits: fp32, shape `(rows, vocabulary)`; minus infinity for what must not be drawn. Not changed.
+            params: How, one a row; no temperature is 0.
+            numbers: One uniformly random in [0, 1) a row. The draw inverts the cumulative distribution, so that a
+                seed's later tokens do not hang on how many candidates there were, and a last bit that differs moves the
+                choice only where it lies on a border.
+
+        Returns:
+            int64, shape `(rows,)`, where the logits are.
+        """
+
+
 def draw(logits: torch.Tensor, params: Sequence[SamplingParams], numbers: Sequence[float]) -> torch.Tensor:
-    """Returns a token for each row.
-
-    Args:
-        logits: fp32, shape `(rows, vocabulary)`; minus infinity for what must not be drawn. Not changed.
-        params: How, one a row; no temperature is 0.
-        numbers: One uniformly random in [0, 1) a row. The draw inverts the cumulative distribution, so that a seed's
-            later tokens do not hang on how many candidates there were, and a last bit that differs moves the choice
-            only where it lies on a border.
-
-    Returns:
-        int64, shape `(rows,)`, where the logits are.
-    """
+    """A `Draw` by torch, for any device: all rows at once."""
     columns = torch.tensor(
         [(p.temperature, p.top_k, p.top_p, p.min_p, n) for p, n in zip(params, numbers, strict=True)],
         dtype=torch.float64,
@@ -107,11 +116,8 @@ def _from_the_best(probabilities: torch.Tensor, rows: _Rows) -> torch.Tensor:
         if not len(wanting):
             return drawn
         probabilities, left = probabilities[wanting], left[wanting]
-    # One by one on a CPU: a row of a whole vocabulary in fp64 is what its cache holds.
-    for place in torch.split(left, 1 if left.device.type == "cpu" else len(left)):
-        values, tokens = torch.sort(probabilities[: len(place)], dim=-1, descending=True, stable=True)
-        probabilities = probabilities[len(place) :]
-        drawn[place] = tokens.gather(1, _pick(values, rows.of(place))).squeeze(-1)
+    values, tokens = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+    drawn[left] = tokens.gather(1, _pick(values, rows.of(left))).squeeze(-1)
     return drawn
 
 

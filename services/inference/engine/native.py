@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
+from services.inference.engine.compiled_draw import CompiledDraw
 from services.inference.engine.drafts import Drafts
+from services.inference.engine.drawing import draw
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.loader import LoadedModel, load_model
 from services.inference.engine.mailbox import Mailbox, Post
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from services.inference.engine.drawing import Draw
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Engine
     from services.inference.engine.scheduler import Work
@@ -117,6 +120,7 @@ class NativeEngine:
         self._system_messages = SystemMessages(loaded.tokenizer)
         self._scheduler = Scheduler(max_running, self._budget)
         self._drafts = Drafts(draft_tokens if self._runner.is_exact else 0, limits.context_tokens)
+        self._draw: Draw = CompiledDraw() if self._runner.device.type == "cpu" else draw
         self._samplers: dict[int, Sampler] = {}
         self._post = Post()
         self._throughput = Throughput()
@@ -276,7 +280,7 @@ class NativeEngine:
         while drafted:
             if row > len(drafted):
                 rows = logits[[one.row for one in drafted]]
-            choices = choose_all([self._samplers[one.sequence.number] for one in drafted], rows)
+            choices = choose_all([self._samplers[one.sequence.number] for one in drafted], rows, self._draw)
             chosen += len(choices)
             going_on = []
             for one, choice in zip(drafted, choices, strict=True):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from services.inference.engine.drawing import draw
 from services.inference.engine.penalties import Penalties, are_asked_for, penalize
 from services.inference.engine.token_mask import forbid_others
 
 if TYPE_CHECKING:
+    from services.inference.engine.drawing import Draw
     from services.inference.engine.grammar import Matcher
     from services.inference.engine.protocol import SamplingParams
 
@@ -79,18 +79,19 @@ class Sampler:
 
 
 @torch.inference_mode()
-def choose_all(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
+def choose_all(samplers: list[Sampler], logits: torch.Tensor, draw: Draw) -> list[Choice]:
     """Chooses a token for each of several replies, and has each take note of it.
 
     Args:
         samplers: One a reply.
         logits: Of their next tokens, any float type, shape `(replies, vocabulary)`. Not changed.
+        draw: Draws those that are drawn.
     """
     if not samplers:
         return []
     at_once = _ROWS_AT_ONCE if logits.device.type == "cpu" else len(samplers)
     begins = range(0, len(samplers), at_once)
-    tokens = torch.cat([_choose(samplers[n : n + at_once], logits[n : n + at_once]) for n in begins])
+    tokens = torch.cat([_choose(samplers[n : n + at_once], logits[n : n + at_once], draw) for n in begins])
     reported = _reported(samplers, logits, tokens)
     choices = []
     for n, (sampler, token) in enumerate(zip(samplers, tokens.tolist(), strict=True)):
@@ -99,7 +100,7 @@ def choose_all(samplers: list[Sampler], logits: torch.Tensor) -> list[Choice]:
     return choices
 
 
-def _choose(samplers: list[Sampler], logits: torch.Tensor) -> torch.Tensor:
+def _choose(samplers: list[Sampler], logits: torch.Tensor, draw: Draw) -> torch.Tensor:
     penalized = [(n, s.penalties) for n, s in enumerate(samplers) if s.penalties is not None]
     formed = [(n, s.matcher) for n, s in enumerate(samplers) if s.matcher is not None]
     drawing = [n for n, s in enumerate(samplers) if not s.is_greedy]

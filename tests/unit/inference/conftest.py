@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from services.inference.engine.drawing import Draw
     from services.inference.engine.loader import LoadedModel
     from services.inference.engine.native import NativeEngine
 
@@ -207,6 +208,15 @@ def params() -> Callable[..., SamplingParams]:
         return SamplingParams(**{**plain, **changed})
 
     return make
+
+
+@pytest.fixture(scope="session", params=["torch", "compiled code"])
+def draw(request: pytest.FixtureRequest) -> Draw:
+    """Both ways to draw tokens."""
+    from services.inference.engine.compiled_draw import CompiledDraw
+    from services.inference.engine.drawing import draw
+
+    return draw if request.param == "torch" else CompiledDraw()
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from services.inference.engine.sampling import Choice, Sampler, choose_all
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.inference.engine.drawing import Draw
+
 STEPS = 5
 REAL = 49152
 PROMPT = (3, 5, 5, 8, 13)
@@ -53,13 +55,13 @@ def _logits(rows: int, vocabulary: int, seed: int, dtype: torch.dtype, spread: f
     return (drawn * spread).to(dtype)
 
 
-def _replies(params: list[SamplingParams], logits: torch.Tensor) -> list[list[Choice]]:
+def _replies(draw: Draw, params: list[SamplingParams], logits: torch.Tensor) -> list[list[Choice]]:
     samplers = [Sampler(p, PROMPT) for p in params]
-    return [list(column) for column in zip(*(choose_all(samplers, step) for step in logits), strict=True)]
+    return [list(column) for column in zip(*(choose_all(samplers, step, draw) for step in logits), strict=True)]
 
 
-def _alone(params: list[SamplingParams], logits: torch.Tensor) -> list[list[Choice]]:
-    return [_replies([p], logits[:, n : n + 1])[0] for n, p in enumerate(params)]
+def _alone(draw: Draw, params: list[SamplingParams], logits: torch.Tensor) -> list[list[Choice]]:
+    return [_replies(draw, [p], logits[:, n : n + 1])[0] for n, p in enumerate(params)]
 
 
 @settings(max_examples=80, deadline=None)
@@ -70,16 +72,16 @@ def _alone(params: list[SamplingParams], logits: torch.Tensor) -> list[list[Choi
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     spread=st.sampled_from([0.1, 2.0, 30.0]),
 )
-def test_every_reply_gets_in_a_batch_what_it_gets_alone(
-    params: list[SamplingParams], vocabulary: int, seed: int, dtype: torch.dtype, spread: float
+def test_every_reply_gets_in_a_batch_what_it_gets_alone(  # noqa: PLR0917 - what is drawn for it
+    draw: Draw, params: list[SamplingParams], vocabulary: int, seed: int, dtype: torch.dtype, spread: float
 ):
     logits = _logits(len(params), vocabulary, seed, dtype, spread)
     before = logits.clone()
-    assert _replies(params, logits) == _alone(params, logits)
+    assert _replies(draw, params, logits) == _alone(draw, params, logits)
     assert torch.equal(logits, before)
 
 
-def test_a_batch_over_a_real_vocabulary_gets_what_each_gets_alone():
+def test_a_batch_over_a_real_vocabulary_gets_what_each_gets_alone(draw: Draw):
     one_of_each = [
         _params(0.0),
         _params(0.0, frequency_penalty=0.2, logprobs=5),
@@ -92,15 +94,15 @@ def test_a_batch_over_a_real_vocabulary_gets_what_each_gets_alone():
     ]
     params = [p for p in one_of_each for _ in range(2)]
     logits = _logits(len(params), REAL, 5, torch.bfloat16, 2.0)
-    assert _replies(params, logits) == _alone(params, logits)
+    assert _replies(draw, params, logits) == _alone(draw, params, logits)
 
 
 @settings(max_examples=60, deadline=None)
 @given(params=ANY_PARAMS, seed=st.integers(0, 1000), spread=st.sampled_from([0.5, 3.0]))
-def test_a_reply_gets_what_the_rules_say_one_by_one(params: SamplingParams, seed: int, spread: float):
+def test_a_reply_gets_what_the_rules_say_one_by_one(draw: Draw, params: SamplingParams, seed: int, spread: float):
     """Against the definitions, written plainly and in fp64 for one reply."""
     logits = _logits(1, 400, seed, torch.float32, spread)
-    tokens = [choice.token for choice in _replies([params], logits)[0]]
+    tokens = [choice.token for choice in _replies(draw, [params], logits)[0]]
     reply: list[int] = []
     for step, token in zip(logits[:, 0].double(), tokens, strict=True):
         assert token in _possible(step, params, reply)
@@ -129,11 +131,11 @@ def _possible(logits: torch.Tensor, params: SamplingParams, reply: list[int]) ->
 
 
 @pytest.mark.parametrize("top_k", [0, 2])
-def test_how_often_a_token_is_drawn_is_its_probability(params: Callable[..., SamplingParams], top_k: int):
+def test_how_often_a_token_is_drawn_is_its_probability(draw: Draw, params: Callable[..., SamplingParams], top_k: int):
     logits = torch.full((2000, 6000), -20.0)
     logits[:, 4100], logits[:, 70] = 1.0, 0.0
     samplers = [Sampler(params(temperature=1.0, top_k=top_k, seed=n), ()) for n in range(2000)]
-    drawn = [choice.token for choice in choose_all(samplers, logits)]
+    drawn = [choice.token for choice in choose_all(samplers, logits, draw)]
     assert set(drawn) == {70, 4100}
     assert abs(drawn.count(4100) / 2000 - 0.731) < 0.05
 
