@@ -188,7 +188,7 @@ async def test_a_reply_made_anew_begins_where_the_other_did(ask: Ask):
     runner = Runner()
     first = runner.begin(ask(range(200), max_tokens=50, **ANNA))
     runner.compute(first)
-    first.tokens += range(500, 540)
+    first.tokens.extend(range(500, 540))
     runner.compute(first)
     runner.end(first)
     assert runner.begin(ask(range(200), max_tokens=50, **ANNA)).cached == 199
