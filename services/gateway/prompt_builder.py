@@ -17,6 +17,7 @@ from services.rpc import errors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chatbot.v1 import inference_service_pb2 as inference_pb
     from chatbot.v1.chat_service_pb2 import RecallConfig
     from chatbot.v1.inference_service_pb2 import ResponseFormat
     from services.gateway.peers import Peers
@@ -133,7 +134,10 @@ class PromptBuilder:
             start = summarised + 1
         in_window = memory_pb.MessageRange(conversation=conversation.name, start_sequence=start)
         prompts = Prompts.of(user_id, conversation.name)
-        window, found = await asyncio.gather(
+        system = conversation.system_prompt or self._settings.system_prompt
+        opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
+        summary = context.summary_block(conversation.summary) if summarised else ""
+        reading = asyncio.ensure_future(
             read_window(
                 self._peers.memory,
                 user_id,
@@ -142,27 +146,28 @@ class PromptBuilder:
                 before_sequence=before_sequence,
                 time_left=time_left,
                 with_quotes=limits.limit > 0,
-            ),
-            self._search(user_id, text, limits, in_window=in_window, time_left=time_left),
+            )
         )
-        # A message that never got its reply is said together with this one.
-        unanswered = [window.pop().message.content] if window and window[-1].message.role == ROLE_USER else []
-        said = ChatMessage(role=ROLE_USER, content="\n\n".join([*unanswered, text]))
-        system = conversation.system_prompt or self._settings.system_prompt
-        opening = [ChatMessage(role=ROLE_SYSTEM, content=system)] if system else []
-        summary = context.summary_block(conversation.summary) if summarised else ""
-        blocks = [summary, *(one.block for one in window)]
-        counts, (block_tokens, candidates, heading_tokens) = await asyncio.gather(
-            self._peers.inference.count_messages(
-                [*opening, *(one.whole() for one in window), said], prompts, time_left, form
-            ),
-            self._counted(blocks, _worth_recalling(found, text, limits), text, prompts, time_left),
-        )
+
+        async def count_messages() -> inference_pb.CountTokensResponse:
+            window, said = _said_last(await reading, text)
+            messages = [*opening, *(one.whole() for one in window), said]
+            return await self._peers.inference.count_messages(messages, prompts, time_left, form)
+
+        async def count_others() -> tuple[list[int], list[recall.Recalled], dict[str, int]]:
+            found = await self._search(user_id, text, limits, in_window=in_window, time_left=time_left)
+            window, _ = _said_last(await reading, text)
+            hits = _worth_recalling(found, text, limits)
+            return await self._counted([summary, *(one.block for one in window)], hits, text, prompts, time_left)
+
+        # Messages are counted while it is still searched.
+        counts, (block_tokens, candidates, heading_tokens) = await asyncio.gather(count_messages(), count_others())
+        window, said = _said_last(await reading, text)
         system_tokens = counts.message_tokens[0] if system else 0
         recent = [
-            context.Recent(one.message, tokens, block, min(of_block, tokens))
-            for one, tokens, block, of_block in zip(
-                window, counts.message_tokens[len(opening) : -1], blocks[1:], block_tokens[1:], strict=True
+            context.Recent(one.message, tokens, one.block, min(of_block, tokens))
+            for one, tokens, of_block in zip(
+                window, counts.message_tokens[len(opening) : -1], block_tokens[1:], strict=True
             )
         ]
         said_tokens = counts.message_tokens[-1]
@@ -279,6 +284,13 @@ class PromptBuilder:
             [recall.Recalled(hit, line, next(counts)) for hit, line in zip(hits, lines, strict=True)],
             {heading: next(counts) for heading in headings},
         )
+
+
+def _said_last(window: Sequence[Said], text: str) -> tuple[list[Said], ChatMessage]:
+    """Returns what was said before, and what is said now: a message that never got its reply together with the text."""
+    unanswered = window[-1:] if window and window[-1].message.role == ROLE_USER else []
+    content = "\n\n".join([*(one.message.content for one in unanswered), text])
+    return list(window[: len(window) - len(unanswered)]), ChatMessage(role=ROLE_USER, content=content)
 
 
 def _worth_recalling(
