@@ -45,6 +45,8 @@ FAMILIES: dict[str, dict[str, object]] = {
     "gemma2": {**SLIDING_AND_FULL, "query_pre_attn_scalar": 32},
     "gemma3_text": {**SLIDING_AND_FULL, "query_pre_attn_scalar": 24},
 }
+EQUAL = 2e-5
+"""As a share of the greatest logit, what sums in another order may differ by."""
 TOKENS = [5, 17, 3, 3, 88, 202, 41, 0, 9, 77, 150, 6, 5, 17]
 MANY_TOKENS = [(7 * n * n + 3 * n) % VOCABULARY for n in range(2 * TILE + 30)]
 
@@ -231,7 +233,7 @@ def _assert_nearly_all_equal(differences: list[float]) -> None:
     # The last bit of a sum can decide how an input is rounded: from then on the difference is one step of that input,
     # to the end of the sequence.
     differences = sorted(differences)
-    assert differences[len(differences) // 2] < 2e-5
+    assert differences[len(differences) // 2] < EQUAL
     assert differences[9 * len(differences) // 10] < 0.01
     assert differences[-1] < 0.1
 
@@ -239,15 +241,24 @@ def _assert_nearly_all_equal(differences: list[float]) -> None:
 @pytest.mark.parametrize("made", ALL, indirect=True, scope="module", ids=str)
 def test_it_computes_what_the_decoder_computes(made: Made, compiled: Callable[..., CompiledDecoder]):
     decoder = compiled()
-    differences = []
-    for tokens in (MANY_TOKENS, *(MANY_TOKENS[begin : begin + 30] for begin in range(1, 121, 30))):
+
+    def differences(tokens: list[int]) -> list[float]:
         sequences, attention = Sequences(made.config, 1), PlainAttention(made.config)
+        seen = []
         for position, token in enumerate(tokens):
             got = sequences.feed(decoder, {0: token})[0]
             place = torch.tensor([position])
             wanted = made.oracle.forward(torch.tensor([token]), place, attention, torch.tensor([0]))[0]
-            differences.append(_difference(got, wanted))
-    _assert_nearly_all_equal(differences)
+            seen.append(_difference(got, wanted))
+        return seen
+
+    # One token in a dozen has an input that the last bit of a sum decides on. A step of it is seen for some tokens, and
+    # in one sequence of ten to its end.
+    short = [max(differences(MANY_TOKENS[begin : begin + 3])) for begin in range(0, 144, 6)]
+    assert sum(most < EQUAL for most in short) >= len(short) / 2
+    long = [one for add in range(3) for one in differences([(token + add) % VOCABULARY for token in MANY_TOKENS])]
+    assert sum(one < EQUAL for one in long) >= len(long) / 4
+    assert sum(one < 0.03 for one in long) >= 0.9 * len(long)
 
 
 @pytest.mark.parametrize("made", ALL, indirect=True, scope="module", ids=str)
