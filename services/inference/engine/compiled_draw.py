@@ -39,8 +39,8 @@ _BELOW_ONE = 1 - 2**-52
 class _Code:
     """The compiled functions."""
 
-    def __init__(self) -> None:
-        target = Target()
+    def __init__(self, features: str | None) -> None:
+        target = Target(features)
         module = target.module("draw")
         write_weigh(module, target.processor)
         write_collect(module)
@@ -55,10 +55,14 @@ _code = cache(_Code)
 
 
 class CompiledDraw:
-    """A `Draw` for one thread. The first of a process takes a tenth of a second to make."""
+    """A `Draw` for one thread. The first of a process takes a tenth of a second to make.
 
-    def __init__(self) -> None:
-        self._code = _code()
+    Args:
+        features: What the processor is taken to have, as LLVM names it; None: what it has.
+    """
+
+    def __init__(self, features: str | None = None) -> None:
+        self._code = _code(features)
         self._make_room(0)
 
     def _make_room(self, vocabulary: int) -> None:

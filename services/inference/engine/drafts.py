@@ -9,7 +9,7 @@ the model, asked as ever, chooses that very token.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable
+
+    import torch
 
     from services.inference.engine.scheduler import Work
     from services.inference.engine.sequence import Sequence
@@ -65,6 +68,62 @@ class Drafts:
         """Returns how many tokens may still come after the next one."""
         end = min(len(sequence.request.prompt) + sequence.request.sampling.max_tokens, self._context)
         return end - len(sequence.tokens) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Drafted:
+    """A reply whose next token can be chosen."""
+
+    sequence: Sequence
+    row: int
+    """Of that token's logits."""
+    draft: tuple[int, ...]
+    """What the token may be, and those after it: each next row is of the token after one of them."""
+
+
+class DraftCheck:
+    """Which replies' next tokens can be chosen from a step's logits: each one's next, and while its draft proves right.
+
+    Args:
+        works: The step's.
+    """
+
+    def __init__(self, works: list[Work]) -> None:
+        self._rows = 0
+        self._drafted: list[_Drafted] = []
+        for work in works:
+            if work.completes:
+                self._drafted.append(_Drafted(work.sequence, self._rows, work.draft))
+                self._rows += 1 + len(work.draft)
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """Those whose next token is to be chosen now."""
+        return [one.sequence for one in self._drafted]
+
+    def rows_of(self, logits: torch.Tensor) -> torch.Tensor:
+        """Returns their rows of the step's logits."""
+        if self._rows == len(self._drafted):
+            # Nobody has a draft.
+            return logits
+        return logits[[one.row for one in self._drafted]]
+
+    def go_on(self, chosen: list[int], is_under_way: Callable[[Sequence], bool]) -> None:
+        """Leaves those under way whose draft began with what was chosen, and counts its token as computed.
+
+        Args:
+            chosen: A token for each of `sequences`.
+            is_under_way: Whether a sequence has not ended.
+        """
+        going_on = []
+        for one, token in zip(self._drafted, chosen, strict=True):
+            if not one.draft:
+                continue
+            one.sequence.draft_held = token == one.draft[0]
+            if one.sequence.draft_held and is_under_way(one.sequence):
+                one.sequence.computed += 1
+                going_on.append(_Drafted(one.sequence, one.row + 1, one.draft[1:]))
+        self._drafted = going_on
 
 
 def guess(tokens: array[int], most: int) -> tuple[int, ...]:

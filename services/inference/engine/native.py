@@ -10,14 +10,14 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
 from services.inference.engine.compiled_draw import CompiledDraw
-from services.inference.engine.drafts import Drafts
+from services.inference.engine.drafts import DraftCheck, Drafts
 from services.inference.engine.drawing import draw
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.loader import LoadedModel, load_model
@@ -80,17 +80,6 @@ def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progres
     )
     engine.grammars.read_ahead()
     return engine
-
-
-@dataclass(frozen=True, slots=True)
-class _Drafted:
-    """A reply whose next token can be chosen."""
-
-    sequence: Sequence
-    row: int
-    """Of that token's logits."""
-    draft: tuple[int, ...]
-    """What the token may be, and those after it: each next row is of the token after one of them."""
 
 
 class NativeEngine:
@@ -269,29 +258,15 @@ class NativeEngine:
         Returns:
             How many it chose.
         """
-        row = chosen = 0
-        drafted = []
-        for work in works:
-            if work.completes:
-                drafted.append(_Drafted(work.sequence, row, work.draft))
-                row += 1 + len(work.draft)
-        # All have a row of their own, which need not be looked for, where nobody has a draft.
-        rows = logits
-        while drafted:
-            if row > len(drafted):
-                rows = logits[[one.row for one in drafted]]
-            choices = choose_all([self._samplers[one.sequence.number] for one in drafted], rows, self._draw)
+        chosen = 0
+        check = DraftCheck(works)
+        while check.sequences:
+            samplers = [self._samplers[sequence.number] for sequence in check.sequences]
+            choices = choose_all(samplers, check.rows_of(logits), self._draw)
+            for sequence, choice in zip(check.sequences, choices, strict=True):
+                self._advance(sequence, choice)
+            check.go_on([choice.token for choice in choices], lambda sequence: sequence.number in self._samplers)
             chosen += len(choices)
-            going_on = []
-            for one, choice in zip(drafted, choices, strict=True):
-                self._advance(one.sequence, choice)
-                if not one.draft:
-                    continue
-                one.sequence.draft_held = choice.token == one.draft[0]
-                if one.sequence.draft_held and one.sequence.number in self._samplers:
-                    one.sequence.computed += 1
-                    going_on.append(_Drafted(one.sequence, one.row + 1, one.draft[1:]))
-            drafted = going_on
         return chosen
 
     def _end_overdue(self, now: float) -> None:

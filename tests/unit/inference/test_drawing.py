@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from llvmlite import binding
 
 from services.inference.engine.compiled_draw import CompiledDraw
 from services.inference.engine.protocol import SamplingParams
@@ -54,6 +55,21 @@ def test_a_token_is_drawn_by_the_numbers_that_are_its_own(draw: Draw, vocabulary
     for temperature, rules, number in product((0.3, 1.0), RULES, NUMBERS):
         params = _params(temperature, **rules)
         begin, end = _share(logits[0], params, int(draw(logits, [params], [number])))
+        assert begin - NEAR < number < end + NEAR
+        assert begin < end
+
+
+@pytest.mark.skipif("x86_64" not in binding.get_default_triple(), reason="names features of x86-64")
+@pytest.mark.parametrize("features", ["+avx2,+fma", "+sse2"])
+def test_older_processors_draw_by_the_same_numbers(features: str):
+    if not all(binding.get_host_cpu_features().get(name[1:]) for name in features.split(",")):
+        pytest.skip("this processor lacks them")
+    older = CompiledDraw(features)
+    logits = torch.randn(1, 3000, generator=torch.Generator().manual_seed(3)) * 3
+    logits[0, 7] = -torch.inf
+    for rules, number in product(RULES, NUMBERS):
+        params = _params(0.7, **rules)
+        begin, end = _share(logits[0], params, int(older(logits, [params], [number])))
         assert begin - NEAR < number < end + NEAR
         assert begin < end
 
