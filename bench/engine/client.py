@@ -30,6 +30,14 @@ class Reply:
         return (self.arrivals[0] if self.arrivals else self.ended) - self.sent
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How tokens are drawn, with no other rules than these."""
+
+    temperature: float
+    top_p: float
+
+
 class RequestFailed(Exception):
     """A server refused or broke off a request. The message says what it said."""
 
@@ -44,14 +52,16 @@ class Client(Protocol):
         *,
         on_arrival: Callable[[], None] | None = None,
         cache_key: str = "",
+        drawn: Drawn | None = None,
     ) -> Reply:
-        """Streams one greedy reply to its end.
+        """Streams one reply to its end.
 
         Args:
             prompt: Token ids.
             max_tokens: Most tokens of the reply.
             on_arrival: Called for each message with new text.
             cache_key: Names the conversation, for servers that keep prefixes apart.
+            drawn: How tokens are drawn; None: greedily.
 
         Raises:
             RequestFailed: The server did not answer it.

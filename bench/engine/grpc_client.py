@@ -15,6 +15,8 @@ from services.rpc.channel import open_channel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bench.engine.client import Drawn
+
 
 class GrpcClient:
     """Asks our inference service. To be made on the event loop that uses it."""
@@ -30,11 +32,15 @@ class GrpcClient:
         *,
         on_arrival: Callable[[], None] | None = None,
         cache_key: str = "",
+        drawn: Drawn | None = None,
     ) -> Reply:
         """As `Client.reply`."""
+        sampling = pb.SamplingConfig(temperature=0, max_tokens=max_tokens)
+        if drawn is not None:
+            sampling.temperature, sampling.top_p = drawn.temperature, drawn.top_p
         request = pb.GenerateRequest(
             token_ids=pb.TokenIds(ids=prompt),
-            sampling=pb.SamplingConfig(temperature=0, max_tokens=max_tokens),
+            sampling=sampling,
             cache_key=cache_key,
         )
         arrivals: list[float] = []

@@ -57,14 +57,16 @@ def decode_observations(
 
 
 async def chat(client: Client, prompts: Prompts, workload: Workload) -> list[Observation]:
-    """Holds some conversations: how fast replies come once they have begun."""
+    """Holds some conversations, drawn as chats are: how fast replies come once they have begun."""
     first: list[Reply] = []
     later: list[Reply] = []
     for number in range(workload.chats):
         exchanges: list[tuple[str, str]] = []
         for text in prompts.questions():
             prompt = prompts.conversation(exchanges, text)
-            reply = await client.reply(prompt, workload.chat_reply, cache_key=f"chat {number}")
+            reply = await client.reply(
+                prompt, workload.chat_reply, cache_key=f"chat {number}", drawn=workload.chat_drawn
+            )
             (later if exchanges else first).append(reply)
             exchanges.append((text, reply.text))
     return [

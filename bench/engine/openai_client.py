@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.engine.client import Reply, RequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from bench.engine.client import Drawn
 
 _DATA = b"data: "
 _DONE = b"[DONE]"
@@ -39,6 +42,7 @@ class OpenAiClient:
         *,
         on_arrival: Callable[[], None] | None = None,
         cache_key: str = "",
+        drawn: Drawn | None = None,
     ) -> Reply:
         """As `Client.reply`. The reply never ends before `max_tokens`; the server keeps prefixes under no key."""
         body = {
@@ -47,6 +51,8 @@ class OpenAiClient:
             "max_tokens": max_tokens,
             "temperature": 0,
             "ignore_eos": True,
+            # What servers add of their own where tokens are drawn is turned off.
+            **({} if drawn is None else {**asdict(drawn), "top_k": 0, "min_p": 0.0}),
             "stream": True,
             "stream_options": {"include_usage": True},
         }

@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.engine.client import Drawn
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -31,6 +33,7 @@ _QUESTIONS = (
     "Help me plan a three-day trip to Rome.",
     "How does a refrigerator work?",
 )
+_AS_CHAT = Drawn(temperature=0.7, top_p=0.95)
 _FURTHER = ("Can you explain that in more detail?", "Now write it as a list.", "Give me one more example.")
 
 
@@ -46,6 +49,7 @@ class Workload:
     chats: int = 3
     """Short conversations, one after the other, as people hold them."""
     chat_reply: int = 200
+    chat_drawn: Drawn = _AS_CHAT
     turns: int = 20
     """Turns of the one conversation."""
     turn_text: int = 60

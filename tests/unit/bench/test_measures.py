@@ -57,9 +57,11 @@ class Scripted:
     def __init__(self):
         self.asked = []
         self.keys = []
+        self.drawn = []
 
-    async def reply(self, prompt, max_tokens, *, on_arrival=None, cache_key=""):
+    async def reply(self, prompt, max_tokens, *, on_arrival=None, cache_key="", drawn=None):
         self.asked.append((prompt, max_tokens))
+        self.drawn.append(drawn)
         self.keys.append(cache_key)
         arrivals = []
         for moment in range(max_tokens):
@@ -105,6 +107,7 @@ async def test_a_chat_tells_how_fast_replies_come_once_begun_the_first_ones_and_
     # A token a second after the first.
     assert seen == {"first_reply_tokens_per_second": 1, "later_replies_tokens_per_second": 1}
     assert client.keys == ["chat 0"] * 4 + ["chat 1"] * 4
+    assert client.drawn == [Workload().chat_drawn] * 8
     turns = [bytes(prompt) for prompt, _ in client.asked]
     assert all(after.startswith(before) for before, after in pairwise(turns[:4]))
     assert not turns[4].startswith(turns[0])
