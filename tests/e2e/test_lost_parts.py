@@ -36,6 +36,13 @@ async def running_requests(doors: Doors) -> int:
     return (await doors.inference.GetLoad(inference_pb.GetLoadRequest())).running_requests
 
 
+async def until_the_engine_is_free(doors: Doors) -> None:
+    async def is_free() -> bool:
+        return await running_requests(doors) == 0
+
+    await until(is_free)
+
+
 async def last_message(doors: Doors, conversation: str) -> message_pb.ChatMessage:
     request = chat_pb.ChatServiceListMessagesRequest(conversation=conversation, page_size=1000)
     return (await doors.chat.ListMessages(request, metadata=doors.metadata)).messages[-1]
@@ -57,13 +64,10 @@ async def test_a_client_that_is_killed_frees_the_engine_and_its_partial_reply_is
         assert await running_requests(doors) == 1
         client.kill()
 
-    async def engine_is_free() -> bool:
-        return await running_requests(doors) == 0
-
     async def reply_is_kept() -> bool:
         return (await last_message(doors, conversation)).role == message_pb.ROLE_ASSISTANT
 
-    await until(engine_is_free)
+    await until_the_engine_is_free(doors)
     await until(reply_is_kept)
     kept = await last_message(doors, conversation)
     assert kept.finish_reason == message_pb.FINISH_REASON_CANCELLED
@@ -76,7 +80,8 @@ async def test_a_deadline_ends_the_reply_and_is_told_before_it_passes(doors: Doo
     finished = events[-1].finished.message
     assert finished.finish_reason == message_pb.FINISH_REASON_DEADLINE
     assert (await last_message(doors, events[0].started.conversation)).content == finished.content
-    assert await running_requests(doors) == 0
+    # Where a machine is so busy that a step outlasts the margin between the deadlines, the gateway tells it first.
+    await until_the_engine_is_free(doors)
 
 
 async def test_a_lost_engine_ends_the_reply_and_what_had_arrived_is_kept(stack: Stack, doors: Doors):
