@@ -29,8 +29,8 @@ _LEAST_ALIKE = 2
 _MOST_ALIKE = 4
 """So many alike are as good as more: the last place with them is taken."""
 _CHEAP_ROWS = 4
-"""Tokens that a step computes in about a sixth more time than one. Beyond them each costs a sixth of a step, and pays only for
-replies whose last draft proved right: they mostly repeat what was said for a while."""
+"""Tokens that a step computes in about a sixth more time than one. Beyond them each costs as much again, and pays only
+for replies whose last draft proved right: they mostly repeat what was said for a while."""
 _MOST_PLACES = 64
 """How many of the last places with the same two tokens are looked at."""
 
