@@ -20,7 +20,6 @@ from services.inference.engine.kernels.compiler import CompiledStep
 from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, ROWS_AT_ONCE
 from services.inference.engine.kernels.step_kernel import StepShape
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
-from services.inference.engine.kernels.system_calls import find_system_calls
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 from services.inference.engine.thread_places import ThreadPlaces
 from services.kernels.emitter import LINE_BYTES
@@ -201,15 +200,11 @@ class CompiledDecoder:
     def _fill_table(self, weights: DecoderWeights, blocks: DecoderBlocks, threads: int, context_tokens: int) -> None:
         shape = self._shape
         intermediate = shape.intermediate
-        calls = find_system_calls()
         fields = {
             StepField.THREADS: threads,
             StepField.BARRIER: self._room(BARRIER_BYTES),
-            StepField.YIELD: calls.give_way,
             StepField.GENERATION: self._room(LINE_BYTES),
             StepField.STATES: self._states.data_ptr(),
-            StepField.READ: calls.read,
-            StepField.WRITE: calls.write,
             StepField.PIPE_OUT: self._pipe[0],
             StepField.PIPE_IN: self._pipe[1],
             StepField.BYTE: self._room(LINE_BYTES),

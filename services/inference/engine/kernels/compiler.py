@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from services.inference.engine.kernels.crew_kernel import write_lead, write_serve
 from services.inference.engine.kernels.step_kernel import write_step
+from services.inference.engine.kernels.system_calls import find_system_calls
+from services.inference.engine.kernels.waiting import Waiting
 from services.kernels.machine_code import Target
 
 if TYPE_CHECKING:
@@ -26,9 +28,11 @@ class CompiledStep:
     def __init__(self, shape: StepShape, features: str | None = None) -> None:
         target = Target(features)
         module = target.module("step")
-        step = write_step(module, shape, target.processor)
-        write_lead(module, step)
-        write_serve(module, step, x86=target.processor.x86)
+        calls = find_system_calls()
+        waiting = Waiting(module, calls, x86=target.processor.x86)
+        step = write_step(module, shape, target.processor, waiting)
+        write_lead(module, step, calls)
+        write_serve(module, step, calls, waiting)
         # Holds the machine code.
         self._code = target.compile(module)
         self._lead = self._code.function("lead", [ctypes.c_void_p])

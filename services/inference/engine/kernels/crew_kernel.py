@@ -1,7 +1,7 @@
 """How the threads of a step begin it together, without Python: a wake through Python would wait for its lock.
 
-One leads. The others serve: they look for the next step for a while, offer their processor to others for a while more,
-and then sleep in a read from a pipe, into which the leader writes when it finds them asleep.
+One leads. The others serve: they look for the next step for a while, offer their processor to others for a while more
+unless these want it, and then sleep in a read from a pipe, into which the leader writes when it finds them asleep.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 
 from services.inference.engine.kernels.step_tables import StepField
-from services.kernels.emitter import ADDRESS, I32, I64, LINE_BYTES, VOID, Emitter, int64
+from services.kernels.emitter import ADDRESS, I32, I64, LINE_BYTES, Emitter, int64
 
 if TYPE_CHECKING:
+    from services.inference.engine.kernels.system_calls import SystemCalls
+    from services.inference.engine.kernels.waiting import Waiting
     from services.kernels.emitter import Value
 
 _SPINS = 200
@@ -22,7 +24,7 @@ _YIELDS = 500
 _AWAKE, _ASLEEP = int64(0), int64(1)
 
 
-def write_lead(module: Any, step: Any) -> None:
+def write_lead(module: Any, step: Any, calls: SystemCalls) -> None:
     """Adds `lead`: `(table)` begins a step, runs the first thread's share, and returns when all is done.
 
     Where the table says to stop, it only lets the others know.
@@ -37,26 +39,27 @@ def write_lead(module: Any, step: Any) -> None:
     # All are counted before any is woken: one that wakes and finds work is no longer asleep, and may have read the byte
     # that was written for another.
     with emitter.loop(int64(1), threads, [int64(0)]) as thread:
-        before = build.atomic_rmw("xchg", _state(emitter, states, thread.index), _AWAKE, "seq_cst")
+        state = build.bitcast(line_of(emitter, states, thread.index), I64.as_pointer())
+        before = build.atomic_rmw("xchg", state, _AWAKE, "seq_cst")
         asleep = build.zext(build.icmp_signed("==", before, _ASLEEP), I64)
         thread.next = [build.add(thread.carried[0], asleep)]
     with emitter.loop(int64(0), thread.carried[0]):
-        _transfer(emitter, table, StepField.WRITE, StepField.PIPE_IN)
+        _transfer(emitter, table, calls.write, StepField.PIPE_IN)
     with emitter.when(build.icmp_signed("==", emitter.load(I64, table, 8 * StepField.STOP), int64(0))):
         build.call(step, [table, int64(0)])
     emitter.finish()
 
 
-def write_serve(module: Any, step: Any, *, x86: bool) -> None:
+def write_serve(module: Any, step: Any, calls: SystemCalls, waiting: Waiting) -> None:
     """Adds `serve`: `(table, thread)` runs one thread's share of each step, and returns when the table says to stop."""
     emitter = Emitter(module, "serve", [ADDRESS, I64])
     table, thread = emitter.arguments
     build, function = emitter.build, emitter.function
     generation = _counter(emitter, table, StepField.GENERATION)
-    state = _state(emitter, emitter.load_address(table, 8 * StepField.STATES), thread)
-    give_way = build.inttoptr(emitter.load(I64, table, 8 * StepField.YIELD), ir.FunctionType(VOID, []).as_pointer())
+    own = line_of(emitter, emitter.load_address(table, 8 * StepField.STATES), thread)
+    state = build.bitcast(own, I64.as_pointer())
     before = build.block
-    wait, look, more, offer, sleep, really, run, work, end = (function.append_basic_block() for _ in range(9))
+    wait, look, more, tired, offer, sleep, really, run, work, end = (function.append_basic_block() for _ in range(10))
     build.branch(wait)
 
     build.position_at_end(wait)
@@ -72,14 +75,16 @@ def write_serve(module: Any, step: Any, *, x86: bool) -> None:
 
     build.position_at_end(more)
     following = build.add(looks, int64(1))
-    if x86:
-        emitter.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
+    waiting.pause(emitter)
     looks.add_incoming(following, more)
-    build.cbranch(build.icmp_signed("<", following, int64(_SPINS)), look, offer)
+    build.cbranch(build.icmp_signed("<", following, int64(_SPINS)), look, tired)
+
+    build.position_at_end(tired)
+    build.cbranch(waiting.is_wanted(emitter, own), sleep, offer)
 
     build.position_at_end(offer)
     looks.add_incoming(following, offer)
-    build.call(give_way, [])
+    waiting.offer(emitter, own)
     build.cbranch(build.icmp_signed("<", following, int64(_SPINS + _YIELDS)), look, sleep)
 
     build.position_at_end(sleep)
@@ -89,7 +94,7 @@ def write_serve(module: Any, step: Any, *, x86: bool) -> None:
     build.cbranch(begun, wait, really)
 
     build.position_at_end(really)
-    _transfer(emitter, table, StepField.READ, StepField.PIPE_OUT)
+    _transfer(emitter, table, calls.read, StepField.PIPE_OUT)
     build.branch(wait)
     seen.add_incoming(seen, sleep)
     seen.add_incoming(seen, really)
@@ -111,16 +116,16 @@ def _counter(emitter: Emitter, table: Value, field: StepField) -> Value:
     return emitter.build.bitcast(emitter.load_address(table, 8 * field), I64.as_pointer())
 
 
-def _state(emitter: Emitter, states: Value, thread: Value) -> Value:
-    build = emitter.build
-    return build.bitcast(emitter.at(states, build.mul(thread, int64(LINE_BYTES))), I64.as_pointer())
+def line_of(emitter: Emitter, states: Value, thread: Value) -> Value:
+    """Returns the address of a thread's line of `StepField.STATES`."""
+    return emitter.at(states, emitter.build.mul(thread, int64(LINE_BYTES)))
 
 
-def _transfer(emitter: Emitter, table: Value, function: StepField, pipe: StepField) -> None:
+def _transfer(emitter: Emitter, table: Value, function: int, pipe: StepField) -> None:
     """Reads or writes one byte, as POSIX's `read` and `write` do."""
     build = emitter.build
     kind = ir.FunctionType(I64, [I32, ADDRESS, I64])
-    call = build.inttoptr(emitter.load(I64, table, 8 * function), kind.as_pointer())
+    call = build.inttoptr(int64(function), kind.as_pointer())
     byte = emitter.load_address(table, 8 * StepField.BYTE)
     descriptor = build.trunc(emitter.load(I64, table, 8 * pipe), I32)
     build.call(call, [descriptor, byte, int64(1)])

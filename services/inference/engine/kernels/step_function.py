@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.kernels.barrier import WORK, write_barrier
+from services.inference.engine.kernels.crew_kernel import line_of
 from services.inference.engine.kernels.linear_kernel import ROWS_AT_ONCE
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
 from services.kernels.emitter import ADDRESS, I64, Emitter, int64
@@ -14,8 +15,8 @@ from services.kernels.emitter import ADDRESS, I64, Emitter, int64
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from services.inference.engine.kernels.waiting import Waiting
     from services.kernels.emitter import Value
-    from services.kernels.processor import Processor
 
 PARTS = 4
 """How many parts of a linear a thread takes on where all are equally fast: one that is held up takes fewer."""
@@ -58,17 +59,18 @@ class StepFunction:
 
     Args:
         module: What it becomes a part of.
-        processor: What it is written for.
+        waiting: How its threads wait.
         hidden_size: Numbers that stand for a token between layers.
     """
 
-    def __init__(self, module: Any, processor: Processor, hidden_size: int) -> None:
-        self._barrier = write_barrier(module, x86=processor.x86)
+    def __init__(self, module: Any, waiting: Waiting, hidden_size: int) -> None:
+        self._barrier = write_barrier(module, waiting)
         self.emitter = emitter = Emitter(module, "step", [ADDRESS, I64])
         build = emitter.build
         self._table, thread = emitter.arguments
         self.threads = self.number(StepField.THREADS)
         """How many run the function."""
+        self._line = line_of(emitter, self.address(StepField.STATES), thread)
         self.all = Rows(self.number(StepField.ROWS), self.address(StepField.ALL))
         """All tokens."""
         self.wanted = Rows(self.number(StepField.WANTED_ROWS), self.address(StepField.WANTED))
@@ -153,8 +155,7 @@ class StepFunction:
 
     def wait(self) -> None:
         """Writes where all threads wait for each other."""
-        arguments = [self.address(StepField.BARRIER), self.threads, self.address(StepField.YIELD)]
-        self.emitter.build.call(self._barrier, arguments)
+        self.emitter.build.call(self._barrier, [self.address(StepField.BARRIER), self.threads, self._line])
 
     def _copy(self, source: Value, target: Value, size: Value) -> None:
         emitter = self.emitter

@@ -29,6 +29,7 @@ from services.kernels.emitter import LANES, float32, int64
 if TYPE_CHECKING:
     from services.inference.engine.kernels.attention_shape import AttentionShape
     from services.inference.engine.kernels.step_function import Rows
+    from services.inference.engine.kernels.waiting import Waiting
     from services.kernels.emitter import Value
     from services.kernels.processor import Processor
 
@@ -55,20 +56,20 @@ class StepShape:
         return LANES * (self.vocabulary // LANES | 1)
 
 
-def write_step(module: Any, shape: StepShape, processor: Processor) -> Any:
+def write_step(module: Any, shape: StepShape, processor: Processor, waiting: Waiting) -> Any:
     """Adds and returns the function `step`: `(table of StepFields, number of the thread)`."""
-    return _StepWriter(module, shape, processor).write()
+    return _StepWriter(module, shape, processor, waiting).write()
 
 
 class _StepWriter:
-    def __init__(self, module: Any, shape: StepShape, processor: Processor) -> None:
+    def __init__(self, module: Any, shape: StepShape, processor: Processor, waiting: Waiting) -> None:
         self._shape = shape
         self._linears = {bits: LinearKernel(module, processor, bits) for bits in (4, 8)}
         self._norm = write_norm(module)
         self._add = write_add(module)
         self._quantize = write_quantize(module)
         self._gate = write_gate(module, shape.activation)
-        self._step = StepFunction(module, processor, shape.hidden)
+        self._step = StepFunction(module, waiting, shape.hidden)
         self._attention = StepAttention(module, shape.attention, self._norm, processor, self._step)
         self._emitter = self._step.emitter
 

@@ -13,18 +13,12 @@ class StepField(Place):
     THREADS = auto()
     """Number."""
     BARRIER = auto()
-    YIELD = auto()
-    """Of a function without arguments that lets other threads run."""
     GENERATION = auto()
     """Of a 64-bit integer: how many steps have begun."""
     STATES = auto()
-    """Of a 64-bit integer for each thread, a cache line apart: whether it sleeps."""
+    """Of each thread's line: a 64-bit integer, whether it sleeps until the next step, and at `WANTED` another."""
     STOP = auto()
     """Number: other than 0 where there will be no further step."""
-    READ = auto()
-    """Of the C library's function."""
-    WRITE = auto()
-    """Of the C library's function."""
     PIPE_OUT = auto()
     """Number of the file that sleeping threads read from."""
     PIPE_IN = auto()
