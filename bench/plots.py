@@ -87,6 +87,13 @@ def main(path: Path) -> None:
     )
     draw(
         result,
+        [(f"{_size(name)} at once", name, "tokens_per_second") for name in measures if name.startswith("busy/")],
+        "Tokens a second while another program computes on each processor (more is better)",
+        "tokens/s",
+        path.with_name(f"{path.stem}-busy.png"),
+    )
+    draw(
+        result,
         [(which.replace("_", " "), "chat", f"{which}_tokens_per_second") for which in ("first_reply", "later_replies")],
         "Tokens a second of one person's conversation (more is better)",
         "tokens/s",

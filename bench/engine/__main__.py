@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bench.engine.workload import Encode
 
 PEERS = ("llama.cpp", "generate", "generate_batch", "vllm")
-STEPS = ("decode", "chat", "prefill", "conversation", "arrival", "stream")
+STEPS = ("decode", "busy", "chat", "prefill", "conversation", "arrival", "stream")
 
 _BENCH = machine.CHECKOUT / "bench"
 _CONTEXT = 4096

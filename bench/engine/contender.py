@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.engine import measures
 from bench.engine.measures import decode_observations, prefill_observations
+from bench.engine.other_programs import other_programs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
     from bench.engine.workload import Prompts, Workload
     from bench.result import Observation
 
+DECODING = ("decode", "busy")
+"""Kinds of steps in which replies are generated at the same time, the latter beside other programs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing to measure: `decode` 16."""
 
     kind: str
-    """`decode`, `chat`, `prefill`, `conversation` or `arrival`."""
+    """`decode`, `busy`, `chat`, `prefill`, `conversation` or `arrival`."""
     size: int = 0
     """Streams or tokens, where the kind has any."""
 
@@ -34,6 +38,7 @@ def steps(workload: Workload) -> list[Step]:
     """Returns what one round measures of each contender."""
     return [
         *(Step("decode", streams) for streams in workload.streams),
+        *(Step("busy", streams) for streams in workload.busy_streams),
         Step("chat"),
         *(Step("prefill", length) for length in workload.prefills),
         Step("conversation"),
@@ -105,9 +110,10 @@ class Served:
         # A connection for each step: one that was idle while the server was held still may be taken for dead.
         client = self._connect()
         try:
-            if step.kind == "decode":
+            if step.kind in DECODING:
                 stories = [prompts.story() for _ in range(step.size)]
-                return await measures.decode(client, stories, workload.reply)
+                with other_programs(workload.others if step.kind == "busy" else 0):
+                    return await measures.decode(client, f"{step}", stories, workload.reply)
             if step.kind == "chat":
                 return await measures.chat(client, prompts, workload)
             if step.kind == "prefill":
@@ -148,10 +154,11 @@ class InProcess:
 
     async def observe(self, step: Step, prompts: Prompts, workload: Workload) -> list[Observation]:
         """As `Contender.observe`."""
-        if step.kind == "decode":
-            answer = await self._ask([prompts.story() for _ in range(step.size)], workload.reply)
+        if step.kind in DECODING:
+            with other_programs(workload.others if step.kind == "busy" else 0):
+                answer = await self._ask([prompts.story() for _ in range(step.size)], workload.reply)
             return decode_observations(
-                step.size,
+                f"{step}",
                 seconds=answer["seconds"],
                 tokens=answer["tokens"],
                 firsts=answer["firsts"],

@@ -22,11 +22,13 @@ _WARM_UP_GAPS = 16
 """Messages of each running reply before a long prompt arrives."""
 
 
-async def decode(client: Client, prompts: Sequence[tuple[int, ...]], max_tokens: int) -> list[Observation]:
+async def decode(
+    client: Client, measure: str, prompts: Sequence[tuple[int, ...]], max_tokens: int
+) -> list[Observation]:
     """Generates replies that all arrive at once."""
     replies = await asyncio.gather(*(client.reply(prompt, max_tokens) for prompt in prompts))
     return decode_observations(
-        len(prompts),
+        measure,
         seconds=max(reply.ended for reply in replies) - min(reply.sent for reply in replies),
         tokens=[reply.tokens for reply in replies],
         firsts=[reply.first_token_seconds for reply in replies],
@@ -35,18 +37,17 @@ async def decode(client: Client, prompts: Sequence[tuple[int, ...]], max_tokens:
 
 
 def decode_observations(
-    streams: int, *, seconds: float, tokens: Sequence[int], firsts: Sequence[float], asked: int
+    measure: str, *, seconds: float, tokens: Sequence[int], firsts: Sequence[float], asked: int
 ) -> list[Observation]:
     """Returns what simultaneous replies tell.
 
     Args:
-        streams: How many there were.
+        measure: What they were generated for.
         seconds: From the first request to the end of the last reply.
         tokens: Generated, a reply.
         firsts: Seconds to the first token, a reply; empty where it cannot be seen.
         asked: Tokens asked for, a reply.
     """
-    measure = f"decode/{streams}"
     seen = [Observation(measure, "tokens_per_second", "tokens/s", sum(tokens) / seconds)]
     if firsts:
         seen.append(Observation(measure, "first_token_median", "ms", 1e3 * median(firsts)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bench import machine
 from bench.engine.client import Drawn
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Workload:
     streams: tuple[int, ...] = (1, 4, 16, 64)
     """How many replies are generated at the same time."""
     reply: int = 128
+    busy_streams: tuple[int, ...] = (1, 4)
+    """How many at the same time beside other programs."""
+    others: int = field(default_factory=machine.cores)
+    """How many of these, each of which would have a processor for itself."""
     prefills: tuple[int, ...] = (512, 2048)
     """Lengths of prompts whose first token is waited for."""
     chats: int = 3
@@ -68,6 +73,7 @@ class Workload:
 QUICK = Workload(
     streams=(1, 4),
     reply=24,
+    busy_streams=(1,),
     prefills=(128,),
     chats=1,
     chat_reply=24,

@@ -98,7 +98,7 @@ class Door:
         """As `Entrant.decode`."""
         client = GrpcClient(self._address)
         try:
-            return await measures.decode(client, prompts, reply)
+            return await measures.decode(client, f"decode/{len(prompts)}", prompts, reply)
         finally:
             await client.close()
 
@@ -125,7 +125,11 @@ class Program:
         """As `Entrant.decode`."""
         answer = await self.ask({"prompts": prompts, "max_tokens": reply})
         return decode_observations(
-            len(prompts), seconds=answer["seconds"], tokens=answer["tokens"], firsts=answer["firsts"], asked=reply
+            f"decode/{len(prompts)}",
+            seconds=answer["seconds"],
+            tokens=answer["tokens"],
+            firsts=answer["firsts"],
+            asked=reply,
         )
 
     async def stop(self) -> None:

@@ -24,14 +24,16 @@ def values(observations):
 
 
 def test_the_rate_counts_the_tokens_of_all_streams():
-    seen = values(decode_observations(2, seconds=2.0, tokens=[8, 6], firsts=[0.1, 0.3], asked=8))
+    seen = values(decode_observations("decode/2", seconds=2.0, tokens=[8, 6], firsts=[0.1, 0.3], asked=8))
     assert seen["tokens_per_second"] == 7
     assert seen["first_token_median"] == pytest.approx(200)
     assert seen["short_replies"] == 1
 
 
 def test_no_first_tokens_are_told_where_none_were_seen():
-    assert "first_token_median" not in values(decode_observations(1, seconds=1.0, tokens=[1], firsts=[], asked=1))
+    assert "first_token_median" not in values(
+        decode_observations("decode/1", seconds=1.0, tokens=[1], firsts=[], asked=1)
+    )
 
 
 def test_a_prefill_tells_its_rate():
