@@ -91,7 +91,9 @@ class InferenceSettings(CommonSettings):
         "more replies than that are under way. 0: none are guessed.",
     )
     threads: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="CPU threads that the model computes with. Default: one per CPU of this process, up to 16."
+        None,
+        description="CPU threads that the model computes with. Default: one per CPU that this process may use, "
+        "a container's limit of CPU time counted, up to 16.",
     )
     remote_model: str | None = Field(
         None,

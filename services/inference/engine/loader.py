@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from services.inference.engine import catalog, load_failures, model_card
+from services.inference.engine import catalog, control_group, load_failures, model_card
 from services.inference.engine.block_file import has_blocks
 from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import can_compile
@@ -92,6 +92,10 @@ def load_model(settings: InferenceSettings, folder: ModelFolder, progress: Progr
 
 def _usable_cpus() -> int:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = control_group.cpu_limit()
+    if limit is not None:
+        # With more threads than that all are held still for the rest of each period, in the midst of a step.
+        cpus = min(cpus, max(1, int(limit)))
     return min(cpus, _MOST_THREADS)
 
 

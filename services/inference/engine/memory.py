@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from services.inference.engine import control_group
+
 _MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 _ASSUMED = 4 << 30
 """Bytes, where the system does not tell."""
 
 
 def free_bytes() -> int:
     """Returns an estimate: what the system has available, or less where a container's limit is nearer."""
-    return min(_system_bytes(), _container_bytes())
+    of_group = control_group.free_bytes()
+    return _system_bytes() if of_group is None else min(_system_bytes(), of_group)
 
 
 def _system_bytes() -> int:
@@ -27,11 +29,3 @@ def _system_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError):
         return _ASSUMED
-
-
-def _container_bytes() -> int:
-    try:
-        most, used = (int((_CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no such limit, or the word `max`
-        return 1 << 62
-    return max(0, most - used)

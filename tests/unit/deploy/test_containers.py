@@ -110,6 +110,13 @@ def test_the_gpu_profile_runs_gemma_in_8_bits_on_one_gpu(services):
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
 
 
+def test_the_cpu_profile_runs_the_model_that_comes_along_as_a_cpu_does_it_best(services):
+    cpu = services["inference-cpu"]
+    assert cpu["environment"]["CHATBOT_MODEL"] == "${CHATBOT_MODEL:-}"
+    assert cpu["environment"]["CHATBOT_WEIGHTS"] == "${CHATBOT_WEIGHTS:-auto}"
+    assert cpu["build"]["args"]["LOCK"] == "cpu"
+
+
 def test_containers_come_back_cannot_write_their_root_and_gain_no_rights(services):
     for service in services.values():
         assert service["restart"] == "unless-stopped"

@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meminfo").write_text("MemTotal:  4000 kB\nMemAvailable:  2000 kB\n")
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory.control_group, "free_bytes", lambda: None)
 
 
 def test_it_is_what_the_system_has_available():
     assert memory.free_bytes() == 2000 * 1024
 
 
-@pytest.mark.parametrize(("most", "free"), [("1000000", 400_000), ("500000", 0), ("max", 2000 * 1024)])
-def test_a_containers_nearer_limit_counts(tmp_path: Path, most: str, free: int):
-    (tmp_path / "memory.max").write_text(most)
-    (tmp_path / "memory.current").write_text("600000")
+@pytest.mark.parametrize(("of_group", "free"), [(400_000, 400_000), (0, 0), (1 << 40, 2000 * 1024)])
+def test_a_containers_nearer_limit_counts(monkeypatch: pytest.MonkeyPatch, of_group: int, free: int):
+    monkeypatch.setattr(memory.control_group, "free_bytes", lambda: of_group)
     assert memory.free_bytes() == free
 
 
