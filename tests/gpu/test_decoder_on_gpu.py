@@ -133,8 +133,8 @@ def _check(tokens: list[int], oracle: Any, prompt: tuple[int, ...]) -> bool:
 @pytest.mark.parametrize("seconds", [0.0, 60.0], ids=["operation by operation", "recorded"])
 def test_replies_are_what_transformers_says(model: Model, most: int, seconds: float):
     engine = _engine(model.loaded, most, seconds=seconds)
-    assert isinstance(engine._runner, PagedRunner)
-    recorded = engine._runner._decode_steps.shapes
+    assert isinstance(engine._steps._runner, PagedRunner)
+    recorded = engine._steps._runner._decode_steps.shapes
     assert bool(recorded) == (seconds > 0)
     prompts = [_prompt(length, length) for length in LENGTHS]
     replies = _ask(engine, [_request(prompt, MOST) for prompt in prompts])
@@ -192,5 +192,5 @@ def test_many_replies_that_draw_are_whole_and_their_memory_comes_back(model: Mod
     params = SamplingParams(0.8, 0.95, 40, 0.0, 1.1, 0.0, 0.0, 7, 40, logprobs=0)
     replies = _ask(engine, [EngineRequest(_prompt(1 + n % 50, n), params) for n in range(200)])
     assert all(end.completion_tokens == 40 for _, end in replies)
-    assert engine._runner._cache.sequences == 0
+    assert engine._steps._runner._cache.sequences == 0
     asyncio.run(engine.close())

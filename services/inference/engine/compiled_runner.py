@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from services.inference.engine.compiled_decoder import MOST_ROWS, Span
+from services.inference.engine.compiled_decoder import Span
+from services.inference.engine.step_memory import MOST_ROWS
 
 if TYPE_CHECKING:
     from services.inference.engine.compiled_decoder import CompiledDecoder

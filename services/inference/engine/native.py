@@ -1,67 +1,45 @@
-"""The engine that runs a model in this process: `schedule → run → sample → deliver`, on one thread of its own.
+"""The engine that runs a model in this process, as the event loop sees it.
 
-The event loop never waits for torch: it hands requests in, and gets events through a mailbox a request.
+The loop never waits for torch: it hands requests in, and gets events through a mailbox a request. What is computed
+meanwhile is in `step_loop`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import structlog
-
-from services.inference.engine.compiled_draw import CompiledDraw
-from services.inference.engine.drafts import DraftCheck, Drafts
-from services.inference.engine.drawing import draw
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.loader import LoadedModel, load_model
-from services.inference.engine.mailbox import Mailbox, Post
-from services.inference.engine.prefill_budget import PrefillBudget
+from services.inference.engine.mailbox import Mailbox
 from services.inference.engine.protocol import (
     ChatPrompt,
-    EngineDied,
     EngineRequest,
     Event,
     Finished,
-    FinishReason,
     Load,
     ModelInfo,
     Prompt,
     PromptCount,
-    SchemaRefused,
-    Started,
-    TokenLogprob,
 )
 from services.inference.engine.runner_choice import Readying, make_runner
-from services.inference.engine.sampling import Choice, Sampler, choose_all
-from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence
+from services.inference.engine.step_loop import StepLoop
 from services.inference.engine.system_messages import SystemMessages
-from services.inference.engine.throughput import Throughput
-from services.rpc.log import where
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    import torch
-
-    from services.inference.engine.drawing import Draw
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Engine
-    from services.inference.engine.scheduler import Work
     from services.inference.progress import Progress
     from services.inference.settings import InferenceSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_log = structlog.get_logger()
 
 
 def load_native_engine(settings: InferenceSettings, folder: ModelFolder, progress: Progress) -> Engine:
@@ -95,34 +73,22 @@ class NativeEngine:
         draft_tokens: int = 0,
         readying: Readying | None = None,
     ) -> None:
-        self._runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens, readying)
+        runner, limits = make_runner(loaded, max_running, kv_cache_tokens, prefix_cache_tokens, readying)
         self._model = replace(loaded.info, context_tokens=limits.context_tokens)
         self._tokenizer = loaded.tokenizer
-        self._vocabulary = loaded.tokenizer.vocabulary
-        self._end_tokens = loaded.end_tokens
         self.grammars = Grammars(loaded.tokenizer.as_json, loaded.end_tokens)
         """What makes replies satisfy a JSON Schema."""
-        self._kv_capacity = limits.kv_cache_tokens
         # One thread: the tokenizer serves one call at a time.
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
-        self._budget = PrefillBudget(limits.step_prompt_tokens)
         self._system_messages = SystemMessages(loaded.tokenizer)
-        self._scheduler = Scheduler(max_running, self._budget)
-        self._drafts = Drafts(draft_tokens if self._runner.is_exact else 0, limits.context_tokens)
-        self._draw: Draw = CompiledDraw() if self._runner.device.type == "cpu" else draw
-        self._samplers: dict[int, Sampler] = {}
-        self._post = Post()
-        self._throughput = Throughput()
-        self._step_seconds = 0.0
-        self._busy = (0, 0, 0)
-        # Between the event loop and the engine's thread:
-        self._changed = threading.Condition()
-        self._inbox: deque[Sequence] = deque()
-        self._closing = False
-        self._dead = False
-        self._death: Future[None] = Future()
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._steps = StepLoop(
+            runner,
+            limits,
+            loaded.tokenizer.vocabulary,
+            loaded.end_tokens,
+            max_running=max_running,
+            draft_tokens=draft_tokens,
+        )
 
     @property
     def model(self) -> ModelInfo:
@@ -161,12 +127,8 @@ class NativeEngine:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
         """As `Engine.generate`."""
         matcher = None if request.json_schema is None else await self.grammars.matcher(request.json_schema)
-        sequence = Sequence(request, Mailbox(), self._vocabulary, matcher)
-        with self._changed:
-            if self._dead or self._closing:
-                raise EngineDied
-            self._inbox.append(sequence)
-            self._changed.notify()
+        sequence = Sequence(request, Mailbox(), self._tokenizer.vocabulary, matcher)
+        self._steps.add(sequence)
         try:
             while True:
                 event = await sequence.mailbox.get()
@@ -178,162 +140,14 @@ class NativeEngine:
 
     def load(self) -> Load:
         """As `Engine.load`."""
-        running, kv_tokens, waiting = self._busy
-        queued = waiting + len(self._inbox)
-        return Load(running, kv_tokens, self._kv_capacity, self._throughput.tokens_per_second(), queued)
+        return self._steps.load()
 
     async def died(self) -> None:
         """As `Engine.died`."""
-        await asyncio.shield(asyncio.wrap_future(self._death))
+        await asyncio.shield(asyncio.wrap_future(self._steps.death))
 
     async def close(self) -> None:
         """As `Engine.close`. Replies under way end with EngineDied."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._steps.close)
         self._encoder.shutdown(wait=False)
         self.grammars.close()
-
-    # What follows runs on the engine's thread.
-
-    def _work(self) -> None:
-        try:
-            while self._take_in():
-                self._step()
-        except BaseException as failure:
-            _log.error("engine died", failure=where(failure))
-            with self._changed:
-                self._dead = True
-            self._death.set_result(None)
-        finally:
-            self._lose_all()
-            self._runner.shut_down()
-
-    def _take_in(self) -> bool:
-        """Waits for something to do; False where the engine is closed."""
-        with self._changed:
-            while not (self._closing or self._inbox or self._scheduler.all):
-                self._changed.wait()
-            if self._inbox:
-                while self._inbox:
-                    self._scheduler.add(self._inbox.popleft())
-                self._note_load()
-            return not self._closing
-
-    def _lose_all(self) -> None:
-        with self._changed:
-            left = (*self._scheduler.all, *self._inbox)
-            self._inbox.clear()
-            self._busy = (0, 0, 0)
-        for sequence in left:
-            sequence.mailbox.fail(EngineDied())
-
-    def _step(self) -> None:
-        began = time.monotonic()
-        self._end_overdue(began)
-        self._scheduler.admit(self._start)
-        # Before anyone is told that it runs.
-        self._note_load()
-        self._post.deliver()
-        works = self._drafts.add_to(self._scheduler.schedule())
-        logits = self._runner.run(works)
-        for work in works:
-            work.sequence.computed = work.end
-        self._note_load()
-        chosen = self._choose(works, logits)
-        self._post.deliver()
-        if works:
-            self._step_seconds = time.monotonic() - began
-            # What is guessed is computed as if further replies were under way.
-            guessed = sum(len(work.draft) for work in works)
-            replies = sum(work.begin >= len(work.sequence.request.prompt) for work in works)
-            tokens = sum(work.end - work.begin for work in works)
-            self._budget.note(replies + guessed, tokens - replies, self._step_seconds)
-            self._throughput.note(chosen)
-
-    def _choose(self, works: list[Work], logits: torch.Tensor) -> int:
-        """Chooses the next token of each work that completes its sequence, and further ones while drafts prove right.
-
-        Returns:
-            How many it chose.
-        """
-        chosen = 0
-        check = DraftCheck(works)
-        while check.sequences:
-            samplers = [self._samplers[sequence.number] for sequence in check.sequences]
-            choices = choose_all(samplers, check.rows_of(logits), self._draw)
-            for sequence, choice in zip(check.sequences, choices, strict=True):
-                self._advance(sequence, choice)
-            check.go_on([choice.token for choice in choices], lambda sequence: sequence.number in self._samplers)
-            chosen += len(choices)
-        return chosen
-
-    def _end_overdue(self, now: float) -> None:
-        for sequence in self._scheduler.all:
-            deadline = sequence.request.deadline
-            # What has run ends a step early, so that its last event still arrives in time.
-            margin = self._step_seconds if sequence.computed > sequence.cached else 0.0
-            if sequence.aborted:
-                self._release(sequence)
-            elif deadline is not None and now + margin >= deadline:
-                self._finish(sequence, FinishReason.DEADLINE)
-
-    def _start(self, sequence: Sequence) -> bool:
-        cached = self._runner.open(sequence)
-        if cached is None:
-            return False
-        sequence.take_up(cached)
-        request = sequence.request
-        self._samplers[sequence.number] = Sampler(request.sampling, request.prompt, sequence.matcher)
-        self._post.put(sequence.mailbox, Started(sequence.cached, sequence.queue_seconds))
-        return True
-
-    def _advance(self, sequence: Sequence, choice: Choice) -> None:
-        if sequence.has_lost_its_way:
-            self._release(sequence)
-            sequence.mailbox.fail(SchemaRefused("takes too much work to follow"))
-            return
-        sequence.append(choice.token)
-        if choice.token in self._end_tokens:
-            self._finish(sequence, FinishReason.EOS)
-            return
-        delta = sequence.reply.feed(choice.token, self._logprob(choice))
-        if delta is not None:
-            self._post.put(sequence.mailbox, delta)
-        if sequence.reply.stop is not None:
-            self._finish(sequence, FinishReason.STOP_STRING)
-        elif sequence.is_whole:
-            self._finish(sequence, FinishReason.EOS)
-        elif len(sequence.tokens) >= self._model.context_tokens:
-            self._finish(sequence, FinishReason.CONTEXT_FULL)
-        elif sequence.generated >= sequence.request.sampling.max_tokens:
-            self._finish(sequence, FinishReason.MAX_TOKENS)
-
-    def _logprob(self, choice: Choice) -> TokenLogprob | None:
-        if choice.logprob is None:
-            return None
-        bytes_of = self._vocabulary.bytes_of
-        top = tuple(TokenLogprob(token, bytes_of(token), logprob) for token, logprob in choice.top)
-        return TokenLogprob(choice.token, bytes_of(choice.token), choice.logprob, top)
-
-    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        if sequence.number not in self._samplers:
-            sequence.take_up(0)
-            self._post.put(sequence.mailbox, Started(0, sequence.queue_seconds))
-        held = sequence.reply.end() if reason is not FinishReason.STOP_STRING else None
-        self._release(sequence)
-        if held is not None:
-            self._post.put(sequence.mailbox, held)
-        self._post.put(sequence.mailbox, sequence.finished(reason))
-
-    def _release(self, sequence: Sequence) -> None:
-        self._scheduler.remove(sequence)
-        self._samplers.pop(sequence.number, None)
-        self._runner.close(sequence)
-        self._note_load()
-
-    def _note_load(self) -> None:
-        running = self._scheduler.running
-        kv_tokens = sum(sequence.computed for sequence in running)
-        self._busy = (len(running), kv_tokens, self._scheduler.waiting)

@@ -109,8 +109,8 @@ def test_whoever_comes_and_goes_each_gets_its_own_tokens_and_no_room_is_lost(
         await _tokens(engine, EngineRequest(PROMPTS[0], greedy_params(1)), None)
         load = engine.load()
         assert (load.running, load.kv_tokens_used) == (0, 0)
-        assert engine._runner._cache.sequences == 0
-        assert engine._runner._cache.reserved <= KV_CACHE_TOKENS
+        assert engine._steps._runner._cache.sequences == 0
+        assert engine._steps._runner._cache.reserved <= KV_CACHE_TOKENS
         await engine.close()
 
     # An engine of the compiled step takes half a second to make.

@@ -49,18 +49,18 @@ class _Watch:
         """Requests given up, by where they were."""
         self.late = 0
         """Requests that a step found given up and left something of."""
-        step = engine._step
+        step = engine._steps._step
 
         def watched() -> None:
-            gone = [s for s in engine._scheduler.all if s.aborted]
-            running = engine._scheduler.running
+            gone = [s for s in engine._steps._scheduler.all if s.aborted]
+            running = engine._steps._scheduler.running
             self.given_up.update(_place(s, running) for s in gone)
             step()
-            left = engine._scheduler.all
-            cache = engine._runner._cache
-            self.late += sum(s in left or s.number in engine._samplers or cache.holds(s) for s in gone)
+            left = engine._steps._scheduler.all
+            cache = engine._steps._runner._cache
+            self.late += sum(s in left or s.number in engine._steps._samplers or cache.holds(s) for s in gone)
 
-        engine._step = watched
+        engine._steps._step = watched
 
 
 def _place(sequence: Sequence, running: tuple[Sequence, ...]) -> str:
@@ -135,11 +135,11 @@ async def test_ten_thousand_cancels_leave_nothing_behind_and_each_is_let_go_of_b
     assert min(watch.given_up.values()) > 300
     load = engine.load()
     assert (load.running, load.queued, load.kv_tokens_used) == (0, 0, 0)
-    assert engine._scheduler.all == ()
-    assert engine._scheduler._waiting._callers == {}
-    assert not engine._scheduler._prefilling
-    assert engine._samplers == {}
-    cache = engine._runner._cache
+    assert engine._steps._scheduler.all == ()
+    assert engine._steps._scheduler._waiting._callers == {}
+    assert not engine._steps._scheduler._prefilling
+    assert engine._steps._samplers == {}
+    cache = engine._steps._runner._cache
     assert cache.sequences == 0
     assert cache.reserved <= KV_CACHE_TOKENS
     assert cache.kept <= PREFIX_TOKENS

@@ -130,7 +130,7 @@ async def test_together_and_with_prompts_read_in_pieces_each_gets_what_transform
     replies = await asyncio.gather(*(_run(engine, request) for request in requests))
     expected = [_oracle(family, prompt, most) for prompt, most in zip(prompts, lengths, strict=True)]
     assert [_tokens(events) for events in replies] == expected
-    assert engine._runner._cache.sequences == 0
+    assert engine._steps._runner._cache.sequences == 0
     await engine.close()
 
 

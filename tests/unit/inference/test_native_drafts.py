@@ -42,14 +42,14 @@ class Engines:
         self.steps = 0
         """Steps of the one that guesses."""
         self.guessed = 0
-        run = guessing._runner.run
+        run = guessing._steps._runner.run
 
         def counted(works: list[Work]) -> torch.Tensor:
             self.steps += 1
             self.guessed += sum(len(work.draft) for work in works)
             return run(works)
 
-        monkeypatch.setattr(guessing._runner, "run", counted)
+        monkeypatch.setattr(guessing._steps._runner, "run", counted)
 
     async def both(self, *requests: EngineRequest) -> list[tuple[list[TokenLogprob], Finished]]:
         """Asks both the same, all at once; checks that they say the same; returns what they say."""
@@ -88,7 +88,7 @@ async def made(tiny: LoadedModel) -> AsyncIterator[list[NativeEngine]]:
     made = [NativeEngine(tiny, max_running=8, prefix_cache_tokens=10_000, draft_tokens=n) for n in (0, DRAFTED)]
     yield made
     for engine in made:
-        assert engine._runner._cache.sequences == 0
+        assert engine._steps._runner._cache.sequences == 0
         await engine.close()
 
 
@@ -193,8 +193,10 @@ async def test_a_model_whose_tokens_hang_on_their_company_is_never_asked_to_gues
 ):
     engine = NativeEngine(loaded, max_running=2, prefix_cache_tokens=0, draft_tokens=DRAFTED)
     drafts = []
-    run = engine._runner.run
-    monkeypatch.setattr(engine._runner, "run", lambda works: (drafts.extend(w.draft for w in works), run(works))[1])
+    run = engine._steps._runner.run
+    monkeypatch.setattr(
+        engine._steps._runner, "run", lambda works: (drafts.extend(w.draft for w in works), run(works))[1]
+    )
     await _reply(engine, ask((1, 2) * 20, max_tokens=10))
     assert len(drafts) == 10
     assert not any(drafts)

@@ -203,7 +203,7 @@ async def test_an_engine_that_fails_tells_every_caller_and_whoever_watches(
     loaded: LoadedModel, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ):
     engine = NativeEngine(loaded, max_running=1, prefix_cache_tokens=0)
-    step = engine._runner.run
+    step = engine._steps._runner.run
     steps = 0
 
     def fail(works):
@@ -213,7 +213,7 @@ async def test_an_engine_that_fails_tells_every_caller_and_whoever_watches(
             raise RuntimeError("out of order")
         return step(works)
 
-    monkeypatch.setattr(engine._runner, "run", fail)
+    monkeypatch.setattr(engine._steps._runner, "run", fail)
     results = await asyncio.gather(
         *(_run(engine, ask((1, 2, 3), max_tokens=50)) for _ in range(3)), return_exceptions=True
     )

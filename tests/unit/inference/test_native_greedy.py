@@ -127,15 +127,15 @@ def take(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Take:
 def _count_waits(engine: NativeEngine, places: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Returns a list that grows with each step in which somebody waits beside a place that is free."""
     waits: list[int] = []
-    schedule = engine._scheduler.schedule
+    schedule = engine._steps._scheduler.schedule
 
     def watched() -> list[Work]:
-        waiting = engine._scheduler.waiting
-        if waiting and len(engine._scheduler.running) < places:
+        waiting = engine._steps._scheduler.waiting
+        if waiting and len(engine._steps._scheduler.running) < places:
             waits.append(waiting)
         return schedule()
 
-    monkeypatch.setattr(engine._scheduler, "schedule", watched)
+    monkeypatch.setattr(engine._steps._scheduler, "schedule", watched)
     return waits
 
 

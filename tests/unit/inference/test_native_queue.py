@@ -98,14 +98,14 @@ async def test_one_that_is_given_up_while_waiting_for_room_is_forgotten(narrow: 
 async def test_the_kv_cache_holds_the_tokens_that_load_says(tiny: LoadedModel, ask: Ask):
     engine = NativeEngine(tiny, max_running=4, prefix_cache_tokens=0)
     seen: list[tuple[Load, int, int]] = []
-    choose = engine._scheduler.schedule
+    choose = engine._steps._scheduler.schedule
 
     def look():
-        lengths = engine._runner._cache._running._lengths
+        lengths = engine._steps._runner._cache._running._lengths
         seen.append((engine.load(), len(lengths), sum(lengths.values())))
         return choose()
 
-    engine._scheduler.schedule = look
+    engine._steps._scheduler.schedule = look
     await asyncio.gather(*(_finish(engine, ask(PROMPT[: n + 1], max_tokens=3 + n), []) for n in range(9)))
     await engine.close()
     assert max(load.running for load, _, _ in seen) == 4

@@ -67,13 +67,13 @@ async def test_the_engine_tells_each_its_own_times(
 ):
     monkeypatch.setattr(prefill_budget, "MOST_TOKENS", 8)
     engine = NativeEngine(tiny, max_running=1, prefix_cache_tokens=0)
-    run = engine._runner.run
+    run = engine._steps._runner.run
 
     def one_second_a_step(works: list[Work]):
         clock.now += 1.0 if works else 0.0
         return run(works)
 
-    monkeypatch.setattr(engine._runner, "run", one_second_a_step)
+    monkeypatch.setattr(engine._steps._runner, "run", one_second_a_step)
 
     async def ask(length: int, most: int) -> list[Event]:
         request = EngineRequest(tuple(range(length)), params(max_tokens=most), arrived=100.0)
