@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from deploy.launch.console import Failure
-from deploy.launch.processes import POLL_SECONDS, Running, own_session, stop_all, tail
+from deploy.launch.processes import POLL_SECONDS, Running, own_group, stop_all, tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,7 +134,7 @@ class Backend:
             text=True,
             env=self._env,
             cwd=self._cwd,
-            **own_session(),
+            **own_group(),
         ) as prober:
             reader = threading.Thread(target=_read_lines, args=(prober, serving), daemon=True)
             reader.start()

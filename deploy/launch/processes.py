@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.launch.console import Failure
 from deploy.launch.places import open_log
@@ -52,7 +52,7 @@ class Running:
                 stderr=subprocess.STDOUT,
                 env=dict(env),
                 cwd=cwd,
-                **own_session(),
+                **own_group(),
             )
 
     @property
@@ -84,11 +84,15 @@ class Running:
         self._process.wait()
 
 
-def own_session() -> dict[str, bool] | dict[str, int]:
-    """Returns the arguments of `Popen` that keep the terminal's Ctrl-C away from a process."""
+def own_group() -> dict[str, Any]:
+    """Returns the arguments of `Popen` that keep the terminal's Ctrl-C away from a process.
+
+    It stays in our session: Linux shares processors out between sessions first, and what one process does in the
+    background would get as much of them as all threads of another.
+    """
     if os.name == "nt":
         return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-    return {"start_new_session": True}
+    return {"process_group": 0}
 
 
 def stop_all(running: Sequence[Running], seconds: float) -> None:

@@ -133,8 +133,9 @@ class _Child(asyncio.SubprocessProtocol):
             cls,
             *(sys.executable, "-m", __package__),
             stderr=None,
-            # A terminal's Ctrl-C is for the service, which needs it to finish what is under way.
-            start_new_session=True,
+            # A terminal's Ctrl-C is for the service, which needs it to finish what is under way. The session stays the
+            # service's: in one of its own Linux would give the thread for messages as much time as all of the model's.
+            process_group=0,
             # It finds what this process finds, wherever that was told.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
