@@ -14,11 +14,13 @@ _COMPUTE = "while True: pass"
 
 
 @contextmanager
-def other_programs(count: int) -> Iterator[None]:
-    """Runs so many, each of which would have a processor for itself."""
+def other_programs(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Runs so many, each of which would have a processor for itself, and ends them afterwards."""
+    programs: list[subprocess.Popen[bytes]] = []
     with ExitStack() as running:
         for _ in range(count):
             command = [sys.executable, "-c", _COMPUTE]
             program = running.enter_context(subprocess.Popen(command))  # noqa: S603 (a command of our own)
             running.callback(program.kill)
-        yield
+            programs.append(program)
+        yield programs

@@ -59,7 +59,9 @@ def write_serve(module: Any, step: Any, calls: SystemCalls, waiting: Waiting) ->
     own = line_of(emitter, emitter.load_address(table, 8 * StepField.STATES), thread)
     state = build.bitcast(own, I64.as_pointer())
     before = build.block
-    wait, look, more, tired, offer, sleep, really, run, work, end = (function.append_basic_block() for _ in range(10))
+    wait, look, more, tired, rest, offer, sleep, really, run, work, end = (
+        function.append_basic_block() for _ in range(11)
+    )
     build.branch(wait)
 
     build.position_at_end(wait)
@@ -80,7 +82,11 @@ def write_serve(module: Any, step: Any, calls: SystemCalls, waiting: Waiting) ->
     build.cbranch(build.icmp_signed("<", following, int64(_SPINS)), look, tired)
 
     build.position_at_end(tired)
-    build.cbranch(waiting.is_wanted(emitter, own), sleep, offer)
+    build.cbranch(waiting.is_wanted(emitter, own), rest, offer)
+
+    build.position_at_end(rest)
+    waiting.count_sleep(emitter, own)
+    build.branch(sleep)
 
     build.position_at_end(offer)
     looks.add_incoming(following, offer)

@@ -63,6 +63,11 @@ class Waiting:
         """Writes and returns whether it has looked so often that it is better to sleep."""
         return emitter.build.icmp_signed(">=", looks, int64(_LOOKS))
 
+    def count_sleep(self, emitter: Emitter, own: Value) -> None:
+        """Writes that a thread, whose line is given, sleeps rather than offers its processor, once less from now on."""
+        left = emitter.build.sub(emitter.load(I64, own, WANTED), int64(1))
+        emitter.store(left, own, WANTED)
+
     def sleep(self, emitter: Emitter, own: Value, word: Value, seen: Value) -> None:
         """Writes that a thread sleeps where the 64-bit integer at an address is the one it has seen.
 
@@ -72,10 +77,8 @@ class Waiting:
             word: The address.
             seen: The integer. Where another is there by now, the thread goes on at once.
         """
-        build = emitter.build
-        left = build.sub(emitter.load(I64, own, WANTED), int64(1))
-        emitter.store(left, own, WANTED)
-        self._futex(emitter, word, _WAIT, build.and_(seen, int64(2**32 - 1)))
+        self.count_sleep(emitter, own)
+        self._futex(emitter, word, _WAIT, emitter.build.and_(seen, int64(2**32 - 1)))
 
     def wake(self, emitter: Emitter, word: Value) -> None:
         """Writes that all who sleep for an address are woken."""
