@@ -225,6 +225,11 @@ class Emitter:
             function = ir.Function(self.module, ir.FunctionType(result, [a.type for a in arguments]), name)
         return self.build.call(function, list(arguments))
 
+    def call_address(self, address: int, result: Any, arguments: Sequence[Value]) -> Value:
+        """Calls a function of the system's, which is at an address."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.build.call(self.build.inttoptr(int64(address), kind.as_pointer()), list(arguments))
+
     def unary(self, name: str, value: Value) -> Value:
         """Calls a function such as `rint` on a float or a vector of 16."""
         suffix = "v16f32" if isinstance(value.type, ir.VectorType) else "f32"

@@ -25,7 +25,6 @@ from services.inference.engine.decoder_weights import (
 from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.linear_kernel import GROUP, PART_BITS
 from services.inference.engine.kernels.linear_rounding import OUTLYING
-from services.inference.engine.kernels.waiting import WANTED
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 
 if TYPE_CHECKING:
@@ -364,17 +363,3 @@ def test_idle_threads_sleep_and_wake_again(made: Made, compiled: Callable[..., C
         while not all(decoder.asleep):
             pass
         assert torch.equal(Sequences(made.config, 1).feed(decoder, {0: TOKENS[0]})[0], before)
-
-
-@pytest.mark.parametrize("made", SOME[:1], indirect=True, scope="module", ids=str)
-def test_a_thread_whose_processor_was_wanted_offers_it_anew_after_some_sleeps_between_steps(
-    made: Made, compiled: Callable[..., CompiledDecoder]
-):
-    decoder = compiled(threads=2)
-    left = decoder._memory.states[1:, WANTED // 8]
-    left[:] = 3
-    for _ in range(4):
-        Sequences(made.config, 1).feed(decoder, {0: TOKENS[0]})
-        while not all(decoder.asleep):
-            pass
-    assert left.tolist() == [0]

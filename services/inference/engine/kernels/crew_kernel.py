@@ -2,13 +2,13 @@
 
 One leads. The others serve: they look for the next step for a while, offer their processor to others for a while more
 unless these want it, and then sleep in a read from a pipe, into which the leader writes when it finds them asleep.
+In a step they have to wait for each other at least once: one that was done before another had woken could sleep again,
+and read the byte that was written for the other.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from llvmlite import ir
 
 from services.inference.engine.kernels.step_tables import StepField
 from services.kernels.emitter import ADDRESS, I32, I64, LINE_BYTES, Emitter, int64
@@ -129,9 +129,6 @@ def line_of(emitter: Emitter, states: Value, thread: Value) -> Value:
 
 def _transfer(emitter: Emitter, table: Value, function: int, pipe: StepField) -> None:
     """Reads or writes one byte, as POSIX's `read` and `write` do."""
-    build = emitter.build
-    kind = ir.FunctionType(I64, [I32, ADDRESS, I64])
-    call = build.inttoptr(int64(function), kind.as_pointer())
     byte = emitter.load_address(table, 8 * StepField.BYTE)
-    descriptor = build.trunc(emitter.load(I64, table, 8 * pipe), I32)
-    build.call(call, [descriptor, byte, int64(1)])
+    descriptor = emitter.build.trunc(emitter.load(I64, table, 8 * pipe), I32)
+    emitter.call_address(function, I64, [descriptor, byte, int64(1)])

@@ -89,30 +89,24 @@ class Waiting:
         if futex is None:
             return  # never reached: no processor is noted as wanted
         # All processors that have a known number have the lower half of an integer first.
-        kind = ir.FunctionType(I64, [I64, ADDRESS, I64, I64, ADDRESS])
         forever = ir.Constant(ADDRESS, None)
-        _call(emitter, futex.syscall, kind, [int64(futex.number), word, int64(what), number, forever])
+        emitter.call_address(futex.syscall, I64, [int64(futex.number), word, int64(what), number, forever])
 
     def _write_offer(self, module: Any) -> Any:
         emitter = Emitter(module, "offer", [ADDRESS])
         (own,) = emitter.arguments
         build, futex = emitter.build, self._calls.futex
-        give_way = ir.FunctionType(VOID, [])
         if futex is None:
-            _call(emitter, self._calls.give_way, give_way, [])
+            emitter.call_address(self._calls.give_way, VOID, [])
             return emitter.finish()
         time = build.bitcast(build.alloca(I64, int64(2)), ADDRESS)
 
         def now() -> Value:
-            _call(emitter, futex.clock_gettime, ir.FunctionType(I32, [I32, ADDRESS]), [int32(_MONOTONIC), time])
+            emitter.call_address(futex.clock_gettime, I32, [int32(_MONOTONIC), time])
             return build.add(build.mul(emitter.load(I64, time), int64(10**9)), emitter.load(I64, time, 8))
 
         before = now()
-        _call(emitter, self._calls.give_way, give_way, [])
+        emitter.call_address(self._calls.give_way, VOID, [])
         with emitter.when(build.icmp_signed(">", build.sub(now(), before), int64(_TAKEN_NANOSECONDS))):
             emitter.store(int64(_SLEEPS), own, WANTED)
         return emitter.finish()
-
-
-def _call(emitter: Emitter, address: int, kind: Any, arguments: list[Value]) -> None:
-    emitter.build.call(emitter.build.inttoptr(int64(address), kind.as_pointer()), arguments)
