@@ -19,6 +19,7 @@ from bench import machine, table, venv
 from bench.drawing import draw
 from bench.engine import contenders
 from bench.engine.contenders import Place
+from bench.engine.endless import endless
 from bench.engine.roofline import Shape
 from bench.engine.run import Run, limits
 from bench.engine.workload import QUICK, Prompts, Workload
@@ -46,6 +47,8 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.engine", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke run: sizes are tiny and numbers mean nothing")
     parser.add_argument("--rounds", type=int, help="repetitions of everything (5; 1 with --quick)")
+    parser.add_argument("--model", type=Path, metavar="FILE.gguf", help="another model than the one that comes along")
+    parser.add_argument("--endless", action="store_true", help="ours runs on a copy of the model without end tokens")
     parser.add_argument("--threads", type=int, help="CPU threads of every contender (one per CPU)")
     parser.add_argument("--streams", type=int, nargs="+", help="simultaneous replies (1 4 16 64)")
     parser.add_argument("--peer", action="append", choices=PEERS, help="a peer to measure; repeat (default: all)")
@@ -95,9 +98,20 @@ def main(words: list[str]) -> int:
     threads = options.threads or machine.cores()
     rounds = options.rounds or (1 if options.quick else 5)
     data = _BENCH / ".data"
-    folder = locate(EMBEDDED_MODEL, data, Progress()).path
+    model = str(options.model) if options.model else EMBEDDED_MODEL
+    folder = locate(model, data, Progress()).path
+    if options.endless:
+        model = str(endless(folder, data / "endless" / folder.name))
     encode = _encoder(folder)
-    place = Place(folder, _gguf(), data, threads, max(workload.streams), _CONTEXT)
+    place = Place(
+        model=model,
+        folder=folder,
+        gguf=options.model or _gguf(),
+        data=data,
+        threads=threads,
+        streams=max(workload.streams),
+        context=_CONTEXT,
+    )
     here = machine.this_machine()
     file = options.out / "-".join(
         word for word in (f"{began:%Y-%m-%d}", "engine", machine.slug(here), options.label) if word
@@ -125,6 +139,7 @@ def main(words: list[str]) -> int:
                 "rounds": rounds,
                 "threads": threads,
                 "settings": " ".join(options.set) or "default",
+                "end_tokens": not options.endless,
                 "prompt": prompt_tokens,
                 **asdict(workload),
             },

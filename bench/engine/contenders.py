@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gguf import GGUFReader, LlamaFileType
+
 from bench import GENERATED
 from bench.engine.contender import InProcess, Served
 from bench.engine.grpc_client import GrpcClient
@@ -28,6 +30,8 @@ PLAIN = "ours, nothing guessed"
 class Place:
     """What contenders are started with."""
 
+    model: str
+    """As `CHATBOT_MODEL` names it."""
     folder: Path
     """The model as safetensors."""
     gguf: Path
@@ -56,6 +60,7 @@ def ours(place: Place, settings: Mapping[str, str], name: str = OURS) -> Served:
     port = free_port()
     environment = {
         "CHATBOT_INFERENCE_GRPC_PORT": str(port),
+        "CHATBOT_MODEL": place.model,
         "CHATBOT_DATA_DIR": str(place.data),
         "CHATBOT_MAX_RUNNING_REQUESTS": str(place.streams),
         "CHATBOT_THREADS": str(place.threads),
@@ -77,7 +82,8 @@ def llama_cpp(place: Place, interpreter: Path) -> Served:
     sizes = (str(port), str(place.threads), str(place.streams), str(place.context))
     process = ServerProcess((str(interpreter), program, str(place.gguf), *sizes), place.log("llama.cpp"))
     client = OpenAiClient(port, "model")
-    return Served("llama.cpp Q4_1", process, lambda: client, client.ready, start_seconds=120)
+    kind = LlamaFileType(GGUFReader(place.gguf).fields["general.file_type"].contents()).name.removeprefix("MOSTLY_")
+    return Served(f"llama.cpp {kind}", process, lambda: client, client.ready, start_seconds=120)
 
 
 def vllm(place: Place, interpreter: Path) -> Served:
