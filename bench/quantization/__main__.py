@@ -19,7 +19,7 @@ from bench.quantization.measure import Answer, Question
 from bench.quantization.shuffled import shuffled
 from bench.quantization.variant import BF16, VARIANTS, Variant
 from bench.result import Observation, Result, collect
-from services.inference.engine.block_file import has_blocks
+from services.inference.engine.block_file import has_4_bit_blocks
 from services.inference.engine.model_source import locate
 from services.inference.progress import Progress
 from services.inference.settings import EMBEDDED_MODEL
@@ -95,7 +95,7 @@ class Comparison:
         folder = self._folder
         if variant.without_blocks:
             folder = shuffled(folder, folder.with_name(f"{folder.name}-shuffled"))
-        elif variant.weights == "int4" and not has_blocks(folder):
+        elif variant.weights == "int4" and not has_4_bit_blocks(folder):
             raise NotMeasured("the model comes without 4-bit blocks")
         question = Question(
             folder=str(folder),

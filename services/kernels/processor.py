@@ -56,7 +56,7 @@ class Processor:
             sums: 16 32-bit integers.
             unsigned: 64 bytes without a sign.
             signed: 64 bytes with one, within ± 127.
-            bits: How many bits of `unsigned` can be set: 4 or 8.
+            bits: How many bits of `unsigned` can be set: 4, 6 or 8.
         """
         if self.adds_four_products:
             arguments = [sums, unsigned, signed]
@@ -68,7 +68,7 @@ class Processor:
                 lambda parts: emitter.call_intrinsic("llvm.x86.avx512.vpdpbusd.256", vector(I32, 8), parts),
             )
         if "avx2" in self.features:
-            if bits == 4:
+            if bits < 8:
                 return _add_by_avx2(emitter, sums, unsigned, signed)
             # Products of whole bytes could overflow the 16 bits that this processor adds them in.
             build = emitter.build

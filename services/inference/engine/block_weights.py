@@ -1,12 +1,13 @@
-"""Weights in blocks: along a row, 32 that share a scale, as GGUF files have them.
+"""Weights in blocks: along a row, 32 or 16 that share a scale, as GGUF files have them.
 
-Two forms, by bits: with 4, a weight is `scale * code + zero` (`code` 0 to 15), which both Q4_0 and Q4_1 are; with 8
-it is `scale * (code - 128)`, which Q8_0 is.
+Three forms, by bits: with 4, a weight is `scale * code + zero` (`code` 0 to 15), which Q4_0, Q4_1 and Q4_K are; with 6
+it is `scale * (code - 32)` where 16 share a scale, which Q6_K is; with 8 it is `scale * (code - 128)`, which Q8_0 is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
     from services.inference.engine.weight_room import WeightRoom
 
 GROUP = 32
+_HALF = 16
+"""Weights of 6 bits that share a scale."""
 _LANES = 16
-_WEIGHTS_AT_ONCE = 2**20
-Bits = Literal[4, 8]
+_WEIGHTS_AT_ONCE = 2**18
+"""Of a matrix that is gone through several times: what the nearest caches hold."""
+Bits = Literal[4, 6, 8]
+Rounded = Literal[4, 8]
+"""What weights are rounded to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,20 @@ class Blocks:
     codes: torch.Tensor
     """8-bit integers without a sign, shape `(outputs, inputs)`."""
     scales: torch.Tensor
-    """Shape `(outputs, inputs / 32)`, float; fp16 holds them exactly where there are 4 bits."""
+    """Shape `(outputs, inputs / 32)`, with 6 bits `(outputs, inputs / 16)`; as fp16 holds them."""
     zeros: torch.Tensor | None
     """As scales, for 4 bits."""
 
+    def rows(self, which: torch.Tensor | slice) -> Blocks:
+        """Returns the matrix of some outputs, in the order given."""
+        zeros = None if self.zeros is None else self.zeros[which]
+        return Blocks(self.bits, self.codes[which], self.scales[which], zeros)
+
     def dequantized(self) -> torch.Tensor:
         """Returns the matrix, fp32."""
-        groups = split_last(self.codes, GROUP).float()
+        groups = split_last(self.codes, _HALF if self.bits == 6 else GROUP).float()
+        if self.bits == 6:
+            return ((groups - 32) * self.scales.float()[..., None]).flatten(-2)
         if self.zeros is None:
             return ((groups - 128) * self.scales.float()[..., None]).flatten(-2)
         return (groups * self.scales.float()[..., None] + self.zeros.float()[..., None]).flatten(-2)
@@ -51,7 +64,7 @@ def joined(parts: list[Blocks]) -> Blocks:
     )
 
 
-def quantized(weight: torch.Tensor, bits: Bits) -> Blocks:
+def quantized(weight: torch.Tensor, bits: Rounded) -> Blocks:
     """Rounds a matrix.
 
     With 8 bits a group's largest weight, whatever its sign, is the last code. With 4 bits codes are first spread evenly
@@ -66,8 +79,9 @@ def quantized(weight: torch.Tensor, bits: Bits) -> Blocks:
 
 
 def _rounded_to_8(groups: torch.Tensor) -> Blocks:
-    scales = groups.abs().amax(dim=-1) / 127
-    codes = (groups / _divisor(scales)[..., None]).round() + 128
+    scales = (groups.abs().amax(dim=-1) / 127).half()
+    # Rounded down, a scale can make the largest a little more than 127 times itself.
+    codes = (groups / _divisor(scales.float())[..., None]).round_().clamp_(-127, 127).add_(128)
     return Blocks(8, codes.flatten(-2).to(torch.uint8), scales, None)
 
 
@@ -90,10 +104,10 @@ def _codes(groups: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor) -> t
 
 
 def packed(blocks: Blocks) -> torch.Tensor:
-    """Lays a matrix out as `kernels.linear_kernel` reads it; outputs are made a multiple of 16.
+    """Lays a matrix out as the compiled step reads it: 16 outputs make a tile, as `kernels.weight_record` describes.
 
-    16 outputs make a tile; a tile has a record a group: 64 bytes of scales, then for every 4 inputs of each output in
-    turn its 4 codes. With 4 bits a byte's upper half is the code 4 inputs further on.
+    Returns:
+        Bytes, shape `(tiles, bytes of one)`, outputs made a multiple of 16.
     """
     missing = -len(blocks.codes) % _LANES
     if missing:
@@ -103,17 +117,35 @@ def packed(blocks: Blocks) -> torch.Tensor:
             _lengthened(blocks.scales, missing),
             None if blocks.zeros is None else _lengthened(blocks.zeros, missing),
         )
-    scales = _tiles(blocks.scales)
+    rows = max(1, _WEIGHTS_AT_ONCE // (_LANES * blocks.codes.shape[1])) * _LANES
+    return torch.cat([_packed(blocks.rows(slice(at, at + rows))) for at in range(0, len(blocks.codes), rows)])
+
+
+def _packed(blocks: Blocks) -> torch.Tensor:
+    if blocks.bits == 8:
+        codes = _codes_bytes(_tiles(split_last(blocks.codes, GROUP // 4, 4)))
+        return torch.cat((codes.flatten(1), _numbers_bytes(_tiles(blocks.scales)).flatten(1)), dim=1)
+    # (tiles, groups, lanes, 8 inputs' quarters, halves, 4 inputs) to one byte of two halves
+    halves = _tiles(split_last(blocks.codes & 15, GROUP // 8, 2, 4))
+    lower = halves[..., 0, :] | (halves[..., 1, :] << 4)
     if blocks.zeros is not None:
-        # (tiles, groups, lanes, 8 inputs' quarters, halves, 4 inputs) to one byte of two halves
-        codes = _tiles(split_last(blocks.codes, GROUP // 8, 2, 4))
-        codes = codes[..., 0, :] | (codes[..., 1, :] << 4)
-        scale_bytes = torch.stack((scales.half(), _tiles(blocks.zeros).half()), dim=2).flatten(2).view(torch.uint8)
-    else:
-        codes = _tiles(split_last(blocks.codes, GROUP // 4, 4))
-        scale_bytes = scales.float().contiguous().view(torch.uint8)
-    lanes_last = codes.transpose(2, 3).flatten(2)
-    return torch.cat((scale_bytes, lanes_last), dim=2).contiguous()
+        numbers = _numbers_bytes(_tiles(blocks.scales), _tiles(blocks.zeros))
+        return torch.cat((numbers, _codes_bytes(lower)), dim=2).flatten(1)
+    # (tiles, groups, lanes, halves, fours, 4 inputs) to one byte of four quarters
+    fours = _tiles(split_last(blocks.codes >> 4, 2, 4, 4))
+    upper = reduce(torch.bitwise_or, (fours[..., number, :] << 2 * number for number in range(4)))
+    numbers = _numbers_bytes(*_tiles(split_last(blocks.scales, 2)).unbind(-1))
+    return torch.cat((numbers, _codes_bytes(lower), _codes_bytes(upper)), dim=2).flatten(1)
+
+
+def _codes_bytes(codes: torch.Tensor) -> torch.Tensor:
+    """`(tiles, groups, lanes, vectors, 4 inputs)` to `(tiles, groups, bytes)`."""
+    return codes.transpose(2, 3).flatten(2)
+
+
+def _numbers_bytes(*numbers: torch.Tensor) -> torch.Tensor:
+    """Numbers, each `(tiles, groups, lanes)`, to `(tiles, groups, bytes)`."""
+    return torch.stack(numbers, dim=2).half().flatten(2).view(torch.uint8)
 
 
 def split_last(values: torch.Tensor, *sizes: int) -> torch.Tensor:
@@ -164,12 +196,20 @@ class DecoderBlocks:
     head: BlockLinear
 
     @property
+    def bits(self) -> frozenset[int]:
+        """Of weights: as many kinds as there are."""
+        return frozenset(linear.bits for linear in self._linears())
+
+    @property
     def bytes(self) -> int:
         """What the packed weights take."""
+        return sum(linear.weights.nbytes for linear in self._linears())
+
+    def _linears(self) -> list[BlockLinear]:
         linears = [self.head]
         for layer in self.layers:
             linears += [layer.qkv, layer.attention_out, layer.gate_up, layer.down]
-        return sum(linear.weights.nbytes for linear in linears)
+        return linears
 
 
 def block_linear(
@@ -187,12 +227,7 @@ def block_linear(
     order = torch.arange(outputs)
     if alternate:
         order = order.view(2, -1, _LANES).transpose(0, 1).flatten()
-        blocks = Blocks(
-            blocks.bits,
-            blocks.codes[order],
-            blocks.scales[order],
-            None if blocks.zeros is None else blocks.zeros[order],
-        )
+        blocks = blocks.rows(order)
     filled = torch.zeros(-(-outputs // _LANES) * _LANES)
     if bias is not None:
         filled[:outputs] = bias.float()[order]

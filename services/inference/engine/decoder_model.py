@@ -17,14 +17,14 @@ from services.inference.engine.decoder_weights import WeightsDamaged, read_block
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.inference.engine.block_weights import Bits
+    from services.inference.engine.block_weights import Rounded
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Device, Weights
     from services.inference.progress import Progress
 
 _WARM_UP_TOKENS = 8
-_BLOCK_BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
+_BLOCK_BITS: dict[str, Rounded] = {"int8": 8, "int4": 4}
 
 
 def load_decoder(

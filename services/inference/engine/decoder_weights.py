@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from safetensors import safe_open
 
-from services.inference.engine.block_file import BlockFile, has_blocks
+from services.inference.engine.block_file import BlockFile
 from services.inference.engine.block_weights import DecoderBlocks, LayerBlocks, block_linear, joined, quantized
 from services.inference.engine.linear import Linear
 from services.inference.engine.weight_room import WeightRoom
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from services.inference.engine.block_weights import Bits, BlockLinear, Blocks
+    from services.inference.engine.block_weights import Bits, BlockLinear, Blocks, Rounded
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.protocol import Device
 
@@ -108,7 +108,7 @@ def read_blocks(
     folder: Path,
     config: DecoderConfig,
     dtype: torch.dtype,
-    bits: Bits,
+    bits: Rounded,
     reach: Callable[[int, int], None] | None = None,
 ) -> tuple[DecoderWeights, DecoderBlocks]:
     """Reads a folder's safetensors, all linears as blocks.
@@ -117,8 +117,8 @@ def read_blocks(
         folder: Where they are.
         config: The model's.
         dtype: What the embedding and the norms are held in.
-        bits: Of the linears' weights, but for the head, which always has 8. Where the folder has blocks of its own, of
-            4 bits, they are taken as they are.
+        bits: Of the linears' weights, but for the head, which has 8. Where the folder has blocks of its own that have
+            no more, or 6 instead of 8, they are taken as they are.
         reach: As for `read_linears`.
 
     Raises:
@@ -126,17 +126,17 @@ def read_blocks(
     """
     with ExitStack() as stack:
         reader = _Reader(folder, config, _Place(dtype, "cpu"), stack, reach)
-        stored = BlockFile(folder, stack) if bits == 4 and has_blocks(folder) else None
+        stored = BlockFile(folder, stack)
         embedding, head = reader.ends()
         # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
         room = WeightRoom()
-        head_blocks = block_linear(quantized(head, 8), room)
+        head_blocks = block_linear(_stored_blocks(stored, [reader.head], bits) or quantized(head, 8), room)
 
         def make(names: list[str], weights: list[torch.Tensor], bias: torch.Tensor | None) -> BlockLinear:
-            blocks = _stored_blocks(stored, names) if stored is not None else quantized(torch.cat(weights), bits)
+            blocks = _stored_blocks(stored, names, bits)
             if blocks is None:
-                # The file holds more than 4 bits of them: so do 8.
-                blocks = quantized(torch.cat(weights), 8)
+                # Where there are others, the file holds more of these than 4 bits: so do 8.
+                blocks = quantized(torch.cat(weights), 8 if stored else bits)
             return block_linear(blocks, room, bias, alternate=len(names) == 2)
 
         layers = reader.layers(make)
@@ -144,11 +144,14 @@ def read_blocks(
         return reader.weights(embedding, [norms for norms, _ in layers]), DecoderBlocks(linears, head_blocks)
 
 
-def _stored_blocks(file: BlockFile, names: list[str]) -> Blocks | None:
-    stored = [file.take(f"{name}.weight") for name in names]
-    if any(part is None for part in stored):
+def _stored_blocks(file: BlockFile, names: list[str], bits: Rounded) -> Blocks | None:
+    """Returns a folder's own blocks of a linear, where it has the same form for all of its parts and bits allow it."""
+    matrices = [f"{name}.weight" for name in names]
+    found = {file.bits_of(matrix) for matrix in matrices}
+    wanted: set[Bits] = {4, 6} if bits == 4 else {6}
+    if len(found) != 1 or not found <= wanted:
         return None
-    return joined([part for part in stored if part is not None])
+    return joined([file.take(matrix) for matrix in matrices])
 
 
 LinearT = TypeVar("LinearT")
@@ -182,10 +185,15 @@ class _Reader:
             file = stack.enter_context(safe_open(folder / name, framework="pt"))
             self._files.update(dict.fromkeys(file.keys(), file))
 
+    @property
+    def head(self) -> str:
+        """Name of the head's linear."""
+        return "model.embed_tokens" if self._config.tied_head else "lm_head"
+
     def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the embedding and the head."""
         embedding = self._take("model.embed_tokens.weight", (-1, self._config.hidden_size))
-        head = embedding if self._config.tied_head else self._take("lm_head.weight", tuple(embedding.shape))
+        head = embedding if self._config.tied_head else self._take(f"{self.head}.weight", tuple(embedding.shape))
         return embedding, head
 
     def layers(

@@ -1,7 +1,8 @@
-"""Reads the 4-bit blocks of a `.gguf` file: what ggml calls Q4_0, Q4_1 and Q4_K."""
+"""Reads blocks of a `.gguf` file: those of 4 bits, what ggml calls Q4_0, Q4_1 and Q4_K, and those of 6, Q6_K."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import gguf
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 _CLOSE = 2**-7
 """How far a rebuilt weight may be from the converted one, as a share of its row's largest: bf16 rounds by half that."""
 
@@ -36,16 +38,20 @@ def write_blocks(file: Path, folder: Path) -> None:
     names = _name_map(architecture, len(reader.tensors))
     heads = [_number(reader, f"{architecture}.attention.head_count{kind}") for kind in ("", "_kv")]
     found: dict[str, torch.Tensor] = {}
-    for weights in sorted(folder.glob("*.safetensors")):
-        with safe_open(weights, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - no mapping
-                base = name.removesuffix(".weight")
-                tensor = stored.get(f"{names.get_name(base)}.weight") if names is not None else None
-                if tensor is not None:
-                    data = torch.from_numpy(tensor.data.copy())
-                    blocks = _matching(_READERS[tensor.tensor_type](data), opened.get_tensor(name), heads)
-                    if blocks is not None:
-                        found |= block_tensors(name, blocks)
+    with ExitStack() as stack:
+        files = [stack.enter_context(safe_open(one, framework="pt")) for one in sorted(folder.glob("*.safetensors"))]
+        wanted = {name: opened for opened in files for name in opened.keys()}  # noqa: SIM118 - no mapping
+        if _HEAD in wanted:
+            # An embedding is looked up, not multiplied with, unless it is the head as well.
+            wanted.pop(_EMBEDDING, None)
+        for name, opened in wanted.items():
+            base = name.removesuffix(".weight")
+            tensor = stored.get(f"{names.get_name(base)}.weight") if names is not None else None
+            if tensor is not None:
+                data = torch.from_numpy(tensor.data.copy())
+                blocks = _matching(_READERS[tensor.tensor_type](data), opened.get_tensor(name), heads)
+                if blocks is not None:
+                    found |= block_tensors(name, blocks)
     if found:
         save_file(found, folder / BLOCK_FILE)
 
@@ -67,8 +73,7 @@ def _pairs_apart(blocks: Blocks, heads: int) -> Blocks:
     if rows % (2 * heads):
         return blocks
     order = torch.arange(rows).view(heads, rows // heads // 2, 2).transpose(1, 2).flatten()
-    zeros = None if blocks.zeros is None else blocks.zeros[order]
-    return Blocks(blocks.bits, blocks.codes[order], blocks.scales[order], zeros)
+    return blocks.rows(order)
 
 
 def _read_q4_0(data: torch.Tensor) -> Blocks:
@@ -100,10 +105,28 @@ def _read_q4_k(data: torch.Tensor) -> Blocks:
     )
 
 
+def _read_q6_k(data: torch.Tensor) -> Blocks:
+    """Sixteen groups of 16 share a scale, by which theirs, of 8 bits, are multiplied."""
+    blocks = split_last(data, 210)
+    # Twice 128: 64 bytes hold the lower bits of 64 in their lower halves, of 64 in their upper.
+    packed = blocks[..., :128].reshape(*blocks.shape[:-1], 2, 64)
+    lower = torch.stack((packed & 15, packed >> 4), dim=-2)
+    packed = blocks[..., 128:192].reshape(*blocks.shape[:-1], 2, 32)
+    upper = torch.stack([packed >> 2 * number & 3 for number in range(4)], dim=-2)
+    scales = blocks[..., 192:208].contiguous().view(torch.int8)
+    return Blocks(
+        6,
+        (lower.flatten(-3) | (upper.flatten(-3) << 4)).flatten(-2),
+        (_halves(blocks[..., 208:]).float()[..., None] * scales).half().flatten(-2),
+        None,
+    )
+
+
 _READERS: dict[GGMLQuantizationType, Callable[[torch.Tensor], Blocks]] = {
     GGMLQuantizationType.Q4_0: _read_q4_0,
     GGMLQuantizationType.Q4_1: _read_q4_1,
     GGMLQuantizationType.Q4_K: _read_q4_k,
+    GGMLQuantizationType.Q6_K: _read_q6_k,
 }
 
 

@@ -32,7 +32,7 @@ _UNFINISHED_KEPT_SECONDS = 3600.0
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
-_FORM = 2
+_FORM = 3
 """Of what a conversion writes; a folder of another is converted anew."""
 
 

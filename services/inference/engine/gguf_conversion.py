@@ -27,7 +27,7 @@ _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)$")
 
 
 def convert(file: Path, folder: Path) -> None:
-    """Writes a model and tokenizer into a folder: its weights unpacked to bf16, and 4-bit blocks also as they are.
+    """Writes a model and tokenizer into a folder: weights unpacked to bf16, blocks of 4 and 6 bits as they are too.
 
     Raises:
         StartupError: The file is damaged, or its architecture or a type of its tensors is not supported.

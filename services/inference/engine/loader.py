@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from services.inference.engine import catalog, control_group, load_failures, model_card
-from services.inference.engine.block_file import has_blocks
+from services.inference.engine.block_file import has_4_bit_blocks
 from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import can_compile
 from services.inference.engine.decoder import Decoder
@@ -141,7 +141,7 @@ def _weights(
             return "bnb-int8"
         if not compiles:
             return "bf16"
-        return "int4" if has_blocks(folder.path) else "int8"
+        return "int4" if has_4_bit_blocks(folder.path) else "int8"
     if settings.weights in {"int8", "int4"} and not compiles:
         raise StartupError(
             f"{variable_name('weights')}={settings.weights} is for models of the Llama, Qwen and Gemma families on a "

@@ -8,8 +8,9 @@ import torch
 
 from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.barrier import BARRIER_BYTES
-from services.inference.engine.kernels.linear_kernel import GROUP, LEVELS, ROWS_AT_ONCE
+from services.inference.engine.kernels.linear_kernel import LEVELS, ROWS_AT_ONCE
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
+from services.inference.engine.kernels.weight_record import GROUP
 from services.kernels.emitter import LINE_BYTES
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class StepMemory:
             WorkspaceField.SCALES: MOST_ROWS * widest // 8,
             WorkspaceField.SUMS: MOST_ROWS * widest // 8,
             WorkspaceField.OFFSETS: MOST_ROWS * widest // 8,
+            WorkspaceField.HALVES: MOST_ROWS * widest // 4,
             WorkspaceField.OUTLYING: MOST_ROWS * widest // (ROWS_AT_ONCE * GROUP),
             WorkspaceField.QUERIES: queries * shape.attention.query_bytes,
             WorkspaceField.SCORES: 4 * queries * (context_tokens + 2 * TILE),

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from services.inference.engine import block_weights
-from services.inference.engine.block_file import BLOCK_FILE, BlockFile, block_tensors, has_blocks
+from services.inference.engine.block_file import BLOCK_FILE, BlockFile, block_tensors, has_4_bit_blocks
 from services.inference.engine.block_weights import GROUP, Blocks, block_linear, joined, packed, quantized
 from services.inference.engine.weight_room import WeightRoom
 
@@ -31,31 +31,43 @@ def _random_blocks(bits: Bits, outputs: int = OUTPUTS) -> Blocks:
     generator = torch.Generator().manual_seed(2)
     codes = torch.randint(0, 2**bits, (outputs, INPUTS), dtype=torch.uint8, generator=generator)
     scales, zeros = torch.randn(2, outputs, INPUTS // GROUP, generator=generator).half()
-    return Blocks(bits, codes, scales, zeros) if bits == 4 else Blocks(bits, codes, scales.float(), None)
+    if bits == 6:
+        return Blocks(bits, codes, torch.randn(outputs, 2 * INPUTS // GROUP, generator=generator).half(), None)
+    return Blocks(bits, codes, scales, zeros) if bits == 4 else Blocks(bits, codes, scales, None)
 
 
 def _unpacked(weights: torch.Tensor, bits: Bits) -> torch.Tensor:
     """Reads a packed matrix a weight at a time, as the layout's description has it."""
-    tiles, groups, _ = weights.shape
+    codes_of_group, numbers_of_group = {4: (256, 64), 6: (384, 64), 8: (512, 32)}[bits]
+    tiles, groups = len(weights), weights.shape[1] // (codes_of_group + numbers_of_group)
     matrix = torch.zeros(16 * tiles, GROUP * groups)
     for output in range(16 * tiles):
         tile, lane = divmod(output, 16)
         for column in range(GROUP * groups):
             group, place = divmod(column, GROUP)
-            record = weights[tile, group]
             if bits == 8:
-                scale = record[4 * lane : 4 * lane + 4].clone().view(torch.float32)
-                code = record[64 + 64 * (place // 4) + 4 * lane + place % 4]
-                matrix[output, column] = scale * (float(code) - 128)
+                codes = weights[tile, group * codes_of_group :]
+                numbers = weights[tile, groups * codes_of_group + group * numbers_of_group :]
             else:
-                scale, zero = (record[32 * n + 2 * lane : 32 * n + 2 * lane + 2].clone() for n in (0, 1))
-                byte = int(record[64 + 64 * (place // 8) + 4 * lane + place % 4])
-                code = byte >> 4 if place % 8 >= 4 else byte & 15
-                matrix[output, column] = scale.view(torch.float16).float() * code + zero.view(torch.float16).float()
+                numbers = weights[tile, group * (codes_of_group + numbers_of_group) :]
+                codes = numbers[numbers_of_group:]
+            numbers = numbers[:numbers_of_group].view(torch.float16)
+            first, second = float(numbers[lane]), float(numbers[-16 + lane])
+            if bits == 8:
+                matrix[output, column] = first * (int(codes[64 * (place // 4) + 4 * lane + place % 4]) - 128)
+                continue
+            byte = int(codes[64 * (place // 8) + 4 * lane + place % 4])
+            code = byte >> 4 if place % 8 >= 4 else byte & 15
+            if bits == 4:
+                matrix[output, column] = first * code + second
+            else:
+                byte = int(codes[256 + 64 * (place // 16) + 4 * lane + place % 4])
+                code += (byte >> 2 * (place // 4 % 4) & 3) << 4
+                matrix[output, column] = (second if place >= 16 else first) * (code - 32)
     return matrix
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 6, 8])
 def test_what_is_packed_is_what_is_dequantized(bits: Bits):
     blocks = _random_blocks(bits)
     unpacked = _unpacked(packed(blocks), bits)
@@ -64,7 +76,7 @@ def test_what_is_packed_is_what_is_dequantized(bits: Bits):
     assert not unpacked[OUTPUTS:].any()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 6, 8])
 def test_halves_take_turns_sixteen_by_sixteen(bits: Bits):
     blocks, bias = _random_blocks(bits, outputs=64), torch.arange(64.0)
     linear = block_linear(blocks, WeightRoom(), bias, alternate=True)
@@ -108,7 +120,8 @@ def test_a_matrix_is_rounded_row_by_row(monkeypatch: pytest.MonkeyPatch):
 def test_a_group_of_one_value_is_kept(bits: Bits):
     weight = torch.zeros(2, 2 * GROUP)
     weight[0, :GROUP], weight[1, GROUP:] = 0.5, -3.0
-    torch.testing.assert_close(quantized(weight, bits).dequantized(), weight)
+    # As exactly as fp16 has its scale.
+    torch.testing.assert_close(quantized(weight, bits).dequantized(), weight, rtol=2**-11, atol=0)
 
 
 def test_blocks_are_codes_of_their_own_rounding():
@@ -116,23 +129,33 @@ def test_blocks_are_codes_of_their_own_rounding():
     assert torch.equal(quantized(blocks.dequantized(), 8).codes, blocks.codes)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 6, 8])
 def test_matrices_join_by_their_outputs(bits: Bits):
     parts = [_random_blocks(bits, outputs) for outputs in (16, 5)]
     whole = joined(parts).dequantized()
     assert torch.equal(whole, torch.cat([part.dequantized() for part in parts]))
 
 
-def test_a_file_gives_back_the_blocks_it_was_given(tmp_path: Path):
-    blocks = _random_blocks(4)
-    assert not has_blocks(tmp_path)
+@pytest.mark.parametrize("bits", [4, 6])
+def test_a_file_gives_back_the_blocks_it_was_given(tmp_path: Path, bits: Bits):
+    blocks = _random_blocks(bits)
     save_file(block_tensors("layer.weight", blocks), tmp_path / BLOCK_FILE)
-    assert has_blocks(tmp_path)
+    assert has_4_bit_blocks(tmp_path) == (bits == 4)
     with ExitStack() as stack:
         file = BlockFile(tmp_path, stack)
-        assert file.take("other.weight") is None
+        assert file
+        assert (file.bits_of("other.weight"), file.bits_of("layer.weight")) == (None, bits)
         taken = file.take("layer.weight")
-    assert taken is not None
-    assert taken.bits == 4
+        with pytest.raises(KeyError):
+            file.take("other.weight")
+    assert taken.bits == bits
     assert torch.equal(taken.codes, blocks.codes)
     assert torch.equal(taken.dequantized(), blocks.dequantized())
+
+
+def test_a_folder_without_a_file_has_no_blocks(tmp_path: Path):
+    assert not has_4_bit_blocks(tmp_path)
+    with ExitStack() as stack:
+        file = BlockFile(tmp_path, stack)
+        assert not file
+        assert file.bits_of("layer.weight") is None

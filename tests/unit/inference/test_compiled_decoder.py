@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from llvmlite import binding
+from safetensors.torch import save_file
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
+from services.inference.engine.block_file import BLOCK_FILE, block_tensors
 from services.inference.engine.block_model import BlockModel
-from services.inference.engine.block_weights import quantized
 from services.inference.engine.compiled_decoder import CompiledDecoder, Span, can_compile
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_config import read_config
@@ -23,9 +25,11 @@ from services.inference.engine.decoder_weights import (
     read_linears,
 )
 from services.inference.engine.kernels.attention_shape import TILE
-from services.inference.engine.kernels.linear_kernel import GROUP, PART_BITS
+from services.inference.engine.kernels.linear_kernel import PART_BITS
 from services.inference.engine.kernels.linear_rounding import OUTLYING
+from services.inference.engine.kernels.weight_record import GROUP
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
+from tests.support.rounded_weights import rounded_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +65,9 @@ class Made:
     bits: Bits
 
     def compiled(self, *, threads: int = 2, features: str | None = None) -> CompiledDecoder:
-        model = BlockModel(self.config, *read_blocks(self.folder, self.config, torch.float32, self.bits))
+        # A file has those of 6 bits.
+        rounded = 8 if self.bits == 8 else 4
+        model = BlockModel(self.config, *read_blocks(self.folder, self.config, torch.float32, rounded))
         return CompiledDecoder(model, threads=threads, context_tokens=CONTEXT, features=features)
 
 
@@ -107,8 +113,8 @@ def _rounded(values: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     return (values.double() * factors.double()).round().to(values.dtype)
 
 
-ALL = [(name, bits) for name in FAMILIES for bits in (4, 8)]
-SOME = [("llama", 8), ("gemma3_text", 4)]
+ALL = [(name, bits) for name in FAMILIES for bits in (4, 6, 8)]
+SOME = [("llama", 8), ("gemma3_text", 4), ("qwen2", 6)]
 
 
 class RoundingLinear:
@@ -170,14 +176,21 @@ def _make(
         if "layernorm" in parameter_name:
             # One number stands out, as in trained models.
             parameter.data[5] = 30.0
-    head = quantized(model.lm_head.weight.data, 8).dequantized()
+    head_blocks = rounded_to(6 if bits == 6 else 8, model.lm_head.weight.data)
+    head = head_blocks.dequantized()
+    own = {"model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight": head_blocks}
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.endswith("_proj.weight"):
-            parameter.data = quantized(parameter.data, bits).dequantized()
+            own[parameter_name] = rounded_to(bits, parameter.data)
+            parameter.data = own[parameter_name].dequantized()
     model.lm_head.weight.data = head
     if config.tie_word_embeddings:
         model.model.embed_tokens.weight.data = head
     model.save_pretrained(folder)
+    if bits == 6:
+        # Those of 4 and 8 bits come out again when they are rounded.
+        tensors = (block_tensors(weight, blocks) for weight, blocks in own.items())
+        save_file(dict(ChainMap(*tensors)), folder / BLOCK_FILE)
     read = read_config(config)
     assert read is not None
     assert can_compile(read)

@@ -7,9 +7,8 @@ import ctypes
 import pytest
 import torch
 
-from services.inference.engine.block_weights import Bits, packed, quantized
+from services.inference.engine.block_weights import Bits, packed
 from services.inference.engine.kernels.linear_kernel import (
-    GROUP,
     LEVELS,
     PART_BITS,
     ROWS_AT_ONCE,
@@ -19,21 +18,26 @@ from services.inference.engine.kernels.linear_kernel import (
     Tiles,
 )
 from services.inference.engine.kernels.linear_rounding import OUTLYING, write_quantize
+from services.inference.engine.kernels.weight_record import GROUP
 from services.kernels.emitter import ADDRESS, I64, Emitter, int64
 from services.kernels.machine_code import Target
+from tests.support.rounded_weights import rounded_to
 
 OUTPUTS = 48
 
 
 class CompiledLinear:
-    """Rounds rows and maps them: `(in, values, scales, sums, offsets, outlying, groups, rows, weights, bias, out)`."""
+    """Rounds rows and maps them.
+
+    `(in, values, scales, sums, offsets, halves, outlying, groups, rows, weights, bias, out)`
+    """
 
     def __init__(self, bits: Bits) -> None:
         target = Target()
         module = target.module("linear")
         quantize, kernel = write_quantize(module), LinearKernel(module, target.processor, bits)
-        emitter = Emitter(module, "map", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] * 3)
-        given, values, scales, sums, offsets, outlying, groups, rows, weights, bias, out = emitter.arguments
+        emitter = Emitter(module, "map", [ADDRESS] * 7 + [I64] * 2 + [ADDRESS] * 3)
+        given, values, scales, sums, offsets, halves, outlying, groups, rows, weights, bias, out = emitter.arguments
         build = emitter.build
         with emitter.loop(int64(0), rows) as row:
             size = build.mul(groups, int64(GROUP))
@@ -46,20 +50,21 @@ class CompiledLinear:
                     (scales, row.index, groups, 4),
                     (sums, row.index, groups, 4),
                     (offsets, row.index, groups, 4),
+                    (halves, row.index, groups, 8),
                     (outlying, block, groups, 1),
                 )
             ]
-            build.call(quantize, [*places, groups, row.index])
+            build.call(quantize, [*places, groups, row.index, int64(bits)])
         kernel.call(
             emitter,
             PackedLinear(weights, bias, groups),
-            QuantizedRows(rows, values, scales, sums, offsets, outlying),
+            QuantizedRows(rows, values, scales, sums, offsets, halves, outlying),
             (out, int64(4 * OUTPUTS)),
             Tiles(int64(0), int64(OUTPUTS // 16), passed_over=int64(0)),
         )
         emitter.finish()
         self._code = target.compile(module)
-        kinds = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
+        kinds = [ctypes.c_void_p] * 7 + [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
         self._map = self._code.function("map", kinds)
 
     def __call__(self, inputs: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -68,7 +73,7 @@ class CompiledLinear:
         # What was there before must not matter.
         buffers = [
             torch.full((count,), 85, dtype=torch.uint8)
-            for count in (LEVELS * rows * size, 4 * rows * groups, 4 * rows * groups, 4 * rows * groups, rows * groups)
+            for count in (LEVELS * rows * size, *(size_of_one * rows * groups for size_of_one in (4, 4, 4, 8, 1)))
         ]
         out = torch.full((rows, OUTPUTS), torch.nan)
         addresses = [tensor.data_ptr() for tensor in (inputs, *buffers)]
@@ -76,7 +81,7 @@ class CompiledLinear:
         return out
 
 
-@pytest.fixture(scope="module", params=[4, 8])
+@pytest.fixture(scope="module", params=[4, 6, 8])
 def bits(request: pytest.FixtureRequest) -> Bits:
     return request.param
 
@@ -108,7 +113,7 @@ def some_inputs(rows: int, groups: int) -> torch.Tensor:
 
 def check(linear: CompiledLinear, bits: Bits, inputs: torch.Tensor) -> None:
     chance = torch.Generator().manual_seed(1)
-    blocks = quantized(torch.randn(OUTPUTS, inputs.shape[1], generator=chance), bits)
+    blocks = rounded_to(bits, torch.randn(OUTPUTS, inputs.shape[1], generator=chance))
     bias = torch.randn(OUTPUTS, generator=chance)
     got = linear(inputs, packed(blocks), bias)
     wanted = rounded(inputs) @ blocks.dequantized().double().T + bias
@@ -128,7 +133,7 @@ def test_any_number_of_rows_and_each_as_by_itself(linear: CompiledLinear, bits: 
     inputs[::3, 37] = 40.0
     inputs[1::3, 90] = -70.0
     check(linear, bits, inputs)
-    weights = packed(quantized(some_inputs(OUTPUTS, 6), bits))
+    weights = packed(rounded_to(bits, some_inputs(OUTPUTS, 6)))
     together = linear(inputs, weights, torch.zeros(OUTPUTS))
     for row, of_all in zip(inputs, together, strict=True):
         assert torch.equal(linear(row[None].clone(), weights, torch.zeros(OUTPUTS))[0], of_all)
@@ -143,7 +148,7 @@ def test_a_value_far_beyond_the_others(linear: CompiledLinear, bits: Bits, size:
 
 
 def test_the_others_keep_their_precision_beside_it(linear: CompiledLinear, bits: Bits):
-    blocks = quantized(torch.eye(OUTPUTS, GROUP), bits)
+    blocks = rounded_to(bits, torch.eye(OUTPUTS, GROUP))
 
     def errors(inputs: torch.Tensor) -> torch.Tensor:
         exact = inputs.double() @ blocks.dequantized().double().T

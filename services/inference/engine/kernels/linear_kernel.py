@@ -1,4 +1,4 @@
-"""Linears over block-quantized weights and inputs: a group of 32 has one scale.
+"""Linears over block-quantized weights and inputs: a group of 32 has one scale, weights of 6 bits one for each half.
 
 The inputs are rounded to integers of 8 bits. Where one value of a group is far beyond the others, these have the scale
 to themselves, and it has an upper part besides. Together that loses less than bf16 does. Products are added as
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
+from services.inference.engine.kernels.weight_record import FOUR, GROUP, WeightRecord
 from services.kernels.emitter import (
     ADDRESS,
     F32,
     I8,
-    I16,
     I32,
     I64,
     LANES,
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
     from services.kernels.emitter import Value
     from services.kernels.processor import Processor
 
-GROUP = 32
-"""Weights along a row that share a scale."""
-_RECORD = {4: 64 + 256, 8: 64 + 512}
-"""Bytes of one group of 16 rows: scales, then weights."""
-FOUR = 4
-"""Inputs whose products are added by one instruction."""
 LEVELS = 2
 """8-bit integers that there is room for, an input."""
 ROWS_AT_ONCE = 8
@@ -46,6 +40,8 @@ an upper part."""
 PART_BITS = 7
 """Of the lower part, where there is an upper one."""
 _BLOCKS = (ROWS_AT_ONCE, 4, 2, 1)
+_ALL = range(GROUP // FOUR)
+_HALVES = (range(GROUP // FOUR // 2), range(GROUP // FOUR // 2, GROUP // FOUR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,6 @@ class QuantizedRows:
 
     count: Value
     """Number of rows."""
-
     values: Value
     """8-bit integers, shape `(rows, 2, groups, 32)`: a row's lower parts, then its upper ones, nearly all of them 0."""
     scales: Value
@@ -75,6 +70,9 @@ class QuantizedRows:
     """Of each group's integers times their scale: floats, shape `(rows, groups)`. For weights of 4 bits."""
     offsets: Value
     """128 times the sum of each group's integers, 32 bits, shape `(rows, groups)`. For weights of 8 bits."""
+    halves: Value
+    """32 times the sum of each half group's integers, 32 bits, shape `(rows, groups, 2)`. Written where weights of 6
+    bits are to be multiplied."""
     outlying: Value
     """Bytes, shape `(rows / ROWS_AT_ONCE, groups)`: a bit for each of a group's fours of inputs, set where one of them
     has an upper part other than 0 in any of the rows."""
@@ -92,7 +90,7 @@ class Tiles:
 
 
 class LinearKernel:
-    """The functions of linears with weights of 4 or 8 bits.
+    """The functions of linears with weights of 4, 6 or 8 bits.
 
     Args:
         module: What they become a part of.
@@ -104,6 +102,9 @@ class LinearKernel:
         self._module = module
         self._processor = processor
         self._bits = bits
+        self._record = WeightRecord(processor, bits)
+        self._lines = -(-self._record.size // LINE_BYTES)
+        self._sum_bytes = 8 if bits == 6 else 4
         blocks = {rows: self._write_tile(rows) for rows in _BLOCKS}
         self._function = self._write(blocks)
 
@@ -127,7 +128,7 @@ class LinearKernel:
             out: Address of floats, and bytes from one row of them to the next.
             tiles: Which outputs are computed.
         """
-        sums = inputs.sums if self._bits == 4 else inputs.offsets
+        sums = {4: inputs.sums, 6: inputs.halves, 8: inputs.offsets}[self._bits]
         rows = (inputs.values, inputs.scales, sums, inputs.outlying, inputs.count)
         which = (tiles.first, tiles.end, tiles.passed_over)
         emitter.build.call(self._function, [linear.weights, linear.bias, *rows, linear.groups, *out, *which])
@@ -137,9 +138,10 @@ class LinearKernel:
         weights, bias, values, scales, sums, outlying, rows, groups, out, stride, *which = emitter.arguments
         tiles = Tiles(*which)
         build = emitter.build
-        tile_bytes = build.mul(groups, int64(_RECORD[self._bits]))
+        tile_bytes = build.mul(groups, int64(self._record.size))
         lines = self._lines_at_once(emitter, rows)
         row_bytes, scale_bytes = build.mul(groups, int64(LEVELS * GROUP)), build.mul(groups, int64(4))
+        sum_bytes = build.mul(groups, int64(self._sum_bytes))
         with emitter.loop(tiles.first, tiles.end) as tile:
             lanes = build.mul(tile.index, int64(4 * LANES))
             following = build.add(tile.index, int64(1))
@@ -156,7 +158,7 @@ class LinearKernel:
                             emitter.at(bias, lanes),
                             emitter.at(values, build.mul(row.index, row_bytes)),
                             emitter.at(scales, build.mul(row.index, scale_bytes)),
-                            emitter.at(sums, build.mul(row.index, scale_bytes)),
+                            emitter.at(sums, build.mul(row.index, sum_bytes)),
                             emitter.at(outlying, build.mul(build.sdiv(row.index, int64(ROWS_AT_ONCE)), groups)),
                             groups,
                             emitter.at(emitter.at(out, build.mul(row.index, stride)), lanes),
@@ -171,15 +173,17 @@ class LinearKernel:
         """Returns how many lines of the next tile are asked for a group, so that all are within this tile's rows."""
         build = emitter.build
         blocks = emitter.most(build.sdiv(rows, int64(ROWS_AT_ONCE)), int64(1))
-        return build.sdiv(build.add(blocks, int64(_RECORD[self._bits] // LINE_BYTES - 1)), blocks)
+        return build.sdiv(build.add(blocks, int64(self._lines - 1)), blocks)
 
     def _ahead(self, emitter: Emitter, tile: Value, row: Value, groups: Value, lines: Value) -> tuple[Value, Value]:
         """Returns what a block of rows asks for of a tile: where it begins, and bytes a group."""
         build = emitter.build
         before = build.mul(build.sdiv(build.add(row, int64(ROWS_AT_ONCE - 1)), int64(ROWS_AT_ONCE)), lines)
-        left = emitter.most(build.sub(int64(_RECORD[self._bits] // LINE_BYTES), before), int64(0))
+        left = emitter.most(build.sub(int64(self._lines), before), int64(0))
         begin = emitter.at(tile, build.mul(build.mul(before, groups), int64(LINE_BYTES)))
-        return begin, build.mul(emitter.least(lines, left), int64(LINE_BYTES))
+        size = build.mul(emitter.least(lines, left), int64(LINE_BYTES))
+        # Where a group does not end with a line, a block that is alone asks for no more than there is.
+        return begin, emitter.least(size, int64(self._record.size)) if self._record.size % LINE_BYTES else size
 
     def _write_tile(self, rows: int) -> Any:
         name = f"linear{self._bits}_rows{rows}"
@@ -191,35 +195,47 @@ class LinearKernel:
         begin = emitter.load(vector(F32), bias)
         value_rows = [emitter.at(values, build.mul(row_bytes, int64(row))) for row in range(rows)]
         scale_rows = [emitter.at(scales, build.mul(scale_bytes, int64(row))) for row in range(rows)]
-        sum_rows = [emitter.at(sums, build.mul(scale_bytes, int64(row))) for row in range(rows)]
+        sum_bytes = build.mul(groups, int64(self._sum_bytes))
+        sum_rows = [emitter.at(sums, build.mul(sum_bytes, int64(row))) for row in range(rows)]
         with emitter.loop(int64(0), groups, [begin] * rows) as group:
-            record = emitter.at(weights, build.mul(group.index, int64(_RECORD[self._bits])))
+            codes, numbers = self._record.find(emitter, weights, groups, group.index)
             inputs = build.mul(group.index, int64(GROUP))
             place = build.mul(group.index, int64(4))
+            place_of_sum = build.mul(group.index, int64(self._sum_bytes))
             # A few at a time: many at once would keep what is needed now from coming.
             with emitter.loop(int64(0), ahead_bytes, step=LINE_BYTES) as line:
                 emitter.fetch(emitter.at(ahead, build.add(build.mul(group.index, ahead_bytes), line.index)), LINE_BYTES)
-            upper_rows = [emitter.at(v, build.add(inputs, upper_offset)) for v in value_rows]
+            lower_rows = [emitter.at(row, inputs) for row in value_rows]
+            upper_rows = [emitter.at(row, build.add(inputs, upper_offset)) for row in value_rows]
             fours = build.zext(emitter.load(I8, outlying, group.index), I32)
-            upper = self._upper_products(emitter, record, upper_rows, fours)
-            products = self._plus_lower(emitter, record, [emitter.at(v, inputs) for v in value_rows], upper)
-            totals = []
+
+            def products(part: range) -> list[Value]:
+                these = build.and_(fours, int32(sum(1 << four for four in part)))
+                upper = self._upper_products(emitter, codes, upper_rows, these)
+                return self._plus_lower(emitter, codes, part, lower_rows, upper)
+
+            def sums_of_rows(kind: Any, offset: int = 0) -> list[Value]:
+                at = build.add(place_of_sum, int64(offset))
+                return [emitter.splat(emitter.load(kind, row, at)) for row in sum_rows]
+
+            totals = group.carried
             if self._bits == 4:
-                weight_scale, zero = (
-                    self._processor.from_fp16(emitter, emitter.load(vector(I16), record, 2 * LANES * n)) for n in (0, 1)
-                )
-                for row, total in enumerate(group.carried):
-                    row_sum = emitter.splat(emitter.load(F32, sum_rows[row], place))
-                    totals.append(emitter.plus_product(total, zero, row_sum))
+                scaled = self._scaled(emitter, self._record.floats(emitter, numbers, 0), products(_ALL))
+                zero = self._record.floats(emitter, numbers, 1)
+                totals = _plus_products(emitter, totals, zero, sums_of_rows(F32))
+            elif self._bits == 8:
+                # Weights are held so much too large that none is below zero.
+                whole = _differences(emitter, products(_ALL), sums_of_rows(I32))
+                scaled = self._scaled(emitter, self._record.floats(emitter, numbers, 0), whole)
             else:
-                weight_scale = emitter.load(vector(F32), record)
-                totals = group.carried
-                # Weights are held 128 too large, so that none is below zero.
-                products = [
-                    build.sub(product, emitter.splat(emitter.load(I32, row, place)))
-                    for product, row in zip(products, sum_rows, strict=True)
-                ]
-            scaled = [emitter.times(weight_scale, build.sitofp(product, vector(F32))) for product in products]
+                first, second = (
+                    _differences(emitter, products(half), sums_of_rows(I32, 4 * number))
+                    for number, half in enumerate(_HALVES)
+                )
+                scaled = self._scaled(emitter, self._record.floats(emitter, numbers, 0), first)
+                scale = self._record.floats(emitter, numbers, 1)
+                in_floats = [build.sitofp(product, vector(F32)) for product in second]
+                scaled = _plus_products(emitter, scaled, scale, in_floats)
             group.next = [
                 emitter.plus_product(total, product, emitter.splat(emitter.load(F32, row, place)))
                 for total, product, row in zip(totals, scaled, scale_rows, strict=True)
@@ -228,8 +244,11 @@ class LinearKernel:
             emitter.store(group.carried[row], out, build.mul(stride, int64(row)))
         return emitter.finish()
 
-    def _upper_products(self, emitter: Emitter, record: Value, rows: list[Value], outlying: Value) -> list[Value]:
-        """Returns for each row 16 integers: one weight row's products with its upper parts, over the group."""
+    def _scaled(self, emitter: Emitter, scale: Value, products: list[Value]) -> list[Value]:
+        return [emitter.times(scale, emitter.build.sitofp(product, vector(F32))) for product in products]
+
+    def _upper_products(self, emitter: Emitter, codes: Value, rows: list[Value], outlying: Value) -> list[Value]:
+        """Returns for each row 16 integers: one weight row's products with its upper parts, over some fours."""
         build = emitter.build
         none = [constant(I32, 0)] * len(rows)
         before = build.block
@@ -238,7 +257,7 @@ class LinearKernel:
             with emitter.loop(int64(0), count, [outlying, *none]) as one:
                 left, *sums = one.carried
                 four = emitter.call_intrinsic("llvm.cttz.i32", I32, [left, ir.Constant(ir.IntType(1), 1)])
-                weights = self._weights_of(emitter, record, four)
+                weights = self._record.any_four(emitter, codes, four)
                 place = build.zext(build.mul(four, int32(FOUR)), I64)
                 rest = build.and_(left, build.sub(left, int32(1)))
                 one.next = [rest, *self._plus_four(emitter, sums, weights, rows, place)]
@@ -252,31 +271,12 @@ class LinearKernel:
             products.append(sums)
         return products
 
-    def _weights_of(self, emitter: Emitter, record: Value, four: Value) -> Value:
-        """Returns the 64 weights that the given of a group's fours of inputs is multiplied with."""
-        build = emitter.build
-        part = build.lshr(four, int32(1)) if self._bits == 4 else four
-        packed = emitter.load(vector(I32), record, build.add(int64(64), build.zext(build.shl(part, int32(6)), I64)))
-        if self._bits == 4:
-            half = build.shl(build.and_(four, int32(1)), int32(2))
-            packed = build.and_(build.lshr(packed, emitter.splat(half)), constant(I32, 0x0F0F0F0F))
-        return build.bitcast(packed, vector(I8, 64))
-
-    def _plus_lower(self, emitter: Emitter, record: Value, rows: list[Value], sums: list[Value]) -> list[Value]:
-        """Returns for each row 16 integers: one weight row's products with its lower parts added, over the group."""
-        build = emitter.build
-        for part in range(GROUP // (2 * FOUR if self._bits == 4 else FOUR)):
-            packed = emitter.load(vector(I8, 64), record, 64 + 64 * part)
-            if self._bits == 4:
-                low = build.and_(packed, constant(I8, 15, 64))
-                # Shifted as pairs of bytes: for shifts of bytes LLVM takes an instruction of the units that multiply.
-                shifted = build.lshr(build.bitcast(packed, vector(I16, 32)), constant(I16, 4, 32))
-                high = build.and_(build.bitcast(shifted, vector(I8, 64)), constant(I8, 15, 64))
-                pieces = [(low, 2 * FOUR * part), (high, 2 * FOUR * part + FOUR)]
-            else:
-                pieces = [(packed, FOUR * part)]
-            for weights, offset in pieces:
-                sums = self._plus_four(emitter, sums, weights, rows, offset)
+    def _plus_lower(
+        self, emitter: Emitter, codes: Value, fours: range, rows: list[Value], sums: list[Value]
+    ) -> list[Value]:
+        """Returns for each row 16 integers: one weight row's products with its lower parts added, over some fours."""
+        for four in fours:
+            sums = self._plus_four(emitter, sums, self._record.four(emitter, codes, four), rows, FOUR * four)
         return sums
 
     def _plus_four(
@@ -287,3 +287,11 @@ class LinearKernel:
             self._processor.plus_products(emitter, sum_, weights, four, self._bits)
             for sum_, four in zip(sums, fours, strict=True)
         ]
+
+
+def _plus_products(emitter: Emitter, totals: list[Value], factor: Value, others: list[Value]) -> list[Value]:
+    return [emitter.plus_product(total, factor, other) for total, other in zip(totals, others, strict=True)]
+
+
+def _differences(emitter: Emitter, products: list[Value], offsets: list[Value]) -> list[Value]:
+    return [emitter.build.sub(product, offset) for product, offset in zip(products, offsets, strict=True)]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 
 from services.inference.engine.kernels.byte_rounding import LEAST
-from services.inference.engine.kernels.linear_kernel import FOUR, GROUP, PART_BITS, ROWS_AT_ONCE
+from services.inference.engine.kernels.linear_kernel import PART_BITS, ROWS_AT_ONCE
+from services.inference.engine.kernels.weight_record import FOUR, GROUP
 from services.kernels.emitter import ADDRESS, F32, I8, I32, I64, LANES, Emitter, constant, int32, int64, vector
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ _GROUPS_AT_ONCE = 4
 
 
 def write_quantize(module: Any) -> Any:
-    """Rounds a row as `QuantizedRows` has it: `(in, values, scales, sums, offsets, outlying, groups, number)`.
+    """Rounds a row as `QuantizedRows` has it.
 
+    `(in, values, scales, sums, offsets, halves, outlying, groups, number, bits)`, the last of the weights.
     Rows that share a row of `outlying` come in order, the first of them first.
     """
-    emitter = Emitter(module, "quantize", [ADDRESS] * 6 + [I64] * 2)
-    row, values, scales, sums, offsets, outlying, groups, number = emitter.arguments
+    emitter = Emitter(module, "quantize", [ADDRESS] * 7 + [I64] * 3)
+    row, values, scales, sums, offsets, halves, outlying, groups, number, bits = emitter.arguments
     build = emitter.build
     is_first = build.icmp_signed("==", build.srem(number, int64(ROWS_AT_ONCE)), int64(0))
     uppers = emitter.at(values, build.mul(groups, int64(GROUP)))
@@ -42,11 +44,11 @@ def write_quantize(module: Any) -> Any:
         # Of a row whose groups are no multiple of four the last is computed several times.
         indices = [emitter.least(build.add(begin.index, int64(place)), last) for place in range(_GROUPS_AT_ONCE)]
         starts = [build.mul(index, int64(GROUP)) for index in indices]
-        halves = [
+        parts = [
             [emitter.load(vector(F32), row, build.add(build.mul(start, int64(4)), int64(_STEP * n))) for n in (0, 1)]
             for start in starts
         ]
-        squares = [[emitter.times(half, half) for half in pair] for pair in halves]
+        squares = [[emitter.times(half, half) for half in pair] for pair in parts]
         totals = emitter.reduce_four([emitter.plus(*pair) for pair in squares], emitter.plus)
         bounds = emitter.times(totals, constant(F32, OUTLYING / GROUP))
         others = [
@@ -58,7 +60,7 @@ def write_quantize(module: Any) -> Any:
                 )
                 for square, half in zip(*pairs, strict=True)
             ]
-            for place, pairs in enumerate(zip(squares, halves, strict=True))
+            for place, pairs in enumerate(zip(squares, parts, strict=True))
         ]
         largest = emitter.reduce_four([emitter.greater(*pair) for pair in others], emitter.greater)
         # No value is larger than the root of all squares, for which two parts have to be enough.
@@ -68,7 +70,7 @@ def write_quantize(module: Any) -> Any:
         inverses = build.select(some, build.fdiv(constant(F32, 1.0), steps), constant(F32, 0.0))
         wholes = [
             [emitter.nearest(half, emitter.spread(inverses, place)) for half in pair]
-            for place, pair in enumerate(halves)
+            for place, pair in enumerate(parts)
         ]
         for index, start, pair in zip(indices, starts, wholes, strict=True):
             with_upper = _store_parts(emitter, pair, emitter.at(values, start), emitter.at(uppers, start))
@@ -78,10 +80,20 @@ def write_quantize(module: Any) -> Any:
         in_floats = emitter.times(build.sitofp(integers, vector(F32)), steps)
         shifted = build.shl(integers, constant(I32, 7))
         for quarters, buffer in ((steps, scales), (in_floats, sums), (shifted, offsets)):
-            for place, index in enumerate(indices):
-                one = build.extract_element(quarters, int32(place * LANES // _GROUPS_AT_ONCE))
-                emitter.store(one, buffer, build.mul(index, int64(4)))
+            _store_quarters(emitter, quarters, buffer, [build.mul(index, int64(4)) for index in indices])
+        with emitter.when(build.icmp_signed("==", bits, int64(6))):
+            for half in (0, 1):
+                integers = emitter.reduce_four([pair[half] for pair in wholes], build.add)
+                places = [build.add(build.mul(index, int64(8)), int64(4 * half)) for index in indices]
+                _store_quarters(emitter, build.shl(integers, constant(I32, 5)), halves, places)
     return emitter.finish()
+
+
+def _store_quarters(emitter: Emitter, quarters: Value, buffer: Value, places: Sequence[Value]) -> None:
+    """Stores what each quarter of a vector holds at a place of its own."""
+    for number, place in enumerate(places):
+        one = emitter.build.extract_element(quarters, int32(number * LANES // _GROUPS_AT_ONCE))
+        emitter.store(one, buffer, place)
 
 
 def _store_parts(emitter: Emitter, wholes: Sequence[Value], lowers: Value, uppers: Value) -> Value:

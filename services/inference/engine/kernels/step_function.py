@@ -31,6 +31,7 @@ QUANTIZED = (
     WorkspaceField.SCALES,
     WorkspaceField.SUMS,
     WorkspaceField.OFFSETS,
+    WorkspaceField.HALVES,
     WorkspaceField.OUTLYING,
 )
 """Where `QuantizedRows` are, in their order."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from services.inference.engine.kernels.linear_kernel import (
-    GROUP,
     LEVELS,
     ROWS_AT_ONCE,
     LinearKernel,
@@ -24,6 +23,7 @@ from services.inference.engine.kernels.row_kernels import write_add, write_gate,
 from services.inference.engine.kernels.step_attention import StepAttention
 from services.inference.engine.kernels.step_function import PARTS, QUANTIZED, StepFunction
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
+from services.inference.engine.kernels.weight_record import GROUP
 from services.kernels.emitter import LANES, float32, int64
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class StepShape:
     activation: str
     epsilon: float
     norms_after: bool
+    bits: frozenset[int]
+    """Of weights: 4, 6 and 8, as many as there are."""
 
     @property
     def logits_row(self) -> int:
@@ -61,10 +63,20 @@ def write_step(module: Any, shape: StepShape, processor: Processor, waiting: Wai
     return _StepWriter(module, shape, processor, waiting).write()
 
 
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """Where the table says that a linear is."""
+
+    weights: Value
+    bits: Value
+    """Of a weight: a number."""
+    bias: Value
+
+
 class _StepWriter:
     def __init__(self, module: Any, shape: StepShape, processor: Processor, waiting: Waiting) -> None:
         self._shape = shape
-        self._linears = {bits: LinearKernel(module, processor, bits) for bits in (4, 8)}
+        self._linears = {bits: LinearKernel(module, processor, bits) for bits in sorted(shape.bits)}
         self._norm = write_norm(module)
         self._add = write_add(module)
         self._quantize = write_quantize(module)
@@ -84,12 +96,10 @@ class _StepWriter:
             rows = step.wanted.if_(emitter, is_last, step.all)
             self._write_attention(layer.index, fields, rows, is_last)
             self._write_mlp(fields, rows)
-        self._quantize_hidden(step.address(StepField.NORM), step.wanted)
-        head = (
-            step.address(StepField.HEAD),
-            step.number(StepField.HEAD_BITS),
-            step.address(StepField.HEAD_BIAS),
+        head = _Linear(
+            step.address(StepField.HEAD), step.number(StepField.HEAD_BITS), step.address(StepField.HEAD_BIAS)
         )
+        self._quantize_hidden(step.address(StepField.NORM), step.wanted, head)
         logits = step.address(StepField.LOGITS)
         with step.share(int64(shape.vocabulary // 16), parts=4 * PARTS) as tiles:
             self._linear(head, step.wanted.count, shape.hidden, (logits, shape.logits_row), tiles)
@@ -98,8 +108,8 @@ class _StepWriter:
 
     def _write_attention(self, layer: Value, fields: Value, rows: Rows, is_last: Value) -> None:
         step, shape = self._step, self._shape
-        self._quantize_hidden(step.layer_address(fields, LayerField.ATTENTION_NORM), step.all)
         qkv = self._layer_linear(fields, LayerField.QKV)
+        self._quantize_hidden(step.layer_address(fields, LayerField.ATTENTION_NORM), step.all, qkv)
         size = shape.attention.outputs
         with step.share(int64(size // 16)) as tiles:
             self._linear(qkv, step.all.count, shape.hidden, (step.address(StepField.QKV), size), tiles)
@@ -108,12 +118,12 @@ class _StepWriter:
         step.wait()
         out = step.address(StepField.ATTENTION_OUT)
         attended, size = step.address(StepField.ATTENDED), shape.attention.attended
+        linear = self._layer_linear(fields, LayerField.OUT)
 
         def quantize(place: Value, row: Value) -> None:
-            self._quantize_row(step.row_of(attended, size, row), place, size)
+            self._quantize_row(step.row_of(attended, size, row), place, size, linear)
 
         step.each_row(rows, quantize)
-        linear = self._layer_linear(fields, LayerField.OUT)
         with step.share(int64(shape.hidden // 16)) as tiles:
             self._linear(linear, rows.count, size, (out, shape.hidden), tiles)
         step.wait()
@@ -122,8 +132,8 @@ class _StepWriter:
     def _write_mlp(self, fields: Value, rows: Rows) -> None:
         step, shape, emitter = self._step, self._shape, self._emitter
         build = emitter.build
-        self._quantize_hidden(step.layer_address(fields, LayerField.MLP_NORM), rows)
         linear = self._layer_linear(fields, LayerField.GATE_UP)
+        self._quantize_hidden(step.layer_address(fields, LayerField.MLP_NORM), rows, linear)
         pairs, active = step.address(StepField.PAIRS), step.address(StepField.ACTIVE)
         with step.share(int64(shape.intermediate // 16)) as (first, last):
             tiles = build.mul(first, int64(2)), build.mul(last, int64(2))
@@ -135,13 +145,13 @@ class _StepWriter:
                 )
                 build.call(self._gate, [*of_row, first, last])
         step.wait()
+        linear = self._layer_linear(fields, LayerField.DOWN)
 
         def quantize(place: Value, _: Value) -> None:
-            self._quantize_row(step.row_of(active, shape.intermediate, place), place, shape.intermediate)
+            self._quantize_row(step.row_of(active, shape.intermediate, place), place, shape.intermediate, linear)
 
         step.each_row(rows, quantize)
         out = step.address(StepField.MLP_OUT)
-        linear = self._layer_linear(fields, LayerField.DOWN)
         with step.share(int64(shape.hidden // 16)) as tiles:
             self._linear(linear, rows.count, shape.intermediate, (out, shape.hidden), tiles)
         step.wait()
@@ -149,36 +159,34 @@ class _StepWriter:
 
     def _linear(
         self,
-        linear: tuple[Value, Value, Value],
+        linear: _Linear,
         rows: Value,
         inputs: int,
         outputs: tuple[Value, int],
         tiles: tuple[Value, Value],
     ) -> None:
         step, build = self._step, self._emitter.build
-        weights, bits, bias = linear
         out, size = outputs
-        packed = PackedLinear(weights, bias, int64(inputs // GROUP))
+        packed = PackedLinear(linear.weights, linear.bias, int64(inputs // GROUP))
         own = (step.own[field] for field in QUANTIZED)
         quantized = QuantizedRows(rows, *own)
         # Each of the others takes on a part of the same size.
         first, end = tiles
         part = Tiles(first, end, build.mul(build.sub(step.threads, int64(1)), build.sub(end, first)))
-        with build.if_else(build.icmp_signed("==", bits, int64(4))) as branches:
-            for kernel, branch in zip((self._linears[4], self._linears[8]), branches, strict=True):
-                with branch:
-                    kernel.call(self._emitter, packed, quantized, (out, int64(4 * size)), part)
+        for bits, kernel in self._linears.items():
+            with self._emitter.when(build.icmp_signed("==", linear.bits, int64(bits))):
+                kernel.call(self._emitter, packed, quantized, (out, int64(4 * size)), part)
 
-    def _quantize_hidden(self, norm: Value, rows: Rows) -> None:
+    def _quantize_hidden(self, norm: Value, rows: Rows, linear: _Linear) -> None:
         step, size = self._step, self._shape.hidden
 
         def quantize(place: Value, row: Value) -> None:
             self._norm_row(step.row_of(step.hidden, size, row), norm, step.own[WorkspaceField.ROW])
-            self._quantize_row(step.own[WorkspaceField.ROW], place, size)
+            self._quantize_row(step.own[WorkspaceField.ROW], place, size, linear)
 
         step.each_row(rows, quantize)
 
-    def _quantize_row(self, row: Value, number: Value, size: int) -> None:
+    def _quantize_row(self, row: Value, number: Value, size: int, linear: _Linear) -> None:
         step, emitter = self._step, self._emitter
         groups = size // GROUP
         block = emitter.build.sdiv(number, int64(ROWS_AT_ONCE))
@@ -189,10 +197,11 @@ class _StepWriter:
                 (WorkspaceField.SCALES, number, 4 * groups),
                 (WorkspaceField.SUMS, number, 4 * groups),
                 (WorkspaceField.OFFSETS, number, 4 * groups),
+                (WorkspaceField.HALVES, number, 8 * groups),
                 (WorkspaceField.OUTLYING, block, groups),
             )
         ]
-        emitter.build.call(self._quantize, [row, *places, int64(groups), number])
+        emitter.build.call(self._quantize, [row, *places, int64(groups), number, linear.bits])
 
     def _add_to_hidden(self, what: Value, norm: Value, rows: Rows) -> None:
         step, size = self._step, self._shape.hidden
@@ -210,11 +219,9 @@ class _StepWriter:
         shape = self._shape
         self._emitter.build.call(self._norm, [row, weight, out, int64(shape.hidden), float32(shape.epsilon)])
 
-    def _layer_linear(self, fields: Value, weights: LayerField) -> tuple[Value, Value, Value]:
+    def _layer_linear(self, fields: Value, weights: LayerField) -> _Linear:
         step = self._step
         bits, bias = LayerField(weights + 1), LayerField(weights + 2)
-        return (
-            step.layer_address(fields, weights),
-            step.layer_number(fields, bits),
-            step.layer_address(fields, bias),
+        return _Linear(
+            step.layer_address(fields, weights), step.layer_number(fields, bits), step.layer_address(fields, bias)
         )

@@ -109,6 +109,7 @@ class WorkspaceField(Place):
     SCALES = auto()
     SUMS = auto()
     OFFSETS = auto()
+    HALVES = auto()
     OUTLYING = auto()
     QUERIES = auto()
     """The rounded query heads that share a head of keys, for as many rows as are computed together."""
