@@ -43,6 +43,11 @@ class Blocks:
         zeros = None if self.zeros is None else self.zeros[which]
         return Blocks(self.bits, self.codes[which], self.scales[which], zeros)
 
+    def scaled(self, factors: torch.Tensor) -> Blocks:
+        """Returns the matrix with each output times a power of two."""
+        zeros = None if self.zeros is None else self.zeros * factors[:, None].to(self.zeros.dtype)
+        return Blocks(self.bits, self.codes, self.scales * factors[:, None].to(self.scales.dtype), zeros)
+
     def dequantized(self) -> torch.Tensor:
         """Returns the matrix, fp32."""
         groups = split_last(self.codes, _HALF if self.bits == 6 else GROUP).float()

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from services.inference.engine.block_file import BlockFile
 from services.inference.engine.block_weights import DecoderBlocks, LayerBlocks, block_linear, joined, quantized
+from services.inference.engine.key_balance import balancing_factors
 from services.inference.engine.linear import Linear
 from services.inference.engine.weight_room import WeightRoom
 
@@ -137,6 +138,9 @@ def read_blocks(
             if blocks is None:
                 # Where there are others, the file holds more of these than 4 bits: so do 8.
                 blocks = quantized(torch.cat(weights), 8 if stored else bits)
+            if bias is not None and names[0].endswith("q_proj") and not config.heads_normed:
+                factors = balancing_factors(config, weights, bias)
+                blocks, bias = blocks.scaled(factors), bias * factors
             return block_linear(blocks, room, bias, alternate=len(names) == 2)
 
         layers = reader.layers(make)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from llvmlite import binding
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from services.inference.engine.block_file import BLOCK_FILE, block_tensors
@@ -28,6 +28,7 @@ from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.linear_kernel import PART_BITS
 from services.inference.engine.kernels.linear_rounding import OUTLYING
 from services.inference.engine.kernels.weight_record import GROUP
+from services.inference.engine.key_balance import balancing_factors
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 from tests.support.rounded_weights import rounded_to
 
@@ -133,12 +134,30 @@ class RoundingLinear:
         return self._linear((_rounded(groups, 1 / steps) * steps).flatten(-2))
 
 
+class BalancedLinear:
+    """A linear for queries, keys and values, shared out as `key_balance` has it: what is rounded hangs on it."""
+
+    def __init__(self, linear: Linear, config: DecoderConfig, parts: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        weights, biases = zip(*parts, strict=True)
+        self._linear = linear
+        self._factors = balancing_factors(config, list(weights), torch.cat(biases))
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return self._linear(values) * self._factors
+
+
 def _oracle(folder: Path, config: DecoderConfig) -> Decoder:
     weights, linears = read_linears(folder, config, torch.float32)
-    layers = tuple(
+    layers = [
         LayerLinears(*(RoundingLinear(getattr(layer, part.name)) for part in fields(layer))) for layer in linears.layers
-    )
-    return Decoder(config, weights, DecoderLinears(layers, RoundingLinear(linears.head)))
+    ]
+    tensors = load_file(folder / "model.safetensors")
+    if "model.layers.0.self_attn.k_proj.bias" in tensors:
+        for number, layer in enumerate(layers):
+            names = [f"model.layers.{number}.self_attn.{part}_proj" for part in "qkv"]
+            parts = [(tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in names]
+            layers[number] = replace(layer, qkv=BalancedLinear(layer.qkv, config, parts))
+    return Decoder(config, weights, DecoderLinears(tuple(layers), RoundingLinear(linears.head)))
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +192,11 @@ def _make(
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     for parameter_name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, std=0.3)
+        # One number stands out, as in trained models.
         if "layernorm" in parameter_name:
-            # One number stands out, as in trained models.
             parameter.data[5] = 30.0
+        if parameter_name.endswith("k_proj.bias"):
+            parameter.data[7] = 60.0
     head_blocks = rounded_to(6 if bits == 6 else 8, model.lm_head.weight.data)
     head = head_blocks.dequantized()
     own = {"model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight": head_blocks}
