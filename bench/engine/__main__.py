@@ -28,6 +28,7 @@ from bench.result import Result, collect
 from services.inference.engine.model_source import locate
 from services.inference.progress import Progress
 from services.inference.settings import EMBEDDED_MODEL
+from services.rpc.settings import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -99,7 +100,10 @@ def main(words: list[str]) -> int:
     rounds = options.rounds or (1 if options.quick else 5)
     data = _BENCH / ".data"
     model = str(options.model) if options.model else EMBEDDED_MODEL
-    folder = locate(model, data, Progress()).path
+    try:
+        folder = locate(model, data, Progress()).path
+    except StartupError as failure:
+        sys.exit(f"error: {failure}")
     if options.endless:
         model = str(endless(folder, data / "endless" / folder.name))
     encode = _encoder(folder)

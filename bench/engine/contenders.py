@@ -82,8 +82,9 @@ def llama_cpp(place: Place, interpreter: Path) -> Served:
     sizes = (str(port), str(place.threads), str(place.streams), str(place.context))
     process = ServerProcess((str(interpreter), program, str(place.gguf), *sizes), place.log("llama.cpp"))
     client = OpenAiClient(port, "model")
-    kind = LlamaFileType(GGUFReader(place.gguf).fields["general.file_type"].contents()).name.removeprefix("MOSTLY_")
-    return Served(f"llama.cpp {kind}", process, lambda: client, client.ready, start_seconds=120)
+    kind = GGUFReader(place.gguf).fields.get("general.file_type")
+    form = "" if kind is None else f" {LlamaFileType(kind.contents()).name.removeprefix('MOSTLY_')}"
+    return Served(f"llama.cpp{form}", process, lambda: client, client.ready, start_seconds=120)
 
 
 def vllm(place: Place, interpreter: Path) -> Served:

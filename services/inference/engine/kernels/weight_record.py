@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.kernels.emitter import I8, I16, I32, LANES, LINE_BYTES, constant, int64, vector
+from services.kernels.emitter import I8, I16, I32, I64, LANES, LINE_BYTES, constant, int64, vector
 
 if TYPE_CHECKING:
     from services.kernels.emitter import Emitter, Value
@@ -81,7 +81,7 @@ class WeightRecord:
         build = emitter.build
 
         def line(begin: int, which: Value) -> Value:
-            place = build.add(int64(begin), build.mul(build.zext(which, int64(0).type), int64(_WHOLE)))
+            place = build.add(int64(begin), build.mul(build.zext(which, I64), int64(_WHOLE)))
             return emitter.load(vector(I32), codes, place)
 
         def bits_of(packed: Value, which: Value, bits: int, mask: int) -> Value:
