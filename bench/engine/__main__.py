@@ -25,6 +25,7 @@ from bench.engine.run import Run, limits
 from bench.engine.workload import QUICK, Prompts, Workload
 from bench.progress import tell
 from bench.result import Result, collect
+from bench.unpacked import unpacked
 from services.inference.engine.model_source import locate
 from services.inference.progress import Progress
 from services.inference.settings import EMBEDDED_MODEL
@@ -88,6 +89,10 @@ def entrants(options: argparse.Namespace, place: Place) -> tuple[list[Contender]
     return found, missing
 
 
+def _reads_safetensors(options: argparse.Namespace) -> bool:
+    return not options.no_peers and set(options.peer or PEERS) != {"llama.cpp"}
+
+
 def main(words: list[str]) -> int:
     """Runs and writes the result; returns the exit status."""
     options = arguments(words)
@@ -109,7 +114,7 @@ def main(words: list[str]) -> int:
     encode = _encoder(folder)
     place = Place(
         model=model,
-        folder=folder,
+        folder=unpacked(folder, data / "unpacked" / folder.name) if _reads_safetensors(options) else folder,
         gguf=options.model or _gguf(),
         data=data,
         threads=threads,

@@ -33,7 +33,7 @@ class Place:
     model: str
     """As `CHATBOT_MODEL` names it."""
     folder: Path
-    """The model as safetensors."""
+    """The model, as safetensors where a peer reads those."""
     gguf: Path
     """The same model as one file, its weights in 4 bits."""
     data: Path

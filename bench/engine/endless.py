@@ -7,12 +7,10 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from services.inference.engine.model_card import SOURCE_FILE
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LEFT_OUT = {SOURCE_FILE, "chat_template.jinja"}
+_LEFT_OUT = "chat_template.jinja"
 """What a template writes at the end of a turn would end a reply too. Prompts are given as tokens here."""
 
 
@@ -27,7 +25,7 @@ def endless(folder: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for file in folder.iterdir():
-        if file.name not in _LEFT_OUT:
+        if file.name != _LEFT_OUT:
             os.link(file, target / file.name)
     _rewrite(target / "generation_config.json", {"eos_token_id": None})
     _rewrite(target / "tokenizer_config.json", {"eos_token": None, "chat_template": None})

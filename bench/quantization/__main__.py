@@ -19,8 +19,9 @@ from bench.quantization.measure import Answer, Question
 from bench.quantization.shuffled import shuffled
 from bench.quantization.variant import BF16, VARIANTS, Variant
 from bench.result import Observation, Result, collect
-from services.inference.engine.block_file import has_4_bit_blocks
+from bench.unpacked import unpacked
 from services.inference.engine.model_source import locate
+from services.inference.engine.weight_source import has_4_bit_blocks
 from services.inference.progress import Progress
 from services.inference.settings import EMBEDDED_MODEL
 
@@ -94,7 +95,8 @@ class Comparison:
     def _ask(self, variant: Variant, text: Path, tokens: int) -> Answer:
         folder = self._folder
         if variant.without_blocks:
-            folder = shuffled(folder, folder.with_name(f"{folder.name}-shuffled"))
+            plain = unpacked(folder, _DATA / "unpacked" / folder.name)
+            folder = shuffled(plain, _DATA / "shuffled" / folder.name)
         elif variant.weights == "int4" and not has_4_bit_blocks(folder):
             raise NotMeasured("the model comes without 4-bit blocks")
         question = Question(

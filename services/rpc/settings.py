@@ -44,7 +44,7 @@ class CommonSettings(BaseSettings):
     inference_grpc_port: Port = Field(50053, description="Port of the inference service.")
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("chatbot", appauthor=False)),
-        description="Folder for the database and converted models. Default: the platform's user data folder.",
+        description="Folder for the database and what is prepared of models. Default: the platform's user data folder.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log lines to write: `debug`, `info`, `warning` or `error`."

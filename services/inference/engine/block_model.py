@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from services.inference.engine.block_weights import DecoderBlocks
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.decoder_weights import DecoderWeights
+    from services.inference.engine.token_table import TokenTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class BlockModel:
     """Weights that can be compiled for (`can_compile`)."""
 
     config: DecoderConfig
-    weights: DecoderWeights
+    weights: DecoderWeights[TokenTable]
     """All but the linears."""
     blocks: DecoderBlocks
     """The linears."""

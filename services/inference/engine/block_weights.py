@@ -34,7 +34,7 @@ class Blocks:
     codes: torch.Tensor
     """8-bit integers without a sign, shape `(outputs, inputs)`."""
     scales: torch.Tensor
-    """Shape `(outputs, inputs / 32)`, with 6 bits `(outputs, inputs / 16)`; as fp16 holds them."""
+    """Shape `(outputs, inputs / 32)`, with 6 bits `(outputs, inputs / 16)`; the compiled step has them as fp16."""
     zeros: torch.Tensor | None
     """As scales, for 4 bits."""
 
@@ -60,6 +60,8 @@ class Blocks:
 
 def joined(parts: list[Blocks]) -> Blocks:
     """Returns one matrix of the outputs of several with equally many bits."""
+    if len(parts) == 1:
+        return parts[0]
     zeros = [part.zeros for part in parts if part.zeros is not None]
     return Blocks(
         parts[0].bits,
@@ -108,13 +110,19 @@ def _codes(groups: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor) -> t
     return ((groups - zeros[..., None]) / _divisor(scales)[..., None]).round().clamp(0, 15)
 
 
-def packed(blocks: Blocks) -> torch.Tensor:
+def pack(blocks: Blocks, room: WeightRoom, order: torch.Tensor | None = None) -> torch.Tensor:
     """Lays a matrix out as the compiled step reads it: 16 outputs make a tile, as `kernels.weight_record` describes.
+
+    Args:
+        blocks: The matrix.
+        room: Where it is put.
+        order: Of its outputs, if it is to be another.
 
     Returns:
         Bytes, shape `(tiles, bytes of one)`, outputs made a multiple of 16.
     """
-    missing = -len(blocks.codes) % _LANES
+    outputs = len(blocks.codes)
+    missing = -outputs % _LANES
     if missing:
         blocks = Blocks(
             blocks.bits,
@@ -122,8 +130,17 @@ def packed(blocks: Blocks) -> torch.Tensor:
             _lengthened(blocks.scales, missing),
             None if blocks.zeros is None else _lengthened(blocks.zeros, missing),
         )
-    rows = max(1, _WEIGHTS_AT_ONCE // (_LANES * blocks.codes.shape[1])) * _LANES
-    return torch.cat([_packed(blocks.rows(slice(at, at + rows))) for at in range(0, len(blocks.codes), rows)])
+    if order is not None:
+        order = torch.cat((order, torch.arange(outputs, outputs + missing)))
+    rows, inputs = blocks.codes.shape
+    tiles = rows // _LANES
+    numbers = 1 if blocks.bits == 8 else 2
+    out = room.take(tiles, _LANES * inputs // GROUP * (GROUP * blocks.bits // 8 + 2 * numbers))
+    at_once = max(1, _WEIGHTS_AT_ONCE // (_LANES * inputs))
+    for begin in range(0, tiles, at_once):
+        some = slice(begin * _LANES, (begin + at_once) * _LANES)
+        out[begin : begin + at_once] = _packed(blocks.rows(some if order is None else order[some]))
+    return out
 
 
 def _packed(blocks: Blocks) -> torch.Tensor:
@@ -229,11 +246,8 @@ def block_linear(
         alternate: Have 16 outputs of the first half and 16 of the second take turns.
     """
     outputs = len(blocks.codes)
-    order = torch.arange(outputs)
-    if alternate:
-        order = order.view(2, -1, _LANES).transpose(0, 1).flatten()
-        blocks = blocks.rows(order)
+    order = torch.arange(outputs).view(2, -1, _LANES).transpose(0, 1).flatten() if alternate else None
     filled = torch.zeros(-(-outputs // _LANES) * _LANES)
     if bias is not None:
-        filled[:outputs] = bias.float()[order]
-    return BlockLinear(blocks.bits, room.place(packed(blocks)), filled)
+        filled[:outputs] = bias.float() if order is None else bias.float()[order]
+    return BlockLinear(blocks.bits, pack(blocks, room, order), filled)

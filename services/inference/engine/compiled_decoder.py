@@ -108,7 +108,7 @@ class CompiledDecoder:
             self._places = ThreadPlaces([threading.get_native_id(), *(n for n in servants if n is not None)])
         self._places.look()
         memory, count = self._memory, len(tokens)
-        hidden = torch.nn.functional.embedding(torch.tensor(tokens), self._embedding)
+        hidden = self._embedding.look_up(tokens)
         if self._config.embedding_scale != 1.0:
             hidden = hidden * self._embedding_scale
         memory.hidden[:count] = hidden

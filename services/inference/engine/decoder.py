@@ -37,7 +37,7 @@ class Attention(Protocol):
 class Decoder:
     """Computes logits. Holds weights and nothing of any sequence."""
 
-    def __init__(self, config: DecoderConfig, weights: DecoderWeights, linears: DecoderLinears) -> None:
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights[torch.Tensor], linears: DecoderLinears) -> None:
         self.config = config
         self._weights = weights
         self._linears = linears

@@ -1,4 +1,4 @@
-"""Loads a model of a family that has a decoder of our own from a Hugging Face model folder."""
+"""Loads a model of a family that has a decoder of our own from its folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from services.inference.engine.attention import PromptAttention
 from services.inference.engine.block_model import BlockModel
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_weights import WeightsDamaged, read_blocks, read_linears
+from services.inference.engine.weight_source import open_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,8 @@ def load_decoder(
     """
     dtype = torch.float32 if weights == "fp32" else torch.bfloat16
     with _told(folder, weights, device):
-        decoder = Decoder(config, *read_linears(folder.path, config, dtype, progress.reach, device))
+        with open_weights(folder.path) as source:
+            decoder = Decoder(config, *read_linears(source, config, dtype, progress.reach, device))
         _warm_up(decoder)
     return decoder
 
@@ -48,10 +50,8 @@ def load_block_model(folder: ModelFolder, config: DecoderConfig, weights: Weight
     Raises:
         StartupError: They cannot be loaded; the message says what to do.
     """
-    with _told(folder, weights, "cpu"):
-        return BlockModel(
-            config, *read_blocks(folder.path, config, torch.bfloat16, _BLOCK_BITS[weights], progress.reach)
-        )
+    with _told(folder, weights, "cpu"), open_weights(folder.path) as source:
+        return BlockModel(config, *read_blocks(source, config, torch.bfloat16, _BLOCK_BITS[weights], progress.reach))
 
 
 @contextmanager

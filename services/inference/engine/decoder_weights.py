@@ -1,31 +1,32 @@
-"""The slim decoder's weights, read from a Hugging Face model folder: linears that share their input are made one."""
+"""The slim decoder's weights, read from a model's folder: linears that share their input are made one."""
 
 from __future__ import annotations
 
-import json
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from math import prod
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import torch
-from safetensors import safe_open
 
-from services.inference.engine.block_file import BlockFile
 from services.inference.engine.block_weights import DecoderBlocks, LayerBlocks, block_linear, joined, quantized
 from services.inference.engine.key_balance import balancing_factors
 from services.inference.engine.linear import Linear
+from services.inference.engine.token_table import TokenTable
 from services.inference.engine.weight_room import WeightRoom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from services.inference.engine.block_weights import Bits, BlockLinear, Blocks, Rounded
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.protocol import Device
+    from services.inference.engine.weight_source import WeightSource
 
-_SINGLE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+_EMBEDDING = "model.embed_tokens.weight"
+
+
+EmbeddingT = TypeVar("EmbeddingT", torch.Tensor, TokenTable)
+LinearT = TypeVar("LinearT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,11 @@ class DecoderLinears:
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderWeights:
+class DecoderWeights(Generic[EmbeddingT]):
     """All weights of a decoder but its linears, in one dtype on one device."""
 
-    embedding: torch.Tensor
-    """Shape `(vocabulary, hidden_size)`."""
+    embedding: EmbeddingT
+    """Shape `(vocabulary, hidden_size)`, or a table of that."""
     layers: tuple[LayerNorms, ...]
     norm: torch.Tensor
     parameters: int
@@ -78,87 +79,87 @@ class WeightsDamaged(Exception):
 
 
 def read_linears(
-    folder: Path,
+    source: WeightSource,
     config: DecoderConfig,
     dtype: torch.dtype,
     reach: Callable[[int, int], None] | None = None,
     device: Device = "cpu",
-) -> tuple[DecoderWeights, DecoderLinears]:
-    """Reads a folder's safetensors.
+) -> tuple[DecoderWeights[torch.Tensor], DecoderLinears]:
+    """Reads weights.
 
     Args:
-        folder: Where they are.
+        source: Where they are.
         config: The model's.
         dtype: What weights are held in.
         reach: Told how many bytes of how many have been read, each time there are more.
         device: Where they are held.
 
     Raises:
-        WeightsDamaged: The folder lacks a tensor.
-        OSError, ValueError, safetensors.SafetensorError: A file cannot be read.
+        WeightsDamaged: A tensor is missing or not of its shape.
+        OSError, ValueError, KeyError, safetensors.SafetensorError: A file cannot be read.
     """
-    with ExitStack() as stack:
-        reader = _Reader(folder, config, _Place(dtype, device), stack, reach)
-        embedding, head = reader.ends()
-        layers = reader.layers(lambda _, weights, bias: Linear(torch.cat(weights), bias))
-        linears = tuple(LayerLinears(*layer) for _, layer in layers)
-        return reader.weights(embedding, [norms for norms, _ in layers]), DecoderLinears(linears, Linear(head))
+
+    def make(parts: _Parts) -> Linear:
+        return Linear(torch.cat(parts.weights()), parts.bias())
+
+    reader = _Reader(source, config, _Place(dtype, device), reach)
+    embedding = reader.take(reader.find_embedding())
+    head = Linear(embedding) if config.tied_head else make(reader.head())
+    layers = reader.layers(make)
+    linears = tuple(LayerLinears(*layer) for _, layer in layers)
+    return reader.weights(embedding, [norms for norms, _ in layers]), DecoderLinears(linears, head)
 
 
 def read_blocks(
-    folder: Path,
+    source: WeightSource,
     config: DecoderConfig,
     dtype: torch.dtype,
     bits: Rounded,
     reach: Callable[[int, int], None] | None = None,
-) -> tuple[DecoderWeights, DecoderBlocks]:
-    """Reads a folder's safetensors, all linears as blocks.
+) -> tuple[DecoderWeights[TokenTable], DecoderBlocks]:
+    """Reads weights, all linears as blocks.
 
     Args:
-        folder: Where they are.
+        source: Where they are.
         config: The model's.
         dtype: What the embedding and the norms are held in.
-        bits: Of the linears' weights, but for the head, which has 8. Where the folder has blocks of its own that have
-            no more, or 6 instead of 8, they are taken as they are.
+        bits: Of the linears' weights, but for the head, which has 8. Where they are stored in blocks that have no more,
+            or 6 instead of 8, these are taken as they are; so are those of 8 where others have fewer.
         reach: As for `read_linears`.
 
     Raises:
-        WeightsDamaged, OSError, ValueError, safetensors.SafetensorError: As for `read_linears`.
+        WeightsDamaged, OSError, ValueError, KeyError, safetensors.SafetensorError: As for `read_linears`.
     """
-    with ExitStack() as stack:
-        reader = _Reader(folder, config, _Place(dtype, "cpu"), stack, reach)
-        stored = BlockFile(folder, stack)
-        embedding, head = reader.ends()
-        # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
-        room = WeightRoom()
-        head_blocks = block_linear(_stored_blocks(stored, [reader.head], bits) or quantized(head, 8), room)
+    reader = _Reader(source, config, _Place(dtype, "cpu"), reach)
+    room = WeightRoom()
+    # Where some are in few bits, the others were to have more: so they do here.
+    few = any(source.bits_of(name) in {4, 6} for name in source.names)
+    most: Rounded = 8 if few else bits
 
-        def make(names: list[str], weights: list[torch.Tensor], bias: torch.Tensor | None) -> BlockLinear:
-            blocks = _stored_blocks(stored, names, bits)
-            if blocks is None:
-                # Where there are others, the file holds more of these than 4 bits: so do 8.
-                blocks = quantized(torch.cat(weights), 8 if stored else bits)
-            if bias is not None and names[0].endswith("q_proj") and not config.heads_normed:
-                factors = balancing_factors(config, weights, bias)
-                blocks, bias = blocks.scaled(factors), bias * factors
-            return block_linear(blocks, room, bias, alternate=len(names) == 2)
+    def make(parts: _Parts) -> BlockLinear:
+        blocks = parts.blocks(_taken(bits, most)) or quantized(torch.cat(parts.weights()), most)
+        bias = parts.bias()
+        if bias is not None and parts.names[0].endswith("q_proj") and not config.heads_normed:
+            factors = balancing_factors(config, parts.weights(), bias)
+            blocks, bias = blocks.scaled(factors), bias * factors
+        return block_linear(blocks, room, bias, alternate=len(parts.names) == 2)
 
-        layers = reader.layers(make)
-        linears = tuple(LayerBlocks(*layer) for _, layer in layers)
-        return reader.weights(embedding, [norms for norms, _ in layers]), DecoderBlocks(linears, head_blocks)
-
-
-def _stored_blocks(file: BlockFile, names: list[str], bits: Rounded) -> Blocks | None:
-    """Returns a folder's own blocks of a linear, where it has the same form for all of its parts and bits allow it."""
-    matrices = [f"{name}.weight" for name in names]
-    found = {file.bits_of(matrix) for matrix in matrices}
-    wanted: set[Bits] = {4, 6} if bits == 4 else {6}
-    if len(found) != 1 or not found <= wanted:
-        return None
-    return joined([file.take(matrix) for matrix in matrices])
+    embedding = source.take_table(reader.find_embedding(), dtype)
+    # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
+    head = reader.head()
+    head_linear = block_linear(head.blocks(_taken(bits, 8)) or quantized(torch.cat(head.weights()), 8), room)
+    layers = reader.layers(make)
+    linears = tuple(LayerBlocks(*layer) for _, layer in layers)
+    return reader.weights(embedding, [norms for norms, _ in layers]), DecoderBlocks(linears, head_linear)
 
 
-LinearT = TypeVar("LinearT")
+def _taken(bits: Rounded, most: Rounded) -> set[Bits]:
+    """Returns of which bits blocks are taken as they are, where at least `bits` are asked for and others get `most`."""
+    few: set[Bits] = {4, 6} if bits == 4 else {6}
+    return few | ({8} if most == 8 else set())
+
+
+_Layer: TypeAlias = tuple[LayerNorms, tuple[LinearT, LinearT, LinearT, LinearT]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,114 +170,132 @@ class _Place:
     device: Device
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Linears that share their input and become one."""
+
+    reader: _Reader
+    names: tuple[str, ...]
+    outputs: tuple[int, ...]
+
+    def weights(self) -> list[torch.Tensor]:
+        """Returns the weights of each."""
+        return [self.reader.take(f"{name}.weight") for name in self.names]
+
+    def bias(self) -> torch.Tensor | None:
+        """Returns the bias of all; None where none has one."""
+        if not any(self.reader.has(f"{name}.bias") for name in self.names):
+            return None
+        return torch.cat(
+            [
+                self.reader.take(f"{name}.bias") if self.reader.has(f"{name}.bias") else self.reader.nothing(outputs)
+                for name, outputs in zip(self.names, self.outputs, strict=True)
+            ]
+        )
+
+    def blocks(self, of_bits: set[Bits]) -> Blocks | None:
+        """Returns all in the blocks they are stored in; None unless these have the same, and one of these, bits."""
+        matrices = [f"{name}.weight" for name in self.names]
+        found = {self.reader.source.bits_of(name) for name in matrices}
+        if len(found) != 1 or not found <= of_bits:
+            return None
+        return joined([self.reader.source.take_blocks(name) for name in matrices])
+
+
 class _Reader:
     def __init__(
         self,
-        folder: Path,
+        source: WeightSource,
         config: DecoderConfig,
         place: _Place,
-        stack: ExitStack,
         reach: Callable[[int, int], None] | None,
     ) -> None:
+        self.source = source
         self._config = config
         self._place = place
         self._parameters = 0
         self._reach = reach
-        self._read_bytes = self._file_bytes = 0
-        self._files = {}
-        for name in _file_names(folder):
-            self._file_bytes += (folder / name).stat().st_size
-            file = stack.enter_context(safe_open(folder / name, framework="pt"))
-            self._files.update(dict.fromkeys(file.keys(), file))
+        self._read_bytes = 0
 
-    @property
-    def head(self) -> str:
-        """Name of the head's linear."""
-        return "model.embed_tokens" if self._config.tied_head else "lm_head"
+    def find_embedding(self) -> str:
+        """Returns the embedding's name."""
+        self._find(_EMBEDDING, (-1, self._config.hidden_size))
+        return _EMBEDDING
 
-    def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the embedding and the head."""
-        embedding = self._take("model.embed_tokens.weight", (-1, self._config.hidden_size))
-        head = embedding if self._config.tied_head else self._take(f"{self.head}.weight", tuple(embedding.shape))
-        return embedding, head
+    def head(self) -> _Parts:
+        """Returns the head."""
+        vocabulary, hidden = self.source.shape(_EMBEDDING)
+        if self._config.tied_head:
+            return _Parts(self, (_EMBEDDING.removesuffix(".weight"),), (vocabulary,))
+        return self._parts(("lm_head",), (vocabulary,), hidden)
 
-    def layers(
-        self, make: Callable[[list[str], list[torch.Tensor], torch.Tensor | None], LinearT]
-    ) -> list[tuple[LayerNorms, tuple[LinearT, LinearT, LinearT, LinearT]]]:
+    def layers(self, make: Callable[[_Parts], LinearT]) -> list[_Layer[LinearT]]:
         """Reads all layers.
 
         Args:
-            make: Makes one linear of several that share their input: their names, weights and bias.
+            make: Makes one linear of several.
         """
         return [self._layer(f"model.layers.{number}.", make) for number in range(self._config.layers)]
 
-    def weights(self, embedding: torch.Tensor, layers: list[LayerNorms]) -> DecoderWeights:
+    def weights(self, embedding: EmbeddingT, layers: list[LayerNorms]) -> DecoderWeights[EmbeddingT]:
         """Returns all but the linears, which have been read."""
-        norm = self._take_norm("model.norm", self._config.hidden_size)
+        norm = self._norm("model.norm", self._config.hidden_size)
         return DecoderWeights(embedding, tuple(layers), norm, self._parameters)
 
-    def _layer(
-        self, name: str, make: Callable[[list[str], list[torch.Tensor], torch.Tensor | None], LinearT]
-    ) -> tuple[LayerNorms, tuple[LinearT, LinearT, LinearT, LinearT]]:
+    def has(self, name: str) -> bool:
+        """Whether there is such a weight."""
+        return name in self.source.names
+
+    def take(self, name: str) -> torch.Tensor:
+        """Returns a weight."""
+        return self.source.take(name, self._place.dtype).to(self._place.device)
+
+    def nothing(self, size: int) -> torch.Tensor:
+        """Returns a vector of zeros."""
+        return torch.zeros(size, dtype=self._place.dtype, device=self._place.device)
+
+    def _layer(self, name: str, make: Callable[[_Parts], LinearT]) -> _Layer[LinearT]:
         config = self._config
         hidden, size, intermediate = config.hidden_size, config.head_size, config.intermediate_size
         queries, keys = config.heads * size, config.kv_heads * size
         attention, mlp = f"{name}self_attn.", f"{name}mlp."
         before_mlp = "pre_feedforward_layernorm" if config.norms_after else "post_attention_layernorm"
-        heads_normed = f"{attention}q_norm.weight" in self._files
+        heads_normed = self.has(f"{attention}q_norm.weight")
         norms = LayerNorms(
-            attention=self._take_norm(f"{name}input_layernorm", hidden),
-            query=self._take_norm(f"{attention}q_norm", size) if heads_normed else None,
-            key=self._take_norm(f"{attention}k_norm", size) if heads_normed else None,
-            after_attention=(
-                self._take_norm(f"{name}post_attention_layernorm", hidden) if config.norms_after else None
-            ),
-            mlp=self._take_norm(f"{name}{before_mlp}", hidden),
-            after_mlp=(self._take_norm(f"{name}post_feedforward_layernorm", hidden) if config.norms_after else None),
+            attention=self._norm(f"{name}input_layernorm", hidden),
+            query=self._norm(f"{attention}q_norm", size) if heads_normed else None,
+            key=self._norm(f"{attention}k_norm", size) if heads_normed else None,
+            after_attention=(self._norm(f"{name}post_attention_layernorm", hidden) if config.norms_after else None),
+            mlp=self._norm(f"{name}{before_mlp}", hidden),
+            after_mlp=(self._norm(f"{name}post_feedforward_layernorm", hidden) if config.norms_after else None),
         )
+        qkv = (f"{attention}q_proj", f"{attention}k_proj", f"{attention}v_proj")
         linears = (
-            make(*self._take_linear([f"{attention}{x}_proj" for x in "qkv"], [queries, keys, keys], hidden)),
-            make(*self._take_linear([f"{attention}o_proj"], [hidden], queries)),
-            make(*self._take_linear([f"{mlp}gate_proj", f"{mlp}up_proj"], [intermediate, intermediate], hidden)),
-            make(*self._take_linear([f"{mlp}down_proj"], [hidden], intermediate)),
+            make(self._parts(qkv, (queries, keys, keys), hidden)),
+            make(self._parts((f"{attention}o_proj",), (hidden,), queries)),
+            make(self._parts((f"{mlp}gate_proj", f"{mlp}up_proj"), (intermediate, intermediate), hidden)),
+            make(self._parts((f"{mlp}down_proj",), (hidden,), intermediate)),
         )
         return norms, linears
 
-    def _take_linear(
-        self, names: list[str], outputs: list[int], inputs: int
-    ) -> tuple[list[str], list[torch.Tensor], torch.Tensor | None]:
-        weights = [self._take(f"{n}.weight", (rows, inputs)) for n, rows in zip(names, outputs, strict=True)]
-        if not any(f"{name}.bias" in self._files for name in names):
-            return names, weights, None
-        biases = [
-            self._take(f"{name}.bias", (len(weight),))
-            if f"{name}.bias" in self._files
-            else torch.zeros(len(weight), dtype=self._place.dtype, device=self._place.device)
-            for name, weight in zip(names, weights, strict=True)
-        ]
-        return names, weights, torch.cat(biases)
+    def _parts(self, names: tuple[str, ...], outputs: tuple[int, ...], inputs: int) -> _Parts:
+        for name, rows in zip(names, outputs, strict=True):
+            self._find(f"{name}.weight", (rows, inputs))
+            if self.has(f"{name}.bias"):
+                self._find(f"{name}.bias", (rows,))
+        return _Parts(self, names, outputs)
 
-    def _take_norm(self, name: str, size: int) -> torch.Tensor:
-        weight = self._take(f"{name}.weight", (size,))
+    def _norm(self, name: str, size: int) -> torch.Tensor:
+        self._find(f"{name}.weight", (size,))
+        weight = self.take(f"{name}.weight")
         return 1.0 + weight.float() if self._config.norms_from_one else weight
 
-    def _take(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        if name not in self._files:
+    def _find(self, name: str, shape: tuple[int, ...]) -> None:
+        """Notes that a weight is there, of a shape."""
+        found = self.source.shape(name) if self.has(name) else ()
+        if len(found) != len(shape) or any(want not in {-1, is_} for want, is_ in zip(shape, found, strict=True)):
             raise WeightsDamaged
-        tensor: torch.Tensor = self._files[name].get_tensor(name)
-        if tensor.dim() != len(shape) or any(
-            want not in {-1, is_} for want, is_ in zip(shape, tensor.shape, strict=True)
-        ):
-            raise WeightsDamaged
-        self._parameters += tensor.numel()
-        self._read_bytes += tensor.nbytes
+        self._parameters += prod(found)
+        self._read_bytes += self.source.stored_bytes(name)
         if self._reach is not None:
-            self._reach(self._read_bytes, self._file_bytes)
-        return tensor.to(device=self._place.device, dtype=self._place.dtype)
-
-
-def _file_names(folder: Path) -> list[str]:
-    if (folder / _SINGLE).exists():
-        return [_SINGLE]
-    index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-    return sorted(set(index["weight_map"].values()))
+            self._reach(self._read_bytes, self.source.total_bytes)

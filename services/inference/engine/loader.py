@@ -12,7 +12,6 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from services.inference.engine import catalog, control_group, load_failures, model_card
-from services.inference.engine.block_file import has_4_bit_blocks
 from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import can_compile
 from services.inference.engine.decoder import Decoder
@@ -22,6 +21,7 @@ from services.inference.engine.generation_config import GenerationDefaults
 from services.inference.engine.protocol import Device, ModelInfo, SamplingDefaults, Weights
 from services.inference.engine.quiet import quieten_libraries
 from services.inference.engine.tokenizer import ChatTokenizer
+from services.inference.engine.weight_source import has_4_bit_blocks
 from services.rpc.settings import StartupError, variable_name
 
 if TYPE_CHECKING:

@@ -1,28 +1,27 @@
-"""What a model's folder says about itself: the languages of its card's YAML front matter.
+"""What a model's folder says about itself: languages of its card's YAML front matter, or of the `.gguf` file it is for.
 
 The form is Hugging Face's: https://huggingface.co/docs/hub/model-cards#model-card-metadata
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import yaml
 
+from services.inference.engine.gguf_source import read_source
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-SOURCE_FILE = "source.json"
-"""In the folder of a converted `.gguf` file: what it was converted from."""
 
 _NOT_LANGUAGES = {"code", "multilingual"}
 
 
 def declared_languages(folder: Path) -> tuple[str, ...]:
     """Returns the languages (BCP 47) that a model is declared for; empty where it says nothing readable."""
+    source = read_source(folder)
     return _languages(_front_matter(folder / "README.md").get("language")) or _languages(
-        _source(folder).get("languages")
+        list(source.languages) if source is not None else []
     )
 
 
@@ -40,11 +39,3 @@ def _front_matter(card: Path) -> dict[str, object]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return meta if isinstance(meta, dict) else {}
-
-
-def _source(folder: Path) -> dict[str, object]:
-    try:
-        source = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return source if isinstance(source, dict) else {}

@@ -1,4 +1,4 @@
-"""Where a model comes from: the one setting `model` to a folder of safetensors."""
+"""Where a model comes from: the one setting `model` to a folder on disk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.inference.engine import gguf_cache, hub
+from services.inference.engine.weight_source import read_itself
 from services.inference.settings import EMBEDDED_MODEL
 from services.rpc.settings import StartupError, usable_data_dir, variable_name
 
@@ -32,18 +33,18 @@ class ModelFolder:
 
 
 def locate(model: str, data_dir: Path, progress: Progress) -> ModelFolder:
-    """Finds, downloads or converts the model that a setting names.
+    """Finds, downloads or prepares the model that a setting names.
 
     Raises:
         StartupError: There is no such model, or it cannot be had; the message says what to do.
     """
     if model == EMBEDDED_MODEL:
-        return ModelFolder(_EMBEDDED_ID, gguf_cache.converted(_embedded_file(), usable_data_dir(data_dir), progress))
+        return ModelFolder(_EMBEDDED_ID, gguf_cache.prepared(_embedded_file(), usable_data_dir(data_dir), progress))
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise StartupError(f"{variable_name('model')}={model}: there is no such file.")
-        return ModelFolder(path.stem, gguf_cache.converted(path, usable_data_dir(data_dir), progress))
+        return ModelFolder(path.stem, gguf_cache.prepared(path, usable_data_dir(data_dir), progress))
     if path.is_dir():
         return ModelFolder(path.resolve().name, _checked(path, model))
     if path.exists():
@@ -77,7 +78,7 @@ def _checked(folder: Path, model: str) -> Path:
         readable = False
     if not readable:
         raise StartupError(f"{variable_name('model')}={model}: its config.json cannot be read.")
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob("*.safetensors")) and not read_itself(folder):
         raise StartupError(
             f"{variable_name('model')}={model}: there are no .safetensors files in it, the only form of weights read."
         )

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from services.inference.engine import load_failures
+from services.inference.engine.weight_source import open_weights, read_itself
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from transformers import PreTrainedModel
 
@@ -59,9 +61,7 @@ def _load(
     try:
         model, report = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
-            AutoModelForCausalLM.from_pretrained(
-                folder.path, use_safetensors=True, output_loading_info=True, **options
-            ),
+            _from_file(folder.path, options) if read_itself(folder.path) else _from_folder(folder.path, options),
         )
     except (torch.OutOfMemoryError, MemoryError):
         raise load_failures.too_big(weights, device) from None
@@ -77,6 +77,19 @@ def _load(
     if report["missing_keys"] or report["mismatched_keys"]:
         raise load_failures.damaged(folder)
     return model
+
+
+def _from_folder(folder: Path, options: dict[str, Any]) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
+
+
+def _from_file(folder: Path, options: dict[str, Any]) -> Any:
+    """Loads what a folder's `.gguf` file holds, unpacked."""
+    config = AutoConfig.from_pretrained(folder)
+    with open_weights(folder) as source:
+        state = {name: source.take(name, options["dtype"]) for name in source.names}
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return model_class.from_pretrained(None, config=config, state_dict=state, output_loading_info=True, **options)
 
 
 @torch.inference_mode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 
@@ -21,12 +23,12 @@ class WeightRoom:
     def __init__(self) -> None:
         self._chunk = torch.empty(0, dtype=torch.uint8)
 
-    def place(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Returns a copy of a tensor; the memory of all is given back when no tensor of a piece is left."""
-        size = -(-tensor.nbytes // _LINE) * _LINE
+    def take(self, *shape: int) -> torch.Tensor:
+        """Returns bytes to be written; the memory of all is given back when no tensor of a piece is left."""
+        needed = prod(shape)
+        size = -(-needed // _LINE) * _LINE
         if size > len(self._chunk):
             self._chunk = torch.from_numpy(np.empty(max(size, _CHUNK) + _LINE, dtype=np.uint8))
             self._chunk = self._chunk[-self._chunk.data_ptr() % _LINE :]
-        taken, self._chunk = self._chunk[: tensor.nbytes], self._chunk[size:]
-        copied = taken.view(tensor.dtype).view(tensor.shape)
-        return copied.copy_(tensor)
+        taken, self._chunk = self._chunk[:needed], self._chunk[size:]
+        return taken.view(shape)

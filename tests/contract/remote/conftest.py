@@ -79,10 +79,13 @@ def llama_cpp() -> Iterator[str]:
 def vllm(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where vLLM answers, with SmolLM2. `CHATBOT_TEST_VLLM` is the interpreter of an environment that has it."""
     interpreter = os.environ["CHATBOT_TEST_VLLM"]
+    from bench.unpacked import unpacked
     from services.inference.engine.model_source import locate
     from services.inference.progress import Progress
 
-    folder = locate("embedded", Path(request.config.cache.mkdir("inference-models")), Progress()).path
+    data = Path(request.config.cache.mkdir("inference-models"))
+    folder = locate("embedded", data, Progress()).path
+    folder = unpacked(folder, data / "unpacked" / folder.name)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

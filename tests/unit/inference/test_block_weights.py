@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from services.inference.engine import block_weights
-from services.inference.engine.block_file import BLOCK_FILE, BlockFile, block_tensors, has_4_bit_blocks
-from services.inference.engine.block_weights import GROUP, Blocks, block_linear, joined, packed, quantized
+from services.inference.engine.block_weights import GROUP, Blocks, block_linear, joined, pack, quantized
 from services.inference.engine.weight_room import WeightRoom
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from services.inference.engine.block_weights import Bits
 
 OUTPUTS = 37
@@ -70,7 +65,7 @@ def _unpacked(weights: torch.Tensor, bits: Bits) -> torch.Tensor:
 @pytest.mark.parametrize("bits", [4, 6, 8])
 def test_what_is_packed_is_what_is_dequantized(bits: Bits):
     blocks = _random_blocks(bits)
-    unpacked = _unpacked(packed(blocks), bits)
+    unpacked = _unpacked(pack(blocks, WeightRoom()), bits)
     assert unpacked.shape == (48, INPUTS)
     assert torch.equal(unpacked[:OUTPUTS], blocks.dequantized())
     assert not unpacked[OUTPUTS:].any()
@@ -134,28 +129,3 @@ def test_matrices_join_by_their_outputs(bits: Bits):
     parts = [_random_blocks(bits, outputs) for outputs in (16, 5)]
     whole = joined(parts).dequantized()
     assert torch.equal(whole, torch.cat([part.dequantized() for part in parts]))
-
-
-@pytest.mark.parametrize("bits", [4, 6])
-def test_a_file_gives_back_the_blocks_it_was_given(tmp_path: Path, bits: Bits):
-    blocks = _random_blocks(bits)
-    save_file(block_tensors("layer.weight", blocks), tmp_path / BLOCK_FILE)
-    assert has_4_bit_blocks(tmp_path) == (bits == 4)
-    with ExitStack() as stack:
-        file = BlockFile(tmp_path, stack)
-        assert file
-        assert (file.bits_of("other.weight"), file.bits_of("layer.weight")) == (None, bits)
-        taken = file.take("layer.weight")
-        with pytest.raises(KeyError):
-            file.take("other.weight")
-    assert taken.bits == bits
-    assert torch.equal(taken.codes, blocks.codes)
-    assert torch.equal(taken.dequantized(), blocks.dequantized())
-
-
-def test_a_folder_without_a_file_has_no_blocks(tmp_path: Path):
-    assert not has_4_bit_blocks(tmp_path)
-    with ExitStack() as stack:
-        file = BlockFile(tmp_path, stack)
-        assert not file
-        assert file.bits_of("layer.weight") is None

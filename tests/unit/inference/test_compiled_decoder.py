@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import ChainMap
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from llvmlite import binding
-from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from services.inference.engine.block_file import BLOCK_FILE, block_tensors
 from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import CompiledDecoder, Span, can_compile
 from services.inference.engine.decoder import Decoder
@@ -30,11 +27,11 @@ from services.inference.engine.kernels.linear_rounding import OUTLYING
 from services.inference.engine.kernels.weight_record import GROUP
 from services.inference.engine.key_balance import balancing_factors
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
+from tests.support.held_weights import HeldWeights
 from tests.support.rounded_weights import rounded_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from services.inference.engine.block_weights import Bits
     from services.inference.engine.decoder_config import DecoderConfig
@@ -61,14 +58,13 @@ class Made:
     """A tiny model, its linears rounded to blocks: once as blocks, once as what those stand for."""
 
     config: DecoderConfig
-    folder: Path
+    weights: HeldWeights
     oracle: Decoder
     bits: Bits
 
     def compiled(self, *, threads: int = 2, features: str | None = None) -> CompiledDecoder:
-        # A file has those of 6 bits.
         rounded = 8 if self.bits == 8 else 4
-        model = BlockModel(self.config, *read_blocks(self.folder, self.config, torch.float32, rounded))
+        model = BlockModel(self.config, *read_blocks(self.weights, self.config, torch.float32, rounded))
         return CompiledDecoder(model, threads=threads, context_tokens=CONTEXT, features=features)
 
 
@@ -146,28 +142,26 @@ class BalancedLinear:
         return self._linear(values) * self._factors
 
 
-def _oracle(folder: Path, config: DecoderConfig) -> Decoder:
-    weights, linears = read_linears(folder, config, torch.float32)
+def _oracle(held: HeldWeights, config: DecoderConfig) -> Decoder:
+    weights, linears = read_linears(held, config, torch.float32)
     layers = [
         LayerLinears(*(RoundingLinear(getattr(layer, part.name)) for part in fields(layer))) for layer in linears.layers
     ]
-    tensors = load_file(folder / "model.safetensors")
-    if "model.layers.0.self_attn.k_proj.bias" in tensors:
+    if "model.layers.0.self_attn.k_proj.bias" in held.names:
         for number, layer in enumerate(layers):
             names = [f"model.layers.{number}.self_attn.{part}_proj" for part in "qkv"]
-            parts = [(tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in names]
+            parts = [tuple(held.take(f"{name}.{one}", torch.float32) for one in ("weight", "bias")) for name in names]
             layers[number] = replace(layer, qkv=BalancedLinear(layer.qkv, config, parts))
     return Decoder(config, weights, DecoderLinears(tuple(layers), RoundingLinear(linears.head)))
 
 
 @pytest.fixture(scope="module")
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(request: pytest.FixtureRequest) -> Made:
     name, bits = request.param
-    return _make(tmp_path_factory.mktemp("model"), name, bits)
+    return _make(name, bits)
 
 
 def _make(
-    folder: Path,
     name: str,
     bits: Bits,
     *,
@@ -207,15 +201,12 @@ def _make(
     model.lm_head.weight.data = head
     if config.tie_word_embeddings:
         model.model.embed_tokens.weight.data = head
-    model.save_pretrained(folder)
-    if bits == 6:
-        # Those of 4 and 8 bits come out again when they are rounded.
-        tensors = (block_tensors(weight, blocks) for weight, blocks in own.items())
-        save_file(dict(ChainMap(*tensors)), folder / BLOCK_FILE)
+    # Those of 4 and 8 bits come out again when they are rounded.
+    weights = HeldWeights(dict(model.named_parameters()), own if bits == 6 else {})
     read = read_config(config)
     assert read is not None
     assert can_compile(read)
-    return Made(read, folder, _oracle(folder, read), bits)
+    return Made(read, weights, _oracle(weights, read), bits)
 
 
 @dataclass(slots=True)
@@ -322,9 +313,9 @@ def test_a_prompt_in_one_step_is_as_token_by_token(made: Made, compiled: Callabl
         assert torch.equal(got[1], wanted[-1])
 
 
-def test_rows_of_logits_that_lie_apart_are_what_each_is_alone(tmp_path: Path):
+def test_rows_of_logits_that_lie_apart_are_what_each_is_alone():
     # 14 cache lines of logits: rows are 15 apart.
-    made = _make(tmp_path, "llama", 8, vocabulary=219)
+    made = _make("llama", 8, vocabulary=219)
     decoder = made.compiled()
     one, whole = Sequences(made.config, 1), Sequences(made.config, 1)
     wanted = [one.feed(decoder, {0: token})[0] for token in TOKENS]
@@ -334,8 +325,8 @@ def test_rows_of_logits_that_lie_apart_are_what_each_is_alone(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("heads", "head_size"), [(1, 32), (5, 32), (7, 64), (13, 32), (4, 96), (1, 256), (1, 288)])
-def test_any_number_of_heads_of_any_size_may_share_keys_and_values(tmp_path: Path, heads: int, head_size: int):
-    made = _make(tmp_path, "qwen2", 8, heads=heads, kv_heads=1, head_size=head_size)
+def test_any_number_of_heads_of_any_size_may_share_keys_and_values(heads: int, head_size: int):
+    made = _make("qwen2", 8, heads=heads, kv_heads=1, head_size=head_size)
     decoder = made.compiled()
     differences = []
     for begin in range(0, 150, 5):
@@ -383,8 +374,8 @@ def test_older_processors_compute_the_same(made: Made, compiled: Callable[..., C
     _assert_nearly_all_equal(differences)
 
 
-def test_it_can_be_closed_twice(tmp_path: Path):
-    decoder = _make(tmp_path, "llama", 8).compiled()
+def test_it_can_be_closed_twice():
+    decoder = _make("llama", 8).compiled()
     decoder.close()
     decoder.close()
 

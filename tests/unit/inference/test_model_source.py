@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -11,6 +10,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 
 from services.inference.engine import hub, model_card
 from services.inference.engine.catalog import find_entry
+from services.inference.engine.gguf_source import GgufSource, write_source
 from services.inference.engine.model_source import locate
 from services.inference.progress import Progress
 from services.rpc.settings import StartupError
@@ -148,5 +148,5 @@ def test_languages_are_read_from_the_card(tmp_path: Path, card: str, languages: 
 
 
 def test_languages_are_read_from_what_a_gguf_file_said(tmp_path: Path):
-    (tmp_path / "source.json").write_text(json.dumps({"languages": ["de"]}))
+    write_source(tmp_path, GgufSource("model.gguf", 1, 1, "", ("de",), {}, 0))
     assert model_card.declared_languages(tmp_path) == ("de",)

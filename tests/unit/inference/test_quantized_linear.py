@@ -7,7 +7,7 @@ import ctypes
 import pytest
 import torch
 
-from services.inference.engine.block_weights import Bits, packed
+from services.inference.engine.block_weights import Bits, pack
 from services.inference.engine.kernels.linear_kernel import (
     LEVELS,
     PART_BITS,
@@ -19,6 +19,7 @@ from services.inference.engine.kernels.linear_kernel import (
 )
 from services.inference.engine.kernels.linear_rounding import OUTLYING, write_quantize
 from services.inference.engine.kernels.weight_record import GROUP
+from services.inference.engine.weight_room import WeightRoom
 from services.kernels.emitter import ADDRESS, I64, Emitter, int64
 from services.kernels.machine_code import Target
 from tests.support.rounded_weights import rounded_to
@@ -115,7 +116,7 @@ def check(linear: CompiledLinear, bits: Bits, inputs: torch.Tensor) -> None:
     chance = torch.Generator().manual_seed(1)
     blocks = rounded_to(bits, torch.randn(OUTPUTS, inputs.shape[1], generator=chance))
     bias = torch.randn(OUTPUTS, generator=chance)
-    got = linear(inputs, packed(blocks), bias)
+    got = linear(inputs, pack(blocks, WeightRoom()), bias)
     wanted = rounded(inputs) @ blocks.dequantized().double().T + bias
     # Where a sum of squares differs in its last bit, a value may be rounded the other way: by a step of its group.
     assert (got - wanted).abs().max() <= 1e-5 * wanted.abs().max() + 4 * steps_of(inputs).max()
@@ -133,7 +134,7 @@ def test_any_number_of_rows_and_each_as_by_itself(linear: CompiledLinear, bits: 
     inputs[::3, 37] = 40.0
     inputs[1::3, 90] = -70.0
     check(linear, bits, inputs)
-    weights = packed(rounded_to(bits, some_inputs(OUTPUTS, 6)))
+    weights = pack(rounded_to(bits, some_inputs(OUTPUTS, 6)), WeightRoom())
     together = linear(inputs, weights, torch.zeros(OUTPUTS))
     for row, of_all in zip(inputs, together, strict=True):
         assert torch.equal(linear(row[None].clone(), weights, torch.zeros(OUTPUTS))[0], of_all)
@@ -152,7 +153,7 @@ def test_the_others_keep_their_precision_beside_it(linear: CompiledLinear, bits:
 
     def errors(inputs: torch.Tensor) -> torch.Tensor:
         exact = inputs.double() @ blocks.dequantized().double().T
-        return (linear(inputs, packed(blocks), torch.zeros(OUTPUTS)) - exact).abs()[0, :GROUP]
+        return (linear(inputs, pack(blocks, WeightRoom()), torch.zeros(OUTPUTS)) - exact).abs()[0, :GROUP]
 
     inputs = some_inputs(1, 1).clamp(-2, 2)
     alone = errors(inputs).max()

@@ -1,23 +1,21 @@
-"""Which blocks of a folder's own are taken, and what becomes of weights that it has none for."""
+"""Which blocks are taken as they are stored, and what becomes of weights that are stored otherwise."""
 
 from __future__ import annotations
 
-from collections import ChainMap
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from services.inference.engine.block_file import BLOCK_FILE, block_tensors
+from services.inference.engine.block_weights import pack
 from services.inference.engine.decoder_config import read_config
 from services.inference.engine.decoder_weights import read_blocks
+from services.inference.engine.weight_room import WeightRoom
+from tests.support.held_weights import HeldWeights
 from tests.support.rounded_weights import rounded_to
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from services.inference.engine.block_weights import Bits, DecoderBlocks, Rounded
 
 CONFIG = {
@@ -38,51 +36,57 @@ def tied(request: pytest.FixtureRequest) -> bool:
     return request.param
 
 
-def _read(folder: Path, own: dict[str, Bits], bits: Rounded, *, tied: bool = False) -> DecoderBlocks:
-    """Reads a tiny model, which has blocks of its own for some of its weights."""
-    config = LlamaConfig(**CONFIG, tie_word_embeddings=tied)
+def _model(*, tied: bool = False) -> LlamaForCausalLM:
     torch.manual_seed(1)
-    model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
-    weights = dict(model.named_parameters()) | {"lm_head.weight": model.lm_head.weight}
-    tensors = [block_tensors(name, rounded_to(kind, weights[name].detach())) for name, kind in own.items()]
-    if tensors:
-        save_file(dict(ChainMap(*tensors)), folder / BLOCK_FILE)
-    read = read_config(config)
+    return LlamaForCausalLM(LlamaConfig(**CONFIG, tie_word_embeddings=tied))
+
+
+def _read(own: dict[str, Bits], bits: Rounded, *, tied: bool = False) -> DecoderBlocks:
+    """Reads a tiny model, some of whose weights are stored in blocks: not those that rounding would make of them."""
+    model = _model(tied=tied)
+    weights = dict(model.named_parameters())
+    blocks = {name: rounded_to(kind, -weights[name].detach()) for name, kind in own.items()}
+    read = read_config(model.config)
     assert read is not None
-    return read_blocks(folder, read, torch.float32, bits)[1]
+    return read_blocks(HeldWeights(weights, blocks), read, torch.float32, bits)[1]
 
 
 def _head(*, tied: bool) -> str:
     return "model.embed_tokens.weight" if tied else "lm_head.weight"
 
 
-@pytest.mark.parametrize(("own", "asked", "used"), [(4, 4, 4), (6, 4, 6), (4, 8, 8), (6, 8, 6)])
-def test_they_are_taken_where_they_have_no_more_bits_or_six_instead_of_eight(
-    tmp_path: Path, own: Bits, asked: Rounded, used: Bits
-):
-    blocks = _read(tmp_path, dict.fromkeys(ALL_OF_ATTENTION, own), asked)
+@pytest.mark.parametrize(("own", "asked", "used"), [(4, 4, 4), (6, 4, 6), (8, 4, 4), (4, 8, 8), (6, 8, 6), (8, 8, 8)])
+def test_they_are_taken_where_they_have_no_more_bits_or_six_instead_of_eight(own: Bits, asked: Rounded, used: Bits):
+    blocks = _read(dict.fromkeys(ALL_OF_ATTENTION, own), asked)
     assert blocks.layers[0].qkv.bits == used
 
 
-@pytest.mark.parametrize(("own", "asked", "used"), [(None, 4, 8), (4, 4, 4), (6, 4, 6), (4, 8, 8), (6, 8, 6)])
-def test_a_head_has_eight_bits_unless_the_folder_has_fewer(
-    tmp_path: Path, own: Bits | None, asked: Rounded, used: Bits, *, tied: bool
+@pytest.mark.parametrize(
+    ("own", "asked", "used"), [(None, 4, 8), (4, 4, 4), (6, 4, 6), (8, 4, 8), (4, 8, 8), (6, 8, 6)]
+)
+def test_a_head_has_eight_bits_unless_it_is_stored_in_fewer(
+    own: Bits | None, asked: Rounded, used: Bits, *, tied: bool
 ):
     stored: dict[str, Bits] = {} if own is None else {_head(tied=tied): own}
-    assert _read(tmp_path, stored, asked, tied=tied).head.bits == used
+    assert _read(stored, asked, tied=tied).head.bits == used
 
 
-def test_where_parts_of_a_linear_have_other_forms_all_of_it_has_eight_bits(tmp_path: Path):
+def test_where_parts_of_a_linear_have_other_forms_all_of_it_has_eight_bits():
     query, key, value = ALL_OF_ATTENTION
-    blocks = _read(tmp_path, {query: 4, key: 4, value: 6, f"{ATTENTION}o_proj.weight": 6}, 4)
+    blocks = _read({query: 4, key: 4, value: 6, f"{ATTENTION}o_proj.weight": 6}, 4)
     assert blocks.layers[0].qkv.bits == 8
     assert blocks.layers[0].attention_out.bits == 6
     assert blocks.layers[0].down.bits == 8
     assert blocks.bits == {6, 8}
 
 
-def test_a_folder_without_any_is_rounded_to_what_is_asked_for(tmp_path: Path):
-    blocks = _read(tmp_path, {}, 4)
+def test_eight_bits_are_kept_where_others_have_fewer():
+    blocks = _read({**dict.fromkeys(ALL_OF_ATTENTION, 4), f"{ATTENTION}o_proj.weight": 8}, 4)
+    stored = rounded_to(8, -_model().model.layers[0].self_attn.o_proj.weight.detach())
+    assert torch.equal(blocks.layers[0].attention_out.weights, pack(stored, WeightRoom()))
+
+
+def test_weights_in_no_blocks_are_rounded_to_what_is_asked_for():
+    blocks = _read({}, 4)
     assert blocks.layers[0].qkv.bits == blocks.layers[0].down.bits == 4
     assert blocks.bits == {4, 8}
