@@ -32,7 +32,7 @@ class InferenceSettings(CommonSettings):
     weights: Literal["auto", "bf16", "fp32", "int8", "int4", "bnb-int8", "bnb-nf4"] = Field(
         "auto",
         description="How weights are held. On a CPU, for models of the Llama, Qwen and Gemma families: `int8` or "
-        "`int4` (blocks of 4 and 6 bits of a `.gguf` file as they are). "
+        "`int4` (blocks of 4 to 6 bits of a `.gguf` file as they are). "
         "Anywhere: `bf16`, `fp32`, or bitsandbytes' 8 and 4 bits, `bnb-int8` and `bnb-nf4`. `auto`: `bnb-int8` on a "
         "GPU; on a CPU `int4` where the model comes in it, else `int8`, else `bf16`.",
     )

@@ -56,7 +56,7 @@ class Processor:
             sums: 16 32-bit integers.
             unsigned: 64 bytes without a sign.
             signed: 64 bytes with one, within ± 127.
-            bits: How many bits of `unsigned` can be set: 4, 6 or 8.
+            bits: How many bits of `unsigned` can be set, 4 to 8.
         """
         if self.adds_four_products:
             arguments = [sums, unsigned, signed]

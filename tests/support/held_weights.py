@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from services.inference.engine.block_weights import Bits, Blocks
+    from services.inference.engine.block_forms import Form
+    from services.inference.engine.block_weights import Blocks
 
 
 class HeldWeights:
@@ -47,8 +48,8 @@ class HeldWeights:
     def take_table(self, name: str, dtype: torch.dtype) -> HeldTable:
         return HeldTable(self.take(name, dtype))
 
-    def bits_of(self, name: str) -> Bits | None:
-        return self._blocks[name].bits if name in self._blocks else None
+    def form_of(self, name: str) -> Form | None:
+        return self._blocks[name].form if name in self._blocks else None
 
     def take_blocks(self, name: str) -> Blocks:
         return self._blocks[name]

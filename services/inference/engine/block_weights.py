@@ -1,74 +1,77 @@
-"""Weights in blocks: along a row, 32 or 16 that share a scale, as GGUF files have them.
-
-Three forms, by bits: with 4, a weight is `scale * code + zero` (`code` 0 to 15), which Q4_0, Q4_1 and Q4_K are; with 6
-it is `scale * (code - 32)` where 16 share a scale, which Q6_K is; with 8 it is `scale * (code - 128)`, which Q8_0 is.
-"""
+"""Weights in blocks (`block_forms`): what they stand for, rounding to them, and how the compiled step reads them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from services.inference.engine.block_forms import FORMS, GROUP, TILE_OUTPUTS, Form
+
 if TYPE_CHECKING:
     from services.inference.engine.weight_room import WeightRoom
 
-GROUP = 32
-_HALF = 16
-"""Weights of 6 bits that share a scale."""
-_LANES = 16
+_HALF = GROUP // 2
 _WEIGHTS_AT_ONCE = 2**18
 """Of a matrix that is gone through several times: what the nearest caches hold."""
-Bits = Literal[4, 6, 8]
 Rounded = Literal[4, 8]
-"""What weights are rounded to here."""
+"""Bits of what weights are rounded to here: Q4_1 and Q8_0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """A weight matrix of shape `(outputs, inputs)`."""
 
-    bits: Bits
+    form: Form
     codes: torch.Tensor
     """8-bit integers without a sign, shape `(outputs, inputs)`."""
     scales: torch.Tensor
-    """Shape `(outputs, inputs / 32)`, with 6 bits `(outputs, inputs / 16)`; the compiled step has them as fp16."""
-    zeros: torch.Tensor | None
-    """As scales, for 4 bits."""
+    """Shape `(outputs, inputs / 32)`, for Q6_K `(outputs, inputs / 16)`; the compiled step has them as fp16."""
+    zeros: torch.Tensor | None = None
+    """As scales, where the form has any."""
 
     def rows(self, which: torch.Tensor | slice) -> Blocks:
         """Returns the matrix of some outputs, in the order given."""
         zeros = None if self.zeros is None else self.zeros[which]
-        return Blocks(self.bits, self.codes[which], self.scales[which], zeros)
+        return Blocks(self.form, self.codes[which], self.scales[which], zeros)
 
     def scaled(self, factors: torch.Tensor) -> Blocks:
         """Returns the matrix with each output times a power of two."""
         zeros = None if self.zeros is None else self.zeros * factors[:, None].to(self.zeros.dtype)
-        return Blocks(self.bits, self.codes, self.scales * factors[:, None].to(self.scales.dtype), zeros)
+        return Blocks(self.form, self.codes, self.scales * factors[:, None].to(self.scales.dtype), zeros)
 
     def dequantized(self) -> torch.Tensor:
         """Returns the matrix, fp32."""
-        groups = split_last(self.codes, _HALF if self.bits == 6 else GROUP).float()
-        if self.bits == 6:
-            return ((groups - 32) * self.scales.float()[..., None]).flatten(-2)
-        if self.zeros is None:
-            return ((groups - 128) * self.scales.float()[..., None]).flatten(-2)
-        return (groups * self.scales.float()[..., None] + self.zeros.float()[..., None]).flatten(-2)
+        facts = FORMS[self.form]
+        groups = split_last(self.codes, _HALF if facts.halves else GROUP).float()
+        scales = self.scales.float()[..., None]
+        if self.zeros is not None:
+            return (groups * scales + self.zeros.float()[..., None]).flatten(-2)
+        return ((groups - (facts.centre or 0)) * scales).flatten(-2)
 
 
 def joined(parts: list[Blocks]) -> Blocks:
-    """Returns one matrix of the outputs of several with equally many bits."""
+    """Returns one matrix of the outputs of several of one form."""
     if len(parts) == 1:
         return parts[0]
     zeros = [part.zeros for part in parts if part.zeros is not None]
     return Blocks(
-        parts[0].bits,
+        parts[0].form,
         torch.cat([part.codes for part in parts]),
         torch.cat([part.scales for part in parts]),
         torch.cat(zeros) if zeros else None,
     )
+
+
+HELD_BY_8_BITS: set[Form] = {form for form, facts in FORMS.items() if facts.numbers == 1}
+"""Forms of weights that Q8_0 has as well."""
+
+
+def in_8_bits(blocks: Blocks) -> Blocks:
+    """Returns the same weights as Q8_0, for a form of `HELD_BY_8_BITS`."""
+    return replace(blocks, form="Q8_0", codes=blocks.codes + (128 - (FORMS[blocks.form].centre or 0)))
 
 
 def quantized(weight: torch.Tensor, bits: Rounded) -> Blocks:
@@ -89,7 +92,7 @@ def _rounded_to_8(groups: torch.Tensor) -> Blocks:
     scales = (groups.abs().amax(dim=-1) / 127).half()
     # Rounded down, a scale can make the largest a little more than 127 times itself.
     codes = (groups / _divisor(scales.float())[..., None]).round_().clamp_(-127, 127).add_(128)
-    return Blocks(8, codes.flatten(-2).to(torch.uint8), scales, None)
+    return Blocks("Q8_0", codes.flatten(-2).to(torch.uint8), scales)
 
 
 def _rounded_to_4(groups: torch.Tensor) -> Blocks:
@@ -103,7 +106,7 @@ def _rounded_to_4(groups: torch.Tensor) -> Blocks:
     scales = slopes.half()
     zeros = ((weights - slopes * sums) / GROUP).half()
     codes = _codes(groups, scales.float(), zeros.float())
-    return Blocks(4, codes.flatten(-2).to(torch.uint8), scales, zeros)
+    return Blocks("Q4_1", codes.flatten(-2).to(torch.uint8), scales, zeros)
 
 
 def _codes(groups: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor) -> torch.Tensor:
@@ -122,10 +125,10 @@ def pack(blocks: Blocks, room: WeightRoom, order: torch.Tensor | None = None) ->
         Bytes, shape `(tiles, bytes of one)`, outputs made a multiple of 16.
     """
     outputs = len(blocks.codes)
-    missing = -outputs % _LANES
+    missing = -outputs % TILE_OUTPUTS
     if missing:
         blocks = Blocks(
-            blocks.bits,
+            blocks.form,
             _lengthened(blocks.codes, missing),
             _lengthened(blocks.scales, missing),
             None if blocks.zeros is None else _lengthened(blocks.zeros, missing),
@@ -133,31 +136,80 @@ def pack(blocks: Blocks, room: WeightRoom, order: torch.Tensor | None = None) ->
     if order is not None:
         order = torch.cat((order, torch.arange(outputs, outputs + missing)))
     rows, inputs = blocks.codes.shape
-    tiles = rows // _LANES
-    numbers = 1 if blocks.bits == 8 else 2
-    out = room.take(tiles, _LANES * inputs // GROUP * (GROUP * blocks.bits // 8 + 2 * numbers))
-    at_once = max(1, _WEIGHTS_AT_ONCE // (_LANES * inputs))
+    tiles = rows // TILE_OUTPUTS
+    out = room.take(tiles, inputs // GROUP * FORMS[blocks.form].tile_bytes)
+    at_once = max(1, _WEIGHTS_AT_ONCE // (TILE_OUTPUTS * inputs))
     for begin in range(0, tiles, at_once):
-        some = slice(begin * _LANES, (begin + at_once) * _LANES)
+        some = slice(begin * TILE_OUTPUTS, (begin + at_once) * TILE_OUTPUTS)
         out[begin : begin + at_once] = _packed(blocks.rows(some if order is None else order[some]))
     return out
 
 
 def _packed(blocks: Blocks) -> torch.Tensor:
-    if blocks.bits == 8:
-        codes = _codes_bytes(_tiles(split_last(blocks.codes, GROUP // 4, 4)))
+    facts = FORMS[blocks.form]
+    codes = _packed_codes(blocks.codes, facts.bits)
+    if facts.numbers == 1:
         return torch.cat((codes.flatten(1), _numbers_bytes(_tiles(blocks.scales)).flatten(1)), dim=1)
-    # (tiles, groups, lanes, 8 inputs' quarters, halves, 4 inputs) to one byte of two halves
-    halves = _tiles(split_last(blocks.codes & 15, GROUP // 8, 2, 4))
-    lower = halves[..., 0, :] | (halves[..., 1, :] << 4)
-    if blocks.zeros is not None:
-        numbers = _numbers_bytes(_tiles(blocks.scales), _tiles(blocks.zeros))
-        return torch.cat((numbers, _codes_bytes(lower)), dim=2).flatten(1)
-    # (tiles, groups, lanes, halves, fours, 4 inputs) to one byte of four quarters
-    fours = _tiles(split_last(blocks.codes >> 4, 2, 4, 4))
-    upper = reduce(torch.bitwise_or, (fours[..., number, :] << 2 * number for number in range(4)))
-    numbers = _numbers_bytes(*_tiles(split_last(blocks.scales, 2)).unbind(-1))
-    return torch.cat((numbers, _codes_bytes(lower), _codes_bytes(upper)), dim=2).flatten(1)
+    second = blocks.zeros
+    first, second = (blocks.scales, second) if second is not None else split_last(blocks.scales, 2).unbind(-1)
+    return torch.cat((_numbers_bytes(_tiles(first), _tiles(second)), codes), dim=2).flatten(1)
+
+
+def _packed_codes(codes: torch.Tensor, bits: int) -> torch.Tensor:
+    """Returns bytes, shape `(tiles, groups, bytes of one)`."""
+    if bits == 8:
+        return _codes_bytes(_tiles(split_last(codes, GROUP // 4, 4)))
+    # (tiles, groups, outputs, 8 inputs' quarters, halves, 4 inputs) to one byte of two halves
+    halves = _tiles(split_last(codes & 15, GROUP // 8, 2, 4))
+    lower = _codes_bytes(halves[..., 0, :] | (halves[..., 1, :] << 4))
+    above = bits - 4
+    if not above:
+        return lower
+    # (tiles, groups, outputs, lines, fours, 4 inputs) to one byte of as many parts as there are fours
+    fours = _tiles(split_last(codes >> 4, above, 8 // above, 4))
+    upper = reduce(torch.bitwise_or, (fours[..., number, :] << above * number for number in range(8 // above)))
+    return torch.cat((lower, _codes_bytes(upper)), dim=2)
+
+
+def unpacked_rows(weights: torch.Tensor, form: Form, rows: torch.Tensor) -> Blocks:
+    """Returns some outputs of a matrix that was packed.
+
+    Args:
+        weights: As `pack` returns them.
+        form: Theirs.
+        rows: Which outputs, without an order of their own.
+    """
+    facts = FORMS[form]
+    numbers_bytes = 2 * TILE_OUTPUTS * facts.numbers
+    if facts.numbers == 1:
+        begin = weights.shape[1] // facts.tile_bytes * (facts.tile_bytes - numbers_bytes)
+        codes = split_last(weights[:, :begin], facts.tile_bytes - numbers_bytes)
+        numbers = split_last(weights[:, begin:], numbers_bytes)
+    else:
+        records = split_last(weights, facts.tile_bytes)
+        codes, numbers = records[..., numbers_bytes:], records[..., :numbers_bytes]
+    tiles, lanes = rows // TILE_OUTPUTS, rows % TILE_OUTPUTS
+    # (outputs, groups, numbers, 2 bytes), (outputs, groups, vectors, 4 inputs)
+    numbers = split_last(numbers, TILE_OUTPUTS, 2)[tiles, :, :, lanes]
+    codes = _unpacked_codes(split_last(codes, TILE_OUTPUTS, 4)[tiles, :, :, lanes], facts.bits)
+    halves = numbers.contiguous().view(torch.float16)[..., 0]
+    if facts.centre is None:
+        return Blocks(form, codes, halves[..., 0], halves[..., 1])
+    return Blocks(form, codes, halves.flatten(1))
+
+
+def _unpacked_codes(vectors: torch.Tensor, bits: int) -> torch.Tensor:
+    """Returns codes, shape `(outputs, inputs)`."""
+    if bits == 8:
+        return vectors.flatten(1)
+    packed, lines = vectors[:, :, : GROUP // 8], vectors[:, :, GROUP // 8 :]
+    lower = torch.stack((packed & 15, packed >> 4), dim=-2).flatten(1)
+    above = bits - 4
+    if not above:
+        return lower
+    mask = (1 << above) - 1
+    upper = torch.stack([lines >> above * number & mask for number in range(8 // above)], dim=-2)
+    return lower | (upper.flatten(1) << 4)
 
 
 def _codes_bytes(codes: torch.Tensor) -> torch.Tensor:
@@ -177,7 +229,7 @@ def split_last(values: torch.Tensor, *sizes: int) -> torch.Tensor:
 
 def _tiles(values: torch.Tensor) -> torch.Tensor:
     """`(outputs, groups, ...)` to `(tiles, groups, 16, ...)`."""
-    return values.reshape(-1, _LANES, *values.shape[1:]).transpose(1, 2)
+    return values.reshape(-1, TILE_OUTPUTS, *values.shape[1:]).transpose(1, 2)
 
 
 def _lengthened(values: torch.Tensor, rows: int) -> torch.Tensor:
@@ -192,7 +244,7 @@ def _divisor(scales: torch.Tensor) -> torch.Tensor:
 class BlockLinear:
     """A linear as the compiled step reads it."""
 
-    bits: Bits
+    form: Form
     weights: torch.Tensor
     """As `packed` returns them."""
     bias: torch.Tensor
@@ -218,9 +270,9 @@ class DecoderBlocks:
     head: BlockLinear
 
     @property
-    def bits(self) -> frozenset[int]:
-        """Of weights: as many kinds as there are."""
-        return frozenset(linear.bits for linear in self._linears())
+    def forms(self) -> frozenset[Form]:
+        """Of weights: as many as there are."""
+        return frozenset(linear.form for linear in self._linears())
 
     @property
     def bytes(self) -> int:
@@ -246,8 +298,8 @@ def block_linear(
         alternate: Have 16 outputs of the first half and 16 of the second take turns.
     """
     outputs = len(blocks.codes)
-    order = torch.arange(outputs).view(2, -1, _LANES).transpose(0, 1).flatten() if alternate else None
-    filled = torch.zeros(-(-outputs // _LANES) * _LANES)
+    order = torch.arange(outputs).view(2, -1, TILE_OUTPUTS).transpose(0, 1).flatten() if alternate else None
+    filled = torch.zeros(-(-outputs // TILE_OUTPUTS) * TILE_OUTPUTS)
     if bias is not None:
         filled[:outputs] = bias.float() if order is None else bias.float()[order]
-    return BlockLinear(blocks.bits, pack(blocks, room, order), filled)
+    return BlockLinear(blocks.form, pack(blocks, room, order), filled)

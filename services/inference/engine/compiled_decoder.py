@@ -1,6 +1,6 @@
 """Computes steps of few tokens by compiled code.
 
-Weights in blocks of 4, 6 or 8 bits, inputs of linears rounded to bytes, keys and values too, sums in 32-bit floats.
+Weights in blocks of 4 to 8 bits, inputs of linears rounded to bytes, keys and values too, sums in 32-bit floats.
 What a token gets does not hang on which others share its step.
 """
 
@@ -193,5 +193,5 @@ def _step_shape(config: DecoderConfig, blocks: DecoderBlocks) -> StepShape:
         activation=config.activation,
         epsilon=config.norm_epsilon,
         norms_after=config.norms_after,
-        bits=blocks.bits,
+        forms=blocks.forms,
     )

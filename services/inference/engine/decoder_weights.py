@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import torch
 
-from services.inference.engine.block_weights import DecoderBlocks, LayerBlocks, block_linear, joined, quantized
+from services.inference.engine.block_forms import FORMS
+from services.inference.engine.block_weights import (
+    HELD_BY_8_BITS,
+    DecoderBlocks,
+    LayerBlocks,
+    block_linear,
+    in_8_bits,
+    joined,
+    quantized,
+    unpacked_rows,
+)
 from services.inference.engine.key_balance import balancing_factors
 from services.inference.engine.linear import Linear
-from services.inference.engine.token_table import TokenTable
+from services.inference.engine.token_table import PackedTable, TokenTable
 from services.inference.engine.weight_room import WeightRoom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.inference.engine.block_weights import Bits, BlockLinear, Blocks, Rounded
+    from services.inference.engine.block_forms import Form
+    from services.inference.engine.block_weights import BlockLinear, Blocks, Rounded
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.protocol import Device
     from services.inference.engine.weight_source import WeightSource
 
+_FEWER_THAN_8 = {form for form, facts in FORMS.items() if facts.bits < 8}
 _EMBEDDING = "model.embed_tokens.weight"
 
 
@@ -123,8 +135,8 @@ def read_blocks(
         source: Where they are.
         config: The model's.
         dtype: What the embedding and the norms are held in.
-        bits: Of the linears' weights, but for the head, which has 8. Where they are stored in blocks that have no more,
-            or 6 instead of 8, these are taken as they are; so are those of 8 where others have fewer.
+        bits: Of the linears' weights, but for the head, which has 8. Blocks that they are stored in are taken as they
+            are: of 4 to 6 bits where 4 are asked for, of 5 to 8 where 8 are; those of 8 also where others have fewer.
         reach: As for `read_linears`.
 
     Raises:
@@ -133,7 +145,7 @@ def read_blocks(
     reader = _Reader(source, config, _Place(dtype, "cpu"), reach)
     room = WeightRoom()
     # Where some are in few bits, the others were to have more: so they do here.
-    few = any(source.bits_of(name) in {4, 6} for name in source.names)
+    few = any(source.form_of(name) in _FEWER_THAN_8 for name in source.names)
     most: Rounded = 8 if few else bits
 
     def make(parts: _Parts) -> BlockLinear:
@@ -144,19 +156,33 @@ def read_blocks(
             blocks, bias = blocks.scaled(factors), bias * factors
         return block_linear(blocks, room, bias, alternate=len(parts.names) == 2)
 
-    embedding = source.take_table(reader.find_embedding(), dtype)
+    name = reader.find_embedding()
     # What takes longest comes before the layers, so that the share that is told does not stand still at its end.
     head = reader.head()
-    head_linear = block_linear(head.blocks(_taken(bits, 8)) or quantized(torch.cat(head.weights()), 8), room)
+    head_blocks = head.blocks(_taken(bits, 8))
+    head_linear = block_linear(head_blocks or quantized(torch.cat(head.weights()), 8), room)
+    if config.tied_head and head_blocks is not None:
+        embedding = _rows_of(head_linear, source.shape(name), dtype)
+    else:
+        embedding = source.take_table(name, dtype)
+    # Not needed any more, and a large part of what is held meanwhile.
+    del head_blocks
     layers = reader.layers(make)
     linears = tuple(LayerBlocks(*layer) for _, layer in layers)
     return reader.weights(embedding, [norms for norms, _ in layers]), DecoderBlocks(linears, head_linear)
 
 
-def _taken(bits: Rounded, most: Rounded) -> set[Bits]:
-    """Returns of which bits blocks are taken as they are, where at least `bits` are asked for and others get `most`."""
-    few: set[Bits] = {4, 6} if bits == 4 else {6}
-    return few | ({8} if most == 8 else set())
+def _rows_of(head: BlockLinear, shape: tuple[int, ...], dtype: torch.dtype) -> TokenTable:
+    """Returns the embedding that a head is as well."""
+    vocabulary, hidden_size = shape
+    weights, form = head.weights, head.form
+    return PackedTable((vocabulary, hidden_size), dtype, lambda rows: unpacked_rows(weights, form, rows).dequantized())
+
+
+def _taken(bits: Rounded, most: Rounded) -> set[Form]:
+    """Returns which blocks are taken as they are, where at least `bits` are asked for and others get `most`."""
+    least = 4 if bits == 4 else 5
+    return {form for form, facts in FORMS.items() if least <= facts.bits <= (8 if most == 8 else 6)}
 
 
 _Layer: TypeAlias = tuple[LayerNorms, tuple[LinearT, LinearT, LinearT, LinearT]]
@@ -193,13 +219,17 @@ class _Parts:
             ]
         )
 
-    def blocks(self, of_bits: set[Bits]) -> Blocks | None:
-        """Returns all in the blocks they are stored in; None unless these have the same, and one of these, bits."""
+    def blocks(self, of: set[Form]) -> Blocks | None:
+        """Returns all in the blocks they are stored in; None where one is not in these forms, or they cannot be joined.
+
+        Those of different forms become Q8_0, where that changes no weight.
+        """
         matrices = [f"{name}.weight" for name in self.names]
-        found = {self.reader.source.bits_of(name) for name in matrices}
-        if len(found) != 1 or not found <= of_bits:
+        found = {self.reader.source.form_of(name) for name in matrices}
+        if not found <= of or (len(found) > 1 and not found <= HELD_BY_8_BITS):
             return None
-        return joined([self.reader.source.take_blocks(name) for name in matrices])
+        parts = [self.reader.source.take_blocks(name) for name in matrices]
+        return joined(parts if len(found) == 1 else [in_8_bits(part) for part in parts])
 
 
 class _Reader:

@@ -11,13 +11,14 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from services.inference.engine.block_weights import joined
-from services.inference.engine.gguf_blocks import BLOCK_BITS, read_blocks
+from services.inference.engine.gguf_blocks import FORM_OF, read_blocks
 from services.inference.engine.token_table import HeldTable, PackedTable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from services.inference.engine.block_weights import Bits, Blocks
+    from services.inference.engine.block_forms import Form
+    from services.inference.engine.block_weights import Blocks
     from services.inference.engine.gguf_source import GgufSource, StoredTensor
     from services.inference.engine.token_table import TokenTable
 
@@ -73,11 +74,14 @@ class GgufWeights:
         if tensor.kind in _PLAIN:
             return HeldTable(self.take(name, dtype))
         packed = torch.from_numpy(np.concatenate([rows for _, rows in self._rows(tensor)]))
-        return PackedTable(packed, lambda rows: _values(tensor.kind, rows.numpy()), tensor.shape[1], dtype)
+        vocabulary, hidden_size = tensor.shape
+        return PackedTable(
+            (vocabulary, hidden_size), dtype, lambda rows: _values(tensor.kind, packed[rows].numpy()), packed.nbytes
+        )
 
-    def bits_of(self, name: str) -> Bits | None:
-        """As `WeightSource.bits_of`."""
-        return BLOCK_BITS.get(self._tensors[name].kind)
+    def form_of(self, name: str) -> Form | None:
+        """As `WeightSource.form_of`."""
+        return FORM_OF.get(self._tensors[name].kind)
 
     def take_blocks(self, name: str) -> Blocks:
         """As `WeightSource.take_blocks`."""
@@ -96,7 +100,7 @@ class GgufWeights:
 
 def can_read(kind: str) -> bool:
     """Whether weights of a type are read, by ggml's name of it."""
-    if kind in _PLAIN or kind in BLOCK_BITS:
+    if kind in _PLAIN or kind in FORM_OF:
         return True
     one = GGMLQuantizationType[kind]
     try:
@@ -115,6 +119,6 @@ def _ours(rows: int, heads: int) -> np.ndarray:
 def _values(kind: str, rows: np.ndarray) -> torch.Tensor:
     if kind in _PLAIN:
         return torch.from_numpy(rows).view(_PLAIN[kind])
-    if kind in BLOCK_BITS:
+    if kind in FORM_OF:
         return read_blocks(kind, torch.from_numpy(rows)).dequantized()
     return torch.from_numpy(gguf.quants.dequantize(rows, GGMLQuantizationType[kind]))

@@ -74,8 +74,8 @@ class SafetensorsWeights:
         """As `WeightSource.take_table`."""
         return HeldTable(self.take(name, dtype))
 
-    def bits_of(self, name: str) -> None:
-        """As `WeightSource.bits_of`."""
+    def form_of(self, name: str) -> None:
+        """As `WeightSource.form_of`."""
 
     def take_blocks(self, name: str) -> Blocks:
         """As `WeightSource.take_blocks`."""

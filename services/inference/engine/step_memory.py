@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from services.inference.engine.block_forms import FORMS, GROUP
 from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.barrier import BARRIER_BYTES
 from services.inference.engine.kernels.linear_kernel import LEVELS, ROWS_AT_ONCE
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
-from services.inference.engine.kernels.weight_record import GROUP
 from services.kernels.emitter import LINE_BYTES
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class StepMemory:
             StepField.MLP_OUT: self._room(4 * MOST_ROWS * shape.hidden),
             StepField.NORM: self._kept_floats(weights.norm),
             StepField.HEAD: self._keep(blocks.head.weights),
-            StepField.HEAD_BITS: blocks.head.bits,
+            StepField.HEAD_FORM: FORMS[blocks.head.form].number,
             StepField.HEAD_BIAS: self._keep(blocks.head.bias),
             StepField.WANTED: self.wanted.data_ptr(),
             StepField.LAYERS: self._keep(self._layer_table(model)),
@@ -129,7 +129,7 @@ class StepMemory:
 
     def _enter_linear(self, row: torch.Tensor, field: LayerField, linear: BlockLinear) -> None:
         row[field] = self._keep(linear.weights)
-        row[field + 1] = linear.bits
+        row[field + 1] = FORMS[linear.form].number
         row[field + 2] = self._keep(linear.bias)
 
     def _workspaces(self, threads: int, context_tokens: int) -> torch.Tensor:

@@ -59,30 +59,34 @@ class PackedTable:
     """A `TokenTable` whose rows are unpacked once. Not to be looked up from two threads at once.
 
     Args:
-        packed: Bytes of all rows, shape `(vocabulary, bytes of a row)`.
-        unpack: Makes values of some rows' bytes.
-        hidden_size: Values of a row.
-        dtype: What they are held in.
+        shape: `(vocabulary, hidden_size)`.
+        dtype: What embeddings are held in.
+        unpack: Returns some rows.
+        packed_bytes: What is held to make them of; 0 where somebody else holds it.
     """
 
     def __init__(
-        self, packed: torch.Tensor, unpack: Callable[[torch.Tensor], torch.Tensor], hidden_size: int, dtype: torch.dtype
+        self,
+        shape: tuple[int, int],
+        dtype: torch.dtype,
+        unpack: Callable[[torch.Tensor], torch.Tensor],
+        packed_bytes: int = 0,
     ) -> None:
-        self._packed = packed
         self._unpack = unpack
+        self._packed_bytes = packed_bytes
         # Not touched before it is written, so that it takes memory a page at a time.
-        self._table = torch.empty(len(packed), hidden_size, dtype=dtype)
-        self._known = np.zeros(len(packed), dtype=bool)
+        self._table = torch.empty(shape, dtype=dtype)
+        self._known = np.zeros(shape[0], dtype=bool)
         self.dtype = dtype
 
     @property
     def nbytes(self) -> int:
         """As `TokenTable.nbytes`."""
-        return self._packed.nbytes + int(self._known.sum()) * self._table.shape[1] * self.dtype.itemsize
+        return self._packed_bytes + int(self._known.sum()) * self._table.shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
         """As `TokenTable`."""
-        return len(self._packed)
+        return len(self._table)
 
     def look_up(self, tokens: Sequence[int]) -> torch.Tensor:
         """As `TokenTable.look_up`."""
@@ -90,6 +94,6 @@ class PackedTable:
         new = wanted[~self._known[wanted]]
         if len(new):
             rows = torch.from_numpy(np.unique(new))
-            self._table[rows] = self._unpack(self._packed[rows]).to(self.dtype)
+            self._table[rows] = self._unpack(rows).to(self.dtype)
             self._known[new] = True
         return functional.embedding(torch.from_numpy(wanted), self._table)

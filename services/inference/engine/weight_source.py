@@ -8,7 +8,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from services.inference.engine.gguf_blocks import BLOCK_BITS
+from services.inference.engine.block_forms import FORMS
+from services.inference.engine.gguf_blocks import FORM_OF
 from services.inference.engine.gguf_source import read_source
 from services.inference.engine.gguf_weights import GgufWeights
 from services.inference.engine.safetensors_weights import SafetensorsWeights
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from services.inference.engine.block_weights import Bits, Blocks
+    from services.inference.engine.block_forms import Form
+    from services.inference.engine.block_weights import Blocks
     from services.inference.engine.token_table import TokenTable
 
 
@@ -46,8 +48,8 @@ class WeightSource(Protocol):
     def take_table(self, name: str, dtype: torch.dtype) -> TokenTable:
         """Returns a matrix whose rows are looked up."""
 
-    def bits_of(self, name: str) -> Bits | None:
-        """Returns how many bits the blocks of a matrix have; None where it is stored otherwise."""
+    def form_of(self, name: str) -> Form | None:
+        """Returns the form of a matrix's blocks; None where it is stored otherwise."""
 
     def take_blocks(self, name: str) -> Blocks:
         """Returns the blocks of a matrix that is stored in such."""
@@ -78,4 +80,5 @@ def has_4_bit_blocks(folder: Path) -> bool:
     """Whether linears of a folder's model are stored in blocks of 4 bits."""
     source = read_source(folder)
     tensors = source.tensors if source is not None else {}
-    return any(name.endswith("_proj.weight") and BLOCK_BITS.get(one.kind) == 4 for name, one in tensors.items())
+    forms = [FORM_OF.get(one.kind) for name, one in tensors.items() if name.endswith("_proj.weight")]
+    return any(form is not None and FORMS[form].bits == 4 for form in forms)

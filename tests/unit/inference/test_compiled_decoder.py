@@ -11,6 +11,7 @@ import torch
 from llvmlite import binding
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
+from services.inference.engine.block_forms import GROUP
 from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import CompiledDecoder, Span, can_compile
 from services.inference.engine.decoder import Decoder
@@ -24,7 +25,6 @@ from services.inference.engine.decoder_weights import (
 from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.linear_kernel import PART_BITS
 from services.inference.engine.kernels.linear_rounding import OUTLYING
-from services.inference.engine.kernels.weight_record import GROUP
 from services.inference.engine.key_balance import balancing_factors
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
 from tests.support.held_weights import HeldWeights
@@ -33,7 +33,7 @@ from tests.support.rounded_weights import rounded_to
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from services.inference.engine.block_weights import Bits
+    from services.inference.engine.block_forms import Form
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.linear import Linear
 
@@ -60,10 +60,10 @@ class Made:
     config: DecoderConfig
     weights: HeldWeights
     oracle: Decoder
-    bits: Bits
+    form: Form
 
     def compiled(self, *, threads: int = 2, features: str | None = None) -> CompiledDecoder:
-        rounded = 8 if self.bits == 8 else 4
+        rounded = 8 if self.form == "Q8_0" else 4
         model = BlockModel(self.config, *read_blocks(self.weights, self.config, torch.float32, rounded))
         return CompiledDecoder(model, threads=threads, context_tokens=CONTEXT, features=features)
 
@@ -110,8 +110,11 @@ def _rounded(values: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     return (values.double() * factors.double()).round().to(values.dtype)
 
 
-ALL = [(name, bits) for name in FAMILIES for bits in (4, 6, 8)]
-SOME = [("llama", 8), ("gemma3_text", 4), ("qwen2", 6)]
+ALL = [
+    *((name, form) for name in FAMILIES for form in ("Q4_1", "Q6_K", "Q8_0")),
+    *(("llama", form) for form in ("Q4_0", "Q5_0", "Q5_1")),
+]
+SOME = [("llama", "Q8_0"), ("llama", "Q5_0"), ("gemma3_text", "Q4_1"), ("qwen2", "Q6_K")]
 
 
 class RoundingLinear:
@@ -157,13 +160,13 @@ def _oracle(held: HeldWeights, config: DecoderConfig) -> Decoder:
 
 @pytest.fixture(scope="module")
 def made(request: pytest.FixtureRequest) -> Made:
-    name, bits = request.param
-    return _make(name, bits)
+    name, form = request.param
+    return _make(name, form)
 
 
 def _make(
     name: str,
-    bits: Bits,
+    form: Form,
     *,
     heads: int = 4,
     kv_heads: int = 2,
@@ -191,22 +194,21 @@ def _make(
             parameter.data[5] = 30.0
         if parameter_name.endswith("k_proj.bias"):
             parameter.data[7] = 60.0
-    head_blocks = rounded_to(6 if bits == 6 else 8, model.lm_head.weight.data)
+    head_blocks = rounded_to("Q6_K" if form == "Q6_K" else "Q8_0", model.lm_head.weight.data)
     head = head_blocks.dequantized()
     own = {"model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight": head_blocks}
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.endswith("_proj.weight"):
-            own[parameter_name] = rounded_to(bits, parameter.data)
+            own[parameter_name] = rounded_to(form, parameter.data)
             parameter.data = own[parameter_name].dequantized()
     model.lm_head.weight.data = head
     if config.tie_word_embeddings:
         model.model.embed_tokens.weight.data = head
-    # Those of 4 and 8 bits come out again when they are rounded.
-    weights = HeldWeights(dict(model.named_parameters()), own if bits == 6 else {})
+    weights = HeldWeights(dict(model.named_parameters()), own)
     read = read_config(config)
     assert read is not None
     assert can_compile(read)
-    return Made(read, weights, _oracle(weights, read), bits)
+    return Made(read, weights, _oracle(weights, read), form)
 
 
 @dataclass(slots=True)
@@ -315,7 +317,7 @@ def test_a_prompt_in_one_step_is_as_token_by_token(made: Made, compiled: Callabl
 
 def test_rows_of_logits_that_lie_apart_are_what_each_is_alone():
     # 14 cache lines of logits: rows are 15 apart.
-    made = _make("llama", 8, vocabulary=219)
+    made = _make("llama", "Q8_0", vocabulary=219)
     decoder = made.compiled()
     one, whole = Sequences(made.config, 1), Sequences(made.config, 1)
     wanted = [one.feed(decoder, {0: token})[0] for token in TOKENS]
@@ -326,7 +328,7 @@ def test_rows_of_logits_that_lie_apart_are_what_each_is_alone():
 
 @pytest.mark.parametrize(("heads", "head_size"), [(1, 32), (5, 32), (7, 64), (13, 32), (4, 96), (1, 256), (1, 288)])
 def test_any_number_of_heads_of_any_size_may_share_keys_and_values(heads: int, head_size: int):
-    made = _make("qwen2", 8, heads=heads, kv_heads=1, head_size=head_size)
+    made = _make("qwen2", "Q8_0", heads=heads, kv_heads=1, head_size=head_size)
     decoder = made.compiled()
     differences = []
     for begin in range(0, 150, 5):
@@ -375,7 +377,7 @@ def test_older_processors_compute_the_same(made: Made, compiled: Callable[..., C
 
 
 def test_it_can_be_closed_twice():
-    decoder = _make("llama", 8).compiled()
+    decoder = _make("llama", "Q8_0").compiled()
     decoder.close()
     decoder.close()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 
-from services.inference.engine.gguf_blocks import BLOCK_BITS, read_blocks
+from services.inference.engine.gguf_blocks import FORM_OF, read_blocks
 from services.inference.engine.gguf_rewrite import TypeNotReadable, rewrite
 
 if TYPE_CHECKING:
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 ROWS = 64
 COLUMNS = 512
 HEADS, KV_HEADS = 4, 2
-BLOCK_BYTES = {"Q4_0": (32, 18), "Q4_1": (32, 20), "Q4_K": (256, 144), "Q6_K": (256, 210), "Q8_0": (32, 34)}
-SCALES = {"Q4_0": slice(2), "Q4_1": slice(4), "Q4_K": slice(4), "Q6_K": slice(208, 210), "Q8_0": slice(2)}
+BLOCK_BYTES = {kind: gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]] for kind in FORM_OF}
+SCALES = {
+    **dict.fromkeys(("Q4_0", "Q5_0", "Q8_0"), slice(2)),
+    **dict.fromkeys(("Q4_1", "Q5_1", "Q4_K", "Q5_K"), slice(4)),
+    "Q6_K": slice(208, 210),
+}
 """Bytes of a block that are fp16."""
-PRODUCTS = {"Q4_K", "Q6_K"}
+PRODUCTS = {"Q4_K", "Q5_K", "Q6_K"}
 """Types whose groups' scales are products."""
 GGUF_NAME = "blk.0.attn_q.weight"
 
@@ -62,7 +66,7 @@ def _stands_for(data: np.ndarray, kind: str) -> torch.Tensor:
 def test_blocks_stand_for_what_the_format_says(kind: str):
     data = _random_data(kind)
     blocks = read_blocks(kind, torch.from_numpy(data))
-    assert blocks.bits == BLOCK_BITS[kind]
+    assert blocks.form == FORM_OF[kind]
     assert torch.equal(blocks.dequantized(), _stands_for(data, kind))
 
 
@@ -92,6 +96,7 @@ def test_a_file_is_rewritten_where_transformers_reads_a_type_not(tmp_path: Path,
     assert np.array_equal(got, wanted.numpy())
 
 
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_K", "Q8_0"])
 def test_what_is_read_already_is_rewritten_as_it_is(tmp_path: Path, kind: str):
     data = _random_data(kind)
     _write(tmp_path / "old.gguf", data, GGMLQuantizationType[kind])

@@ -112,6 +112,17 @@ def test_tokens_are_looked_up_in_what_is_stored(tmp_path: Path, family: str, kin
     assert (len(table), table.dtype) == (272, torch.bfloat16)
 
 
+def test_a_tied_heads_blocks_are_the_embedding_too(tmp_path: Path):
+    folder = _prepared(tmp_path, _model("llama", tie_word_embeddings=True), kind="Q8_0")
+    settings = InferenceSettings(model=str(folder), data_dir=tmp_path, device="cpu", threads=2)
+    table = load_model(settings, locate(str(folder), tmp_path, Progress()), Progress()).model.weights.embedding
+    with open_weights(folder) as weights:
+        whole = weights.take("model.embed_tokens.weight", torch.bfloat16)
+    assert table.nbytes == 0
+    assert torch.equal(table.look_up([0, 271, 17, 17]), whole[[0, 271, 17, 17]])
+    assert len(table) == 272
+
+
 def test_a_token_that_nobody_asks_for_takes_no_memory(tmp_path: Path):
     folder = _prepared(tmp_path, _model("llama"), kind="Q4_1")
     with open_weights(folder) as weights:
@@ -126,11 +137,11 @@ def test_blocks_have_their_rows_where_weights_have_them(tmp_path: Path, family: 
     assert has_4_bit_blocks(folder)
     with open_weights(folder) as weights:
         for name in weights.names:
-            if weights.bits_of(name) is not None:
+            if weights.form_of(name) is not None:
                 assert torch.equal(weights.take_blocks(name).dequantized(), weights.take(name, torch.float32)), name
 
 
-@pytest.mark.parametrize("kind", ["Q5_0", "Q5_1", "Q5_K", "Q3_K", "IQ4_NL"])
+@pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "IQ4_NL"])
 def test_types_that_are_no_blocks_here_are_read_as_the_format_says(tmp_path: Path, kind: str):
     model = _model("llama", hidden_size=256, intermediate_size=256, num_hidden_layers=1, head_dim=128)
     values, size = gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
@@ -254,7 +265,7 @@ def test_a_tensor_that_is_not_known_has_transformers_unpack_the_file(tmp_path: P
     folder = _prepared(tmp_path, _model("llama"), tensors=extra)
     assert (folder / "model.safetensors").exists()
     with open_weights(folder) as weights:
-        assert weights.bits_of("model.layers.0.self_attn.q_proj.weight") is None
+        assert weights.form_of("model.layers.0.self_attn.q_proj.weight") is None
 
 
 def test_one_part_of_several_is_refused(tmp_path: Path):
@@ -303,4 +314,4 @@ def test_eight_bits_of_a_file_are_taken_as_they_are(tmp_path: Path):
     folder = _prepared(tmp_path, _model("llama"), kind="Q8_0")
     settings = InferenceSettings(model=str(folder), data_dir=tmp_path, device="cpu", threads=2)
     loaded = load_model(settings, locate(str(folder), tmp_path, Progress()), Progress())
-    assert (loaded.info.weights, loaded.model.blocks.bits) == ("int8", {8})
+    assert (loaded.info.weights, loaded.model.blocks.forms) == ("int8", {"Q8_0"})

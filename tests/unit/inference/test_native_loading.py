@@ -100,8 +100,8 @@ def test_a_gguf_file_runs_in_the_blocks_it_comes_in(settings: InferenceSettings)
     loaded = load_model(own, locate("embedded", own.data_dir, Progress()), Progress())
     blocks = loaded.model.blocks
     assert loaded.info.weights == "int4"
-    assert {linear.bits for layer in blocks.layers for linear in (layer.qkv, layer.gate_up, layer.down)} == {4}
-    assert blocks.head.bits == 8
+    assert {linear.form for layer in blocks.layers for linear in (layer.qkv, layer.gate_up, layer.down)} == {"Q4_1"}
+    assert blocks.head.form == "Q8_0"
 
 
 def test_the_context_can_be_cut_but_not_grown(tiny: Path):

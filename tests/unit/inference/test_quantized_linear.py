@@ -7,7 +7,8 @@ import ctypes
 import pytest
 import torch
 
-from services.inference.engine.block_weights import Bits, pack
+from services.inference.engine.block_forms import FORMS, GROUP, Form
+from services.inference.engine.block_weights import pack
 from services.inference.engine.kernels.linear_kernel import (
     LEVELS,
     PART_BITS,
@@ -18,7 +19,6 @@ from services.inference.engine.kernels.linear_kernel import (
     Tiles,
 )
 from services.inference.engine.kernels.linear_rounding import OUTLYING, write_quantize
-from services.inference.engine.kernels.weight_record import GROUP
 from services.inference.engine.weight_room import WeightRoom
 from services.kernels.emitter import ADDRESS, I64, Emitter, int64
 from services.kernels.machine_code import Target
@@ -33,10 +33,10 @@ class CompiledLinear:
     `(in, values, scales, sums, offsets, halves, outlying, groups, rows, weights, bias, out)`
     """
 
-    def __init__(self, bits: Bits) -> None:
+    def __init__(self, form: Form) -> None:
         target = Target()
         module = target.module("linear")
-        quantize, kernel = write_quantize(module), LinearKernel(module, target.processor, bits)
+        quantize, kernel = write_quantize(module), LinearKernel(module, target.processor, form)
         emitter = Emitter(module, "map", [ADDRESS] * 7 + [I64] * 2 + [ADDRESS] * 3)
         given, values, scales, sums, offsets, halves, outlying, groups, rows, weights, bias, out = emitter.arguments
         build = emitter.build
@@ -55,7 +55,7 @@ class CompiledLinear:
                     (outlying, block, groups, 1),
                 )
             ]
-            build.call(quantize, [*places, groups, row.index, int64(bits)])
+            build.call(quantize, [*places, groups, row.index, int64(FORMS[form].number)])
         kernel.call(
             emitter,
             PackedLinear(weights, bias, groups),
@@ -82,14 +82,14 @@ class CompiledLinear:
         return out
 
 
-@pytest.fixture(scope="module", params=[4, 6, 8])
-def bits(request: pytest.FixtureRequest) -> Bits:
+@pytest.fixture(scope="module", params=FORMS)
+def form(request: pytest.FixtureRequest) -> Form:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def linear(bits: Bits) -> CompiledLinear:
-    return CompiledLinear(bits)
+def linear(form: Form) -> CompiledLinear:
+    return CompiledLinear(form)
 
 
 def steps_of(inputs: torch.Tensor) -> torch.Tensor:
@@ -112,9 +112,9 @@ def some_inputs(rows: int, groups: int) -> torch.Tensor:
     return torch.randn(rows, groups * GROUP, generator=torch.Generator().manual_seed(rows + groups))
 
 
-def check(linear: CompiledLinear, bits: Bits, inputs: torch.Tensor) -> None:
+def check(linear: CompiledLinear, form: Form, inputs: torch.Tensor) -> None:
     chance = torch.Generator().manual_seed(1)
-    blocks = rounded_to(bits, torch.randn(OUTPUTS, inputs.shape[1], generator=chance))
+    blocks = rounded_to(form, torch.randn(OUTPUTS, inputs.shape[1], generator=chance))
     bias = torch.randn(OUTPUTS, generator=chance)
     got = linear(inputs, pack(blocks, WeightRoom()), bias)
     wanted = rounded(inputs) @ blocks.dequantized().double().T + bias
@@ -124,17 +124,17 @@ def check(linear: CompiledLinear, bits: Bits, inputs: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 18])
-def test_rows_of_any_number_of_groups(linear: CompiledLinear, bits: Bits, groups: int):
-    check(linear, bits, some_inputs(3, groups))
+def test_rows_of_any_number_of_groups(linear: CompiledLinear, form: Form, groups: int):
+    check(linear, form, some_inputs(3, groups))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4, 7, 8, 9, 16, 23])
-def test_any_number_of_rows_and_each_as_by_itself(linear: CompiledLinear, bits: Bits, rows: int):
+def test_any_number_of_rows_and_each_as_by_itself(linear: CompiledLinear, form: Form, rows: int):
     inputs = some_inputs(rows, 6)
     inputs[::3, 37] = 40.0
     inputs[1::3, 90] = -70.0
-    check(linear, bits, inputs)
-    weights = pack(rounded_to(bits, some_inputs(OUTPUTS, 6)), WeightRoom())
+    check(linear, form, inputs)
+    weights = pack(rounded_to(form, some_inputs(OUTPUTS, 6)), WeightRoom())
     together = linear(inputs, weights, torch.zeros(OUTPUTS))
     for row, of_all in zip(inputs, together, strict=True):
         assert torch.equal(linear(row[None].clone(), weights, torch.zeros(OUTPUTS))[0], of_all)
@@ -142,14 +142,14 @@ def test_any_number_of_rows_and_each_as_by_itself(linear: CompiledLinear, bits: 
 
 @pytest.mark.parametrize("size", [6.0, 30.0, 1e3, 1e6, -1e6, 1e12])
 @pytest.mark.parametrize("place", [0, 3, 4, 31])
-def test_a_value_far_beyond_the_others(linear: CompiledLinear, bits: Bits, size: float, place: int):
+def test_a_value_far_beyond_the_others(linear: CompiledLinear, form: Form, size: float, place: int):
     inputs = some_inputs(9, 4)
     inputs[:, GROUP + place] = size
-    check(linear, bits, inputs)
+    check(linear, form, inputs)
 
 
-def test_the_others_keep_their_precision_beside_it(linear: CompiledLinear, bits: Bits):
-    blocks = rounded_to(bits, torch.eye(OUTPUTS, GROUP))
+def test_the_others_keep_their_precision_beside_it(linear: CompiledLinear, form: Form):
+    blocks = rounded_to(form, torch.eye(OUTPUTS, GROUP))
 
     def errors(inputs: torch.Tensor) -> torch.Tensor:
         exact = inputs.double() @ blocks.dequantized().double().T
@@ -164,7 +164,7 @@ def test_the_others_keep_their_precision_beside_it(linear: CompiledLinear, bits:
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-38, 1e-20, 1e15])
-def test_values_of_any_size(linear: CompiledLinear, bits: Bits, size: float):
+def test_values_of_any_size(linear: CompiledLinear, form: Form, size: float):
     inputs = some_inputs(5, 5) * size
     inputs[2] = 0.0
-    check(linear, bits, inputs)
+    check(linear, form, inputs)

@@ -1,4 +1,4 @@
-"""Linears over block-quantized weights and inputs: a group of 32 has one scale, weights of 6 bits one for each half.
+"""Linears over block-quantized weights and inputs, both in groups of 32 (`block_forms`).
 
 The inputs are rounded to integers of 8 bits. Where one value of a group is far beyond the others, these have the scale
 to themselves, and it has an upper part besides. Together that loses less than bf16 does. Products are added as
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
-from services.inference.engine.kernels.weight_record import FOUR, GROUP, WeightRecord
+from services.inference.engine.block_forms import FORMS, GROUP, Form
+from services.inference.engine.kernels.weight_record import FOUR, WeightRecord
 from services.kernels.emitter import (
     ADDRESS,
     F32,
@@ -67,12 +68,13 @@ class QuantizedRows:
     scales: Value
     """Floats, shape `(rows, groups)`."""
     sums: Value
-    """Of each group's integers times their scale: floats, shape `(rows, groups)`. For weights of 4 bits."""
+    """Of each group's integers times their scale: floats, shape `(rows, groups)`. For weights that have zeros."""
     offsets: Value
-    """128 times the sum of each group's integers, 32 bits, shape `(rows, groups)`. For weights of 8 bits."""
+    """The sum of each group's integers times the weights' centre, 32 bits, shape `(rows, groups)`. Where a group has
+    one scale."""
     halves: Value
-    """32 times the sum of each half group's integers, 32 bits, shape `(rows, groups, 2)`. Written where weights of 6
-    bits are to be multiplied."""
+    """32 times the sum of each half group's integers, 32 bits, shape `(rows, groups, 2)`. Written where weights whose
+    halves have scales are to be multiplied."""
     outlying: Value
     """Bytes, shape `(rows / ROWS_AT_ONCE, groups)`: a bit for each of a group's fours of inputs, set where one of them
     has an upper part other than 0 in any of the rows."""
@@ -90,21 +92,22 @@ class Tiles:
 
 
 class LinearKernel:
-    """The functions of linears with weights of 4, 6 or 8 bits.
+    """The functions of linears whose weights have one form.
 
     Args:
         module: What they become a part of.
         processor: What they are compiled for.
-        bits: Of a weight.
+        form: Of weights.
     """
 
-    def __init__(self, module: Any, processor: Processor, bits: int) -> None:
+    def __init__(self, module: Any, processor: Processor, form: Form) -> None:
         self._module = module
         self._processor = processor
-        self._bits = bits
-        self._record = WeightRecord(processor, bits)
+        self._form = form
+        self._facts = FORMS[form]
+        self._record = WeightRecord(processor, form)
         self._lines = -(-self._record.size // LINE_BYTES)
-        self._sum_bytes = 8 if bits == 6 else 4
+        self._sum_bytes = 8 if self._facts.halves else 4
         blocks = {rows: self._write_tile(rows) for rows in _BLOCKS}
         self._function = self._write(blocks)
 
@@ -128,13 +131,17 @@ class LinearKernel:
             out: Address of floats, and bytes from one row of them to the next.
             tiles: Which outputs are computed.
         """
-        sums = {4: inputs.sums, 6: inputs.halves, 8: inputs.offsets}[self._bits]
+        sums = inputs.offsets
+        if self._facts.centre is None:
+            sums = inputs.sums
+        elif self._facts.halves:
+            sums = inputs.halves
         rows = (inputs.values, inputs.scales, sums, inputs.outlying, inputs.count)
         which = (tiles.first, tiles.end, tiles.passed_over)
         emitter.build.call(self._function, [linear.weights, linear.bias, *rows, linear.groups, *out, *which])
 
     def _write(self, blocks: dict[int, Any]) -> Any:
-        emitter = Emitter(self._module, f"linear{self._bits}", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] + [I64] * 4)
+        emitter = Emitter(self._module, f"linear_{self._form}", [ADDRESS] * 6 + [I64] * 2 + [ADDRESS] + [I64] * 4)
         weights, bias, values, scales, sums, outlying, rows, groups, out, stride, *which = emitter.arguments
         tiles = Tiles(*which)
         build = emitter.build
@@ -186,7 +193,7 @@ class LinearKernel:
         return begin, emitter.least(size, int64(self._record.size)) if self._record.size % LINE_BYTES else size
 
     def _write_tile(self, rows: int) -> Any:
-        name = f"linear{self._bits}_rows{rows}"
+        name = f"linear_{self._form}_rows{rows}"
         emitter = Emitter(self._module, name, [ADDRESS] * 6 + [I64, ADDRESS, I64, ADDRESS, I64])
         weights, bias, values, scales, sums, outlying, groups, out, stride, ahead, ahead_bytes = emitter.arguments
         build = emitter.build
@@ -219,11 +226,11 @@ class LinearKernel:
                 return [emitter.splat(emitter.load(kind, row, at)) for row in sum_rows]
 
             totals = group.carried
-            if self._bits == 4:
+            if self._facts.centre is None:
                 scaled = self._scaled(emitter, self._record.floats(emitter, numbers, 0), products(_ALL))
                 zero = self._record.floats(emitter, numbers, 1)
                 totals = _plus_products(emitter, totals, zero, sums_of_rows(F32))
-            elif self._bits == 8:
+            elif not self._facts.halves:
                 # Weights are held so much too large that none is below zero.
                 whole = _differences(emitter, products(_ALL), sums_of_rows(I32))
                 scaled = self._scaled(emitter, self._record.floats(emitter, numbers, 0), whole)
@@ -284,7 +291,7 @@ class LinearKernel:
     ) -> list[Value]:
         fours = (emitter.build.bitcast(emitter.splat(emitter.load(I32, row, offset)), vector(I8, 64)) for row in rows)
         return [
-            self._processor.plus_products(emitter, sum_, weights, four, self._bits)
+            self._processor.plus_products(emitter, sum_, weights, four, self._facts.bits)
             for sum_, four in zip(sums, fours, strict=True)
         ]
 

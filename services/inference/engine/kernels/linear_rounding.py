@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
+from services.inference.engine.block_forms import FORMS, GROUP
 from services.inference.engine.kernels.byte_rounding import LEAST
 from services.inference.engine.kernels.linear_kernel import PART_BITS, ROWS_AT_ONCE
-from services.inference.engine.kernels.weight_record import FOUR, GROUP
+from services.inference.engine.kernels.weight_record import FOUR
 from services.kernels.emitter import ADDRESS, F32, I8, I32, I64, LANES, Emitter, constant, int32, int64, vector
 
 if TYPE_CHECKING:
@@ -31,15 +32,16 @@ _GROUPS_AT_ONCE = 4
 def write_quantize(module: Any) -> Any:
     """Rounds a row as `QuantizedRows` has it.
 
-    `(in, values, scales, sums, offsets, halves, outlying, groups, number, bits)`, the last of the weights.
+    `(in, values, scales, sums, offsets, halves, outlying, groups, number, form)`, the last that of the weights.
     Rows that share a row of `outlying` come in order, the first of them first.
     """
     emitter = Emitter(module, "quantize", [ADDRESS] * 7 + [I64] * 3)
-    row, values, scales, sums, offsets, halves, outlying, groups, number, bits = emitter.arguments
+    row, values, scales, sums, offsets, halves, outlying, groups, number, form = emitter.arguments
     build = emitter.build
     is_first = build.icmp_signed("==", build.srem(number, int64(ROWS_AT_ONCE)), int64(0))
     uppers = emitter.at(values, build.mul(groups, int64(GROUP)))
     last = build.sub(groups, int64(1))
+    places_of_centre = emitter.splat(_places_of_centre(emitter, form))
     with emitter.loop(int64(0), groups, step=_GROUPS_AT_ONCE) as begin:
         # Of a row whose groups are no multiple of four the last is computed several times.
         indices = [emitter.least(build.add(begin.index, int64(place)), last) for place in range(_GROUPS_AT_ONCE)]
@@ -78,15 +80,26 @@ def write_quantize(module: Any) -> Any:
             emitter.store(build.or_(kept, with_upper), outlying, index)
         integers = emitter.reduce_four([build.add(*pair) for pair in wholes], build.add)
         in_floats = emitter.times(build.sitofp(integers, vector(F32)), steps)
-        shifted = build.shl(integers, constant(I32, 7))
+        shifted = build.shl(integers, places_of_centre)
         for quarters, buffer in ((steps, scales), (in_floats, sums), (shifted, offsets)):
             _store_quarters(emitter, quarters, buffer, [build.mul(index, int64(4)) for index in indices])
-        with emitter.when(build.icmp_signed("==", bits, int64(6))):
+        with emitter.when(build.icmp_signed("==", form, int64(FORMS["Q6_K"].number))):
             for half in (0, 1):
                 integers = emitter.reduce_four([pair[half] for pair in wholes], build.add)
                 places = [build.add(build.mul(index, int64(8)), int64(4 * half)) for index in indices]
                 _store_quarters(emitter, build.shl(integers, constant(I32, 5)), halves, places)
     return emitter.finish()
+
+
+def _places_of_centre(emitter: Emitter, form: Value) -> Value:
+    """Returns which power of two a form's centre is; any number where it has none."""
+    build = emitter.build
+    places: Value = int32(0)
+    for facts in FORMS.values():
+        if facts.centre is not None:
+            is_this = build.icmp_signed("==", form, int64(facts.number))
+            places = build.select(is_this, int32(facts.centre.bit_length() - 1), places)
+    return places
 
 
 def _store_quarters(emitter: Emitter, quarters: Value, buffer: Value, places: Sequence[Value]) -> None:

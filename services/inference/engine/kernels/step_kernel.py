@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from services.inference.engine.block_forms import FORMS, GROUP
 from services.inference.engine.kernels.linear_kernel import (
     LEVELS,
     ROWS_AT_ONCE,
@@ -23,10 +24,10 @@ from services.inference.engine.kernels.row_kernels import write_add, write_gate,
 from services.inference.engine.kernels.step_attention import StepAttention
 from services.inference.engine.kernels.step_function import PARTS, QUANTIZED, StepFunction
 from services.inference.engine.kernels.step_tables import LayerField, StepField, WorkspaceField
-from services.inference.engine.kernels.weight_record import GROUP
 from services.kernels.emitter import LANES, float32, int64
 
 if TYPE_CHECKING:
+    from services.inference.engine.block_forms import Form
     from services.inference.engine.kernels.attention_shape import AttentionShape
     from services.inference.engine.kernels.step_function import Rows
     from services.inference.engine.kernels.waiting import Waiting
@@ -46,8 +47,8 @@ class StepShape:
     activation: str
     epsilon: float
     norms_after: bool
-    bits: frozenset[int]
-    """Of weights: 4, 6 and 8, as many as there are."""
+    forms: frozenset[Form]
+    """Of weights: as many as there are."""
 
     @property
     def logits_row(self) -> int:
@@ -68,15 +69,15 @@ class _Linear:
     """Where the table says that a linear is."""
 
     weights: Value
-    bits: Value
-    """Of a weight: a number."""
+    form: Value
+    """Of weights: its number."""
     bias: Value
 
 
 class _StepWriter:
     def __init__(self, module: Any, shape: StepShape, processor: Processor, waiting: Waiting) -> None:
         self._shape = shape
-        self._linears = {bits: LinearKernel(module, processor, bits) for bits in sorted(shape.bits)}
+        self._linears = {form: LinearKernel(module, processor, form) for form in sorted(shape.forms)}
         self._norm = write_norm(module)
         self._add = write_add(module)
         self._quantize = write_quantize(module)
@@ -97,7 +98,7 @@ class _StepWriter:
             self._write_attention(layer.index, fields, rows, is_last)
             self._write_mlp(fields, rows)
         head = _Linear(
-            step.address(StepField.HEAD), step.number(StepField.HEAD_BITS), step.address(StepField.HEAD_BIAS)
+            step.address(StepField.HEAD), step.number(StepField.HEAD_FORM), step.address(StepField.HEAD_BIAS)
         )
         self._quantize_hidden(step.address(StepField.NORM), step.wanted, head)
         logits = step.address(StepField.LOGITS)
@@ -173,8 +174,8 @@ class _StepWriter:
         # Each of the others takes on a part of the same size.
         first, end = tiles
         part = Tiles(first, end, build.mul(build.sub(step.threads, int64(1)), build.sub(end, first)))
-        for bits, kernel in self._linears.items():
-            with self._emitter.when(build.icmp_signed("==", linear.bits, int64(bits))):
+        for form, kernel in self._linears.items():
+            with self._emitter.when(build.icmp_signed("==", linear.form, int64(FORMS[form].number))):
                 kernel.call(self._emitter, packed, quantized, (out, int64(4 * size)), part)
 
     def _quantize_hidden(self, norm: Value, rows: Rows, linear: _Linear) -> None:
@@ -201,7 +202,7 @@ class _StepWriter:
                 (WorkspaceField.OUTLYING, block, groups),
             )
         ]
-        emitter.build.call(self._quantize, [row, *places, int64(groups), number, linear.bits])
+        emitter.build.call(self._quantize, [row, *places, int64(groups), number, linear.form])
 
     def _add_to_hidden(self, what: Value, norm: Value, rows: Rows) -> None:
         step, size = self._step, self._shape.hidden
@@ -221,7 +222,7 @@ class _StepWriter:
 
     def _layer_linear(self, fields: Value, weights: LayerField) -> _Linear:
         step = self._step
-        bits, bias = LayerField(weights + 1), LayerField(weights + 2)
+        form, bias = LayerField(weights + 1), LayerField(weights + 2)
         return _Linear(
-            step.layer_address(fields, weights), step.layer_number(fields, bits), step.layer_address(fields, bias)
+            step.layer_address(fields, weights), step.layer_number(fields, form), step.layer_address(fields, bias)
         )

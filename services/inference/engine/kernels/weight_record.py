@@ -1,13 +1,13 @@
 """How the weights of a tile of 16 outputs lie in memory, and how 64 of them are had as bytes.
 
-For each group of 32 inputs there are codes. With 8 bits a weight is a byte: for every 4 inputs 64 of them. With 4 and 6
-bits the lower 4 of each come first: for every 8 inputs 64 bytes, in whose lower halves the first four inputs of each
-output are, in their upper ones the other four. With 6 bits the two upper ones follow: for every 16 inputs 64 bytes, two
-bits for each of their four fours.
+For each group of 32 inputs there are codes. With 8 bits a weight is a byte: for every 4 inputs 64 of them. With fewer
+the lower 4 of each come first: for every 8 inputs 64 bytes, in whose lower halves the first four inputs of each output
+are, in their upper ones the other four. What is above 4 bits follows. With 5 bits that is 64 bytes, a bit for each of
+the group's eight fours; with 6, for every 16 inputs 64 bytes, two bits for each of their four fours.
 
-Beside the codes there are numbers in fp16, 16 at a time: with 8 bits scales, with 6 those of the first half of the
-inputs and of the second, with 4 scales and zeros. With 4 and 6 bits each group begins with its own. With 8, where they
-do not fill a cache line, those of all groups follow all codes.
+Beside the codes there are numbers in fp16, 16 at a time: scales; scales and zeros; or scales of the first half of the
+inputs and of the second. Where there are two kinds, each group begins with its own. Where there is one, which does not
+fill a cache line, those of all groups follow all codes.
 """
 
 from __future__ import annotations
@@ -15,23 +15,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.inference.engine.block_forms import FORMS, Form, FormFacts
 from services.kernels.emitter import I8, I16, I32, I64, LANES, LINE_BYTES, constant, int64, vector
 
 if TYPE_CHECKING:
     from services.kernels.emitter import Emitter, Value
     from services.kernels.processor import Processor
 
-GROUP = 32
-"""Weights along a row that share a scale, or two."""
 FOUR = 4
 """Inputs whose products are added by one instruction."""
 _WHOLE = LINE_BYTES
 """Bytes of a vector."""
 _LOWER = 4 * _WHOLE
 """Bytes of the lower 4 bits."""
-_CODES = {4: _LOWER, 6: _LOWER + 2 * _WHOLE, 8: 8 * _WHOLE}
-_NUMBERS = {4: 2, 6: 2, 8: 1}
-"""How often 16 there are beside the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +35,28 @@ class WeightRecord:
     """Says where what of a group is, and reads it, while a function is written."""
 
     processor: Processor
-    bits: int
-    """Of a weight: 4, 6 or 8."""
+    form: Form
+
+    @property
+    def facts(self) -> FormFacts:
+        """What the form is like."""
+        return FORMS[self.form]
 
     @property
     def size(self) -> int:
         """Bytes of a group."""
-        return _CODES[self.bits] + self._numbers
+        return self.facts.tile_bytes
 
     def find(self, emitter: Emitter, tile: Value, groups: Value, group: Value) -> tuple[Value, Value]:
         """Returns where the codes of one of a tile's groups are, and its numbers."""
         build = emitter.build
-        if self.bits != 8:
+        if self.facts.numbers == 2:
             numbers = emitter.at(tile, build.mul(group, int64(self.size)))
             return emitter.at(numbers, self._numbers), numbers
-        numbers = emitter.at(tile, build.mul(groups, int64(_CODES[self.bits])))
+        codes = self.size - self._numbers
+        numbers = emitter.at(tile, build.mul(groups, int64(codes)))
         return (
-            emitter.at(tile, build.mul(group, int64(_CODES[self.bits]))),
+            emitter.at(tile, build.mul(group, int64(codes))),
             emitter.at(numbers, build.mul(group, int64(self._numbers))),
         )
 
@@ -65,16 +66,18 @@ class WeightRecord:
 
     def four(self, emitter: Emitter, codes: Value, number: int) -> Value:
         """Returns the 64 weights that one of a group's fours of inputs is multiplied with, from the group's codes."""
-        if self.bits == 8:
+        above = self.facts.bits - 4
+        if above == 4:
             return emitter.load(vector(I8, _WHOLE), codes, _WHOLE * number)
         build = emitter.build
         lower = emitter.load(vector(I8, _WHOLE), codes, _WHOLE * (number // 2))
         lower = build.and_(_shifted(emitter, lower, 4 * (number % 2)), constant(I8, 0x0F, _WHOLE))
-        if self.bits == 4:
+        if not above:
             return lower
-        upper = emitter.load(vector(I8, _WHOLE), codes, _LOWER + _WHOLE * (number // 4))
-        upper = _shifted(emitter, upper, 2 * (number % 4) - 4)
-        return build.or_(build.and_(upper, constant(I8, 0x30, _WHOLE)), lower)
+        line, place = divmod(number, 8 // above)
+        upper = emitter.load(vector(I8, _WHOLE), codes, _LOWER + _WHOLE * line)
+        upper = _shifted(emitter, upper, above * place - 4)
+        return build.or_(build.and_(upper, constant(I8, ((1 << above) - 1) << 4, _WHOLE)), lower)
 
     def any_four(self, emitter: Emitter, codes: Value, number: Value) -> Value:
         """As `four`, of a number that is known when the function runs."""
@@ -88,18 +91,20 @@ class WeightRecord:
             place = build.mul(which, I32(bits))
             return build.and_(build.lshr(packed, emitter.splat(place)), constant(I32, mask))
 
-        if self.bits == 8:
+        above = self.facts.bits - 4
+        if above == 4:
             return build.bitcast(line(0, number), vector(I8, _WHOLE))
         whole = bits_of(line(0, build.lshr(number, I32(1))), build.and_(number, I32(1)), 4, 0x0F0F0F0F)
-        if self.bits == 6:
-            packed = line(_LOWER, build.lshr(number, I32(2)))
-            upper = bits_of(packed, build.and_(number, I32(3)), 2, 0x03030303)
+        if above:
+            of_a_line = 8 // above
+            packed = line(_LOWER, build.udiv(number, I32(of_a_line)))
+            upper = bits_of(packed, build.urem(number, I32(of_a_line)), above, 0x01010101 * ((1 << above) - 1))
             whole = build.or_(whole, build.shl(upper, constant(I32, 4)))
         return build.bitcast(whole, vector(I8, _WHOLE))
 
     @property
     def _numbers(self) -> int:
-        return 2 * LANES * _NUMBERS[self.bits]
+        return 2 * LANES * self.facts.numbers
 
 
 def _shifted(emitter: Emitter, weights: Value, places: int) -> Value:
