@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -53,9 +54,15 @@ def test_kills_of_a_replica_lose_double_or_reorder_nothing_on_postgresql(postgre
 
 
 def kill_a_backend(cluster) -> None:
-    """SIGKILL of one of the server's processes has it end all others and recover."""
-    backends = cluster.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'chatbot-memory'")
-    os.kill(backends[SEED % len(backends)][0], signal.SIGKILL)
+    """Kills one of the server's processes, at which it ends all and starts anew: it may be at that still."""
+    for _ in range(100):
+        with contextlib.suppress(psycopg.OperationalError, ProcessLookupError):
+            backends = cluster.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'chatbot-memory'")
+            if backends:
+                os.kill(backends[SEED % len(backends)][0], signal.SIGKILL)
+                return
+        time.sleep(0.1)
+    raise AssertionError("the server did not come up again")
 
 
 @pytest.mark.parametrize("how", ["immediate shutdown", "postmaster killed", "backend killed"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.inference.engine.block_weights import DecoderBlocks
+    from services.inference.engine.block_linears import DecoderBlocks
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.decoder_weights import DecoderWeights
     from services.inference.engine.token_table import TokenTable

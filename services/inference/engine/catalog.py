@@ -47,6 +47,7 @@ _ENTRIES = {
     "gemma-3-1b": CatalogEntry("small, many languages", _GEMMA_3_LANGUAGES, _GEMMA_SAMPLING),
     "gemma-3": CatalogEntry("general chat, many languages", _GEMMA_3_LANGUAGES, _GEMMA_SAMPLING),
     "qwen2.5": CatalogEntry("general chat, many languages", _QWEN_2_5_LANGUAGES, _QWEN_2_5_SAMPLING),
+    "qwen2.5-coder": CatalogEntry("code, and chat in many languages", _QWEN_2_5_LANGUAGES, _QWEN_2_5_SAMPLING),
     "qwen3": CatalogEntry("general chat, many languages", _QWEN_3_LANGUAGES, _QWEN_3_SAMPLING),
     "llama-3": CatalogEntry("general chat, eight languages", _LLAMA_3_LANGUAGES, _LLAMA_SAMPLING),
     "meta-llama-3": CatalogEntry("general chat, eight languages", _LLAMA_3_LANGUAGES, _LLAMA_SAMPLING),

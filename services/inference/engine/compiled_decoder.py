@@ -25,8 +25,8 @@ from services.inference.engine.thread_places import ThreadPlaces
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from services.inference.engine.block_linears import DecoderBlocks
     from services.inference.engine.block_model import BlockModel
-    from services.inference.engine.block_weights import DecoderBlocks
     from services.inference.engine.decoder_config import DecoderConfig
 
 

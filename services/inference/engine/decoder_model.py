@@ -12,13 +12,14 @@ from services.inference.engine import load_failures
 from services.inference.engine.attention import PromptAttention
 from services.inference.engine.block_model import BlockModel
 from services.inference.engine.decoder import Decoder
-from services.inference.engine.decoder_weights import WeightsDamaged, read_blocks, read_linears
+from services.inference.engine.decoder_weights import WeightsDamaged
+from services.inference.engine.weight_loading import read_blocks, read_linears
 from services.inference.engine.weight_source import open_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.inference.engine.block_weights import Rounded
+    from services.inference.engine.block_rounding import Rounded
     from services.inference.engine.decoder_config import DecoderConfig
     from services.inference.engine.model_source import ModelFolder
     from services.inference.engine.protocol import Device, Weights

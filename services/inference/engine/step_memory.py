@@ -14,8 +14,8 @@ from services.inference.engine.kernels.step_tables import LayerField, StepField,
 from services.kernels.emitter import LINE_BYTES
 
 if TYPE_CHECKING:
+    from services.inference.engine.block_linears import BlockLinear
     from services.inference.engine.block_model import BlockModel
-    from services.inference.engine.block_weights import BlockLinear
     from services.inference.engine.kernels.step_kernel import StepShape
 
 MOST_ROWS = 128

@@ -58,11 +58,9 @@ def _load(
         options["quantization_config"] = quantization(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
+    state = _state(folder, options["dtype"]) if read_itself(folder.path) else None
     try:
-        model, report = cast(
-            "tuple[PreTrainedModel, dict[str, Any]]",
-            _from_file(folder.path, options) if read_itself(folder.path) else _from_folder(folder.path, options),
-        )
+        model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", _from_pretrained(folder.path, state, options))
     except (torch.OutOfMemoryError, MemoryError):
         raise load_failures.too_big(weights, device) from None
     except ImportError:
@@ -79,15 +77,19 @@ def _load(
     return model
 
 
-def _from_folder(folder: Path, options: dict[str, Any]) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
+def _state(folder: ModelFolder, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Returns what a folder's `.gguf` file holds, unpacked."""
+    try:
+        with open_weights(folder.path) as source:
+            return {name: source.take(name, dtype) for name in source.names}
+    except (OSError, ValueError):
+        raise load_failures.damaged(folder) from None
 
 
-def _from_file(folder: Path, options: dict[str, Any]) -> Any:
-    """Loads what a folder's `.gguf` file holds, unpacked."""
+def _from_pretrained(folder: Path, state: dict[str, torch.Tensor] | None, options: dict[str, Any]) -> Any:
+    if state is None:
+        return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
     config = AutoConfig.from_pretrained(folder)
-    with open_weights(folder) as source:
-        state = {name: source.take(name, options["dtype"]) for name in source.names}
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     return model_class.from_pretrained(None, config=config, state_dict=state, output_loading_info=True, **options)
 

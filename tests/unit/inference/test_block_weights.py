@@ -7,23 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from services.inference.engine import block_weights
+from services.inference.engine import block_rounding
 from services.inference.engine.block_forms import FORMS, GROUP
-from services.inference.engine.block_weights import (
-    HELD_BY_8_BITS,
-    Blocks,
-    block_linear,
-    in_8_bits,
-    joined,
-    pack,
-    quantized,
-    unpacked_rows,
-)
+from services.inference.engine.block_linears import block_linear
+from services.inference.engine.block_packing import pack, unpacked_rows
+from services.inference.engine.block_rounding import quantized
+from services.inference.engine.block_weights import HELD_BY_8_BITS, Blocks, in_8_bits, joined
 from services.inference.engine.weight_room import WeightRoom
 
 if TYPE_CHECKING:
     from services.inference.engine.block_forms import Form
-    from services.inference.engine.block_weights import Rounded
+    from services.inference.engine.block_rounding import Rounded
 
 OUTPUTS = 37
 INPUTS = 96
@@ -143,7 +137,7 @@ def test_a_matrix_is_rounded_row_by_row(monkeypatch: pytest.MonkeyPatch):
     weight = _random()
     every: tuple[Rounded, ...] = (4, 8)
     whole = {bits: quantized(weight, bits) for bits in every}
-    monkeypatch.setattr(block_weights, "_WEIGHTS_AT_ONCE", 5 * INPUTS)
+    monkeypatch.setattr(block_rounding, "WEIGHTS_AT_ONCE", 5 * INPUTS)
     for bits, blocks in whole.items():
         pieces = quantized(weight, bits)
         assert torch.equal(pieces.codes, blocks.codes)

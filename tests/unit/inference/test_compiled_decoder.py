@@ -16,17 +16,13 @@ from services.inference.engine.block_model import BlockModel
 from services.inference.engine.compiled_decoder import CompiledDecoder, Span, can_compile
 from services.inference.engine.decoder import Decoder
 from services.inference.engine.decoder_config import read_config
-from services.inference.engine.decoder_weights import (
-    DecoderLinears,
-    LayerLinears,
-    read_blocks,
-    read_linears,
-)
+from services.inference.engine.decoder_weights import DecoderLinears, LayerLinears
 from services.inference.engine.kernels.attention_shape import TILE
 from services.inference.engine.kernels.linear_kernel import PART_BITS
 from services.inference.engine.kernels.linear_rounding import OUTLYING
 from services.inference.engine.key_balance import balancing_factors
 from services.inference.engine.kv_buffer import BufferShape, KVBuffer
+from services.inference.engine.weight_loading import read_blocks, read_linears
 from tests.support.held_weights import HeldWeights
 from tests.support.rounded_weights import rounded_to
 

@@ -287,9 +287,10 @@ def _note_parts(file: Path) -> None:
     writer.close()
 
 
-def test_a_file_that_changed_is_told(tmp_path: Path):
+@pytest.mark.parametrize("weights", ["auto", "bf16", "bnb-int8"])
+def test_a_file_that_changed_is_told(tmp_path: Path, weights: str):
     folder = _prepared(tmp_path, _model("llama"))
-    settings = InferenceSettings(model=str(folder), data_dir=tmp_path, device="cpu", threads=2)
+    settings = InferenceSettings(model=str(folder), data_dir=tmp_path, device="cpu", threads=2, weights=weights)
     load_model(settings, locate(str(folder), tmp_path, Progress()), Progress())
     with (tmp_path / "model.gguf").open("ab") as file:
         file.write(b"more")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from services.inference.engine.block_forms import FORMS, GROUP, Form
-from services.inference.engine.block_weights import pack
+from services.inference.engine.block_packing import pack
 from services.inference.engine.kernels.linear_kernel import (
     LEVELS,
     PART_BITS,

@@ -9,16 +9,18 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from services.inference.engine.block_forms import FORMS
-from services.inference.engine.block_weights import in_8_bits, joined, pack
+from services.inference.engine.block_packing import pack
+from services.inference.engine.block_weights import in_8_bits, joined
 from services.inference.engine.decoder_config import read_config
-from services.inference.engine.decoder_weights import read_blocks
+from services.inference.engine.weight_loading import read_blocks
 from services.inference.engine.weight_room import WeightRoom
 from tests.support.held_weights import HeldWeights
 from tests.support.rounded_weights import rounded_to
 
 if TYPE_CHECKING:
     from services.inference.engine.block_forms import Form
-    from services.inference.engine.block_weights import DecoderBlocks, Rounded
+    from services.inference.engine.block_linears import DecoderBlocks
+    from services.inference.engine.block_rounding import Rounded
 
 CONFIG = {
     "vocab_size": 48,

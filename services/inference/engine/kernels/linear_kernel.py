@@ -2,7 +2,7 @@
 
 The inputs are rounded to integers of 8 bits. Where one value of a group is far beyond the others, these have the scale
 to themselves, and it has an upper part besides. Together that loses less than bf16 does. Products are added as
-integers: exact, so a row gives the same whatever rows are computed beside it. `block_weights` says how weights lie.
+integers: exact, so a row gives the same whatever rows are computed beside it. `weight_record` says how weights lie.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PackedLinear:
     """Where a linear's weights are."""
 
     weights: Value
-    """As `block_weights` packs them."""
+    """As `block_packing` packs them."""
     bias: Value
     """A float an output."""
     groups: Value
