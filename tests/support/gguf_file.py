@@ -27,9 +27,11 @@ def architecture_of(model: PreTrainedModel) -> str:
 def write_model(
     file: Path,
     model: PreTrainedModel,
+    *,
     kind: str = "F32",
     values: Mapping[str, Any] | None = None,
     tensors: Mapping[str, np.ndarray] | None = None,
+    merges: tuple[str, ...] = (),
 ) -> None:
     """Writes a model of a family that has a decoder of its own here.
 
@@ -39,6 +41,7 @@ def write_model(
         kind: Type of its matrices; vectors are fp32.
         values: More to note, or otherwise, of the architecture: `rope.scaling.type`.
         tensors: More of them.
+        merges: More of its vocabulary's.
     """
     arch, config = architecture_of(model), model.config
     writer = GGUFWriter(file, arch)
@@ -61,7 +64,7 @@ def write_model(
         noted["attention.sliding_window"] = config.sliding_window
     for name, value in {**noted, **(values or {})}.items():
         _add(writer, f"{arch}.{name}", value)
-    _add_vocabulary(writer, config.vocab_size)
+    _add_vocabulary(writer, config.vocab_size, merges)
     names = gguf.get_tensor_name_map(
         next(one for one, name in gguf.MODEL_ARCH_NAMES.items() if name == arch), config.num_hidden_layers
     )
@@ -96,7 +99,7 @@ def _add(writer: GGUFWriter, name: str, value: Any) -> None:
         writer.add_array(name, value)
 
 
-def _add_vocabulary(writer: GGUFWriter, size: int) -> None:
+def _add_vocabulary(writer: GGUFWriter, size: int, merges: tuple[str, ...]) -> None:
     """Bytes, as a byte-level vocabulary spells them, then words, the last of which ends a reply."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -106,7 +109,7 @@ def _add_vocabulary(writer: GGUFWriter, size: int) -> None:
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list([*words, "<|end|>"])
     writer.add_token_types([*[gguf.TokenType.NORMAL] * (size - 1), gguf.TokenType.CONTROL])
-    writer.add_token_merges([f"{letters[0]} {letters[1]}"])
+    writer.add_token_merges([f"{letters[0]} {letters[1]}", *merges])
     writer.add_eos_token_id(size - 1)
     writer.add_chat_template("{% for message in messages %}{{ message.content }}<|end|>{% endfor %}")
 

@@ -59,7 +59,8 @@ def read_config(header: GgufHeader) -> PretrainedConfig:
     values |= {
         "num_key_value_heads": header.number("attention.head_count_kv", heads),
         "rms_norm_eps": float(header.metadata[f"{arch}.attention.layer_norm_rms_epsilon"]),
-        "vocab_size": header.metadata["tokenizer.ggml.tokens"],
+        # A table may have more rows than there are tokens.
+        "vocab_size": header.tensor("token_embd.weight").shape[0],
         "tie_word_embeddings": not header.has("output.weight"),
         "architectures": [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]],
         "dtype": torch.bfloat16,
@@ -118,7 +119,7 @@ def _rope(header: GgufHeader) -> dict[str, Any]:
 
 def _llama_3(header: GgufHeader, config: PretrainedConfig) -> dict[str, Any]:
     """Returns the rotation whose frequencies the file divides by numbers of its own."""
-    place = next(tensor for tensor in header.tensors if tensor.name == ROPE_FACTORS)
+    place = header.tensor(ROPE_FACTORS)
     factors = np.fromfile(header.file, dtype=np.float32, offset=place.offset, count=place.bytes // 4)
     base = config.rope_parameters["rope_theta"]
     rope = {"rope_type": "llama3", "rope_theta": base, "factor": float(factors.max()), **_LLAMA_3}

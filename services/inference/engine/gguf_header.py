@@ -65,6 +65,17 @@ class GgufHeader:
         """Whether there is a tensor of that name."""
         return any(tensor.name == name for tensor in self.tensors)
 
+    def tensor(self, name: str) -> TensorPlace:
+        """Returns the tensor of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        found = next((tensor for tensor in self.tensors if tensor.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
     def number(self, name: str, default: int | None = None) -> int:
         """Returns a whole number that is noted for the architecture.
 

@@ -53,8 +53,7 @@ def prepare(file: Path, folder: Path) -> Prepared:
         _check_types(header)
         config.save_pretrained(folder)
         GenerationConfig.from_model_config(config).save_pretrained(folder)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name)
-        tokenizer.save_pretrained(folder)
+        _tokenizer(file).save_pretrained(folder)
     except (ValueError, KeyError, NotImplementedError):
         raise StartupError(
             f"{file} cannot be used: its architecture, {header.architecture}, is not supported."
@@ -70,6 +69,14 @@ def prepare(file: Path, folder: Path) -> Prepared:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
     return Prepared(header.languages, found)
+
+
+def _tokenizer(file: Path) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name)
+    except Exception:  # What lies beneath raises no narrower one.
+        raise StartupError(f"{file} cannot be used: its tokenizer is not supported, or damaged.") from None
+    return tokenizer
 
 
 def _check_types(header: GgufHeader) -> None:

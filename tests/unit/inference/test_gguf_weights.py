@@ -268,6 +268,12 @@ def test_a_tensor_that_is_not_known_has_transformers_unpack_the_file(tmp_path: P
         assert weights.form_of("model.layers.0.self_attn.q_proj.weight") is None
 
 
+def test_a_vocabulary_that_cannot_be_read_is_told(tmp_path: Path):
+    write_model(tmp_path / "model.gguf", _model("llama"), merges=("no word",))
+    with pytest.raises(StartupError, match="its tokenizer is not supported, or damaged"):
+        gguf_cache.prepared(tmp_path / "model.gguf", tmp_path, Progress())
+
+
 def test_one_part_of_several_is_refused(tmp_path: Path):
     write_model(tmp_path / "model.gguf", _model("llama"), values={})
     _note_parts(tmp_path / "model.gguf")
