@@ -32,6 +32,7 @@ def write_model(
     values: Mapping[str, Any] | None = None,
     tensors: Mapping[str, np.ndarray] | None = None,
     merges: tuple[str, ...] = (),
+    left_out: tuple[str, ...] = (),
 ) -> None:
     """Writes a model of a family that has a decoder of its own here.
 
@@ -42,6 +43,7 @@ def write_model(
         values: More to note, or otherwise, of the architecture: `rope.scaling.type`.
         tensors: More of them.
         merges: More of its vocabulary's.
+        left_out: What is not noted.
     """
     arch, config = architecture_of(model), model.config
     writer = GGUFWriter(file, arch)
@@ -62,6 +64,8 @@ def write_model(
             noted["rope.dimension_count"] = size
     if config.model_type in _GEMMAS:
         noted["attention.sliding_window"] = config.sliding_window
+    for name in noted.keys() & set(left_out):
+        del noted[name]
     for name, value in {**noted, **(values or {})}.items():
         _add(writer, f"{arch}.{name}", value)
     _add_vocabulary(writer, config.vocab_size, merges)

@@ -35,6 +35,8 @@ _SIZES = {
 _CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 _LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62}
 """Their makers scale products of queries and keys of these by the hidden size; no key says so."""
+_WINDOWS = {"gemma2": 4096}
+"""Where older files do not say."""
 _LOCAL_BASE = 10_000.0
 _LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 """All models of that family have these."""
@@ -76,7 +78,7 @@ def read_config(header: GgufHeader) -> PretrainedConfig:
     elif size != shared_out:
         raise ConfigurationUnknown("heads of another size than their share of the hidden size")
     if arch in _GEMMAS:
-        values["sliding_window"] = header.number("attention.sliding_window")
+        values["sliding_window"] = header.number("attention.sliding_window", _WINDOWS.get(arch))
         values |= {cap: header.metadata[f"{arch}.{cap}"] for cap in _CAPS if f"{arch}.{cap}" in header.metadata}
         values["query_pre_attn_scalar"] = shared_out if layers == _LAYERS_OF_27B[arch] else size
     values |= _layer_types(header, layers)
@@ -105,16 +107,17 @@ def _rope(header: GgufHeader) -> dict[str, Any]:
         return header.metadata.get(f"{header.architecture}.rope.{key}", default)
 
     rope = {"rope_theta": float(said("freq_base", 10_000.0))}
-    method = said("scaling.type", "none")
+    method, factor, original = (said(f"scaling.{key}") for key in ("type", "factor", "original_context_length"))
+    method = method or "none"
     if method == "none":
         return {"rope_type": "default", **rope}
-    if method == "linear":
-        return {"rope_type": "linear", "factor": float(said("scaling.factor")), **rope}
-    if method == "yarn":
-        original = int(said("scaling.original_context_length"))
-        factor = float(said("scaling.factor"))
-        return {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original, **rope}
-    raise ConfigurationUnknown(f"a rotation that is scaled by {method}")
+    if method == "linear" and factor is not None:
+        return {"rope_type": "linear", "factor": float(factor), **rope}
+    if method == "yarn" and factor is not None and original is not None:
+        lengths = {"factor": float(factor), "original_max_position_embeddings": int(original)}
+        return {"rope_type": "yarn", **lengths, **rope}
+    how_much = ", not saying by how much," if method in {"linear", "yarn"} else ""
+    raise ConfigurationUnknown(f"a rotation that is scaled by {method}{how_much}")
 
 
 def _llama_3(header: GgufHeader, config: PretrainedConfig) -> dict[str, Any]:

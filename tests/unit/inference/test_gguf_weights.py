@@ -239,9 +239,22 @@ def test_other_factors_are_refused(tmp_path: Path):
         gguf_cache.prepared(tmp_path / "model.gguf", tmp_path, Progress())
 
 
-def test_an_unknown_scaling_is_refused(tmp_path: Path):
-    with pytest.raises(ConfigurationUnknown, match="a rotation that is scaled by longrope"):
-        _config(tmp_path, _model("llama"), values={"rope.scaling.type": "longrope"})
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"type": "longrope", "factor": 2.0}, "scaled by longrope"),
+        ({"type": "linear"}, "scaled by linear, not saying by how much,"),
+        ({"type": "yarn", "factor": 2.0}, "scaled by yarn, not saying by how much,"),
+    ],
+)
+def test_a_scaling_that_is_not_known_is_refused(tmp_path: Path, values: dict[str, object], said: str):
+    with pytest.raises(ConfigurationUnknown, match=f"a rotation that is {said}"):
+        _config(tmp_path, _model("llama"), values={f"rope.scaling.{key}": value for key, value in values.items()})
+
+
+def test_a_gemma_2_that_does_not_tell_its_window_has_its_makers(tmp_path: Path):
+    config = _config(tmp_path, _model("gemma2"), left_out=("attention.sliding_window",))
+    assert config.sliding_window == 4096
 
 
 @pytest.mark.parametrize(
