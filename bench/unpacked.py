@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
+from services.inference.engine.gguf_source import SOURCE_FILE
 from services.inference.engine.weight_source import open_weights, read_itself
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def unpacked(folder: Path, target: Path) -> Path:
     if not (target / _WEIGHTS).exists():
         target.mkdir(parents=True, exist_ok=True)
         for file in folder.iterdir():
-            if file.name != "source.json":
+            if file.name != SOURCE_FILE:
                 shutil.copy(file, target / file.name)
         with open_weights(folder) as weights:
             tensors = {name: weights.take(name, torch.bfloat16) for name in weights.names}

@@ -48,7 +48,7 @@ class ConfigurationUnknown(Exception):
 
 
 def read_config(header: GgufHeader) -> PretrainedConfig:
-    """Returns the configuration of a model of a family that is read here (`gguf_tensors.READ_ITSELF`).
+    """Returns the configuration of a model of a family whose weights are known (`gguf_tensors`).
 
     Raises:
         ConfigurationUnknown: Something of it is not known.

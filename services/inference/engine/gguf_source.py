@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FILE = "source.json"
+SOURCE_FILE = "source.json"
 _FORM = 4
 """Of such a folder; one of another is made anew."""
 
@@ -60,7 +60,7 @@ class GgufSource:
 def read_source(folder: Path) -> GgufSource | None:
     """Returns what a folder notes; None where that is nothing, damaged, or of another form."""
     try:
-        noted = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        noted = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
         form = noted.pop("form")
         tensors = {
             name: StoredTensor(**{**one, "shape": tuple(one["shape"])}) for name, one in noted["tensors"].items()
@@ -73,6 +73,6 @@ def read_source(folder: Path) -> GgufSource | None:
 
 def write_source(folder: Path, source: GgufSource) -> None:
     """Notes it, whole or not at all."""
-    written = folder / f"{_FILE}.new"
+    written = folder / f"{SOURCE_FILE}.new"
     written.write_text(json.dumps({**asdict(source), "form": _FORM}, ensure_ascii=False), encoding="utf-8")
-    written.replace(folder / _FILE)
+    written.replace(folder / SOURCE_FILE)

@@ -55,8 +55,6 @@ _FAMILIES = {
     "gemma2": _Family(_LAYER | _NORMS_AFTER, raised_norms=True),
     "gemma3": _Family(_LAYER | _NORMS_AFTER | _NORMS_OF_HEADS, raised_norms=True),
 }
-READ_ITSELF = frozenset(_FAMILIES)
-"""ggml's names of the architectures."""
 
 
 def find_weights(header: GgufHeader) -> dict[str, StoredTensor] | None:

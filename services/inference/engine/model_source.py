@@ -80,6 +80,6 @@ def _checked(folder: Path, model: str) -> Path:
         raise StartupError(f"{variable_name('model')}={model}: its config.json cannot be read.")
     if not any(folder.glob("*.safetensors")) and not read_itself(folder):
         raise StartupError(
-            f"{variable_name('model')}={model}: there are no .safetensors files in it, the only form of weights read."
+            f"{variable_name('model')}={model}: there are no .safetensors files in it; name a .gguf file itself."
         )
     return folder

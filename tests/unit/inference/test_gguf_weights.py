@@ -9,13 +9,14 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFWriter
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, GgufConfig
 
 from services.inference.engine import gguf_cache
 from services.inference.engine.gguf_config import ConfigurationUnknown, read_config
 from services.inference.engine.gguf_header import read_header
-from services.inference.engine.gguf_source import read_source
+from services.inference.engine.gguf_source import GgufSource, StoredTensor
+from services.inference.engine.gguf_weights import GgufWeights
 from services.inference.engine.loader import load_model
 from services.inference.engine.model_source import locate
 from services.inference.engine.weight_source import has_4_bit_blocks, open_weights
@@ -143,24 +144,16 @@ def test_blocks_have_their_rows_where_weights_have_them(tmp_path: Path, family: 
 
 @pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "IQ4_NL"])
 def test_types_that_are_no_blocks_here_are_read_as_the_format_says(tmp_path: Path, kind: str):
-    model = _model("llama", hidden_size=256, intermediate_size=256, num_hidden_layers=1, head_dim=128)
     values, size = gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
-    generator = np.random.default_rng(7)
-    data = generator.integers(0, 100, (256, 256 // values * size), dtype=np.uint8)
-    write_model(tmp_path / "model.gguf", model)
-    whole = tmp_path / "model.gguf"
-    folder = gguf_cache.prepared(whole, tmp_path, Progress())
-    source = read_source(folder)
-    assert source is not None
-    place = source.tensors["model.layers.0.mlp.down_proj.weight"]
-    # The same place in the file, read as another type.
-    with whole.open("r+b") as opened:
-        opened.seek(place.offset)
-        opened.write(data.tobytes())
-    from services.inference.engine.gguf_weights import _values
-
+    data = np.random.default_rng(7).integers(0, 100, (64, 256 // values * size), dtype=np.uint8)
+    file = tmp_path / "data"
+    file.write_bytes(data.tobytes())
+    status = file.stat()
+    tensors = {"weight": StoredTensor(kind, (64, 256), 0, data.nbytes)}
+    weights = GgufWeights(GgufSource(str(file), status.st_size, status.st_mtime_ns, "", (), tensors, 0))
     wanted = torch.from_numpy(gguf.quants.dequantize(data, GGMLQuantizationType[kind]))
-    assert torch.equal(_values(kind, data), wanted)
+    assert weights.form_of("weight") is None
+    assert torch.equal(weights.take("weight", torch.float32), wanted)
 
 
 def _config(folder: Path, model: PreTrainedModel, **how: object) -> PretrainedConfig:
@@ -288,22 +281,14 @@ def test_a_vocabulary_that_cannot_be_read_is_told(tmp_path: Path):
 
 
 def test_one_part_of_several_is_refused(tmp_path: Path):
-    write_model(tmp_path / "model.gguf", _model("llama"), values={})
-    _note_parts(tmp_path / "model.gguf")
-    with pytest.raises(StartupError, match=r"is one of 3 parts of a model; make them one by .*--merge"):
-        gguf_cache.prepared(tmp_path / "model.gguf", tmp_path, Progress())
-
-
-def _note_parts(file: Path) -> None:
-    """Writes the file anew with how many parts there are."""
-    from gguf import GGUFWriter
-
-    writer = GGUFWriter(file, "llama")
+    writer = GGUFWriter(tmp_path / "model.gguf", "llama")
     writer.add_uint16("split.count", 3)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    with pytest.raises(StartupError, match=r"is one of 3 parts of a model; make them one by .*--merge"):
+        gguf_cache.prepared(tmp_path / "model.gguf", tmp_path, Progress())
 
 
 @pytest.mark.parametrize("weights", ["auto", "bf16", "bnb-int8"])
